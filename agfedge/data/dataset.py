@@ -1,0 +1,131 @@
+"""Load the data that a user names: a directory of images, an ``.npz`` file or a factory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agfedge.data.arrays import Arrays, Dataset, Source
+from agfedge.data.batches import read_factory
+from agfedge.data.checks import check_range
+from agfedge.data.images import read_folder
+from agfedge.data.npz import read_npz
+from agfedge.data.split import shares, stratified
+from agfedge.factory import one_line
+from agfedge_runtime.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+UNDIVIDED = (
+    "the data was not divided, so it was split 60/20/20 into train, calibration and test: thresholds and "
+    "accuracies are optimistic if the heavy expert was trained on these images"
+)
+HALVED_CALIBRATION = (
+    "there is no test part, so the validation part was halved into calibration and test: thresholds and "
+    "accuracies are optimistic if the heavy expert was selected on it"
+)
+
+
+def load_dataset(spec: str, seed: int) -> Dataset:
+    """Load data for an export, in three parts.
+
+    Undivided data is split 60/20/20, and a test part without a calibration part is halved; each class is
+    spread evenly, and the same seed gives the same parts.
+
+    Args:
+        spec: A directory (see ``images.read_folder``), an ``.npz`` file (``npz.read_npz``), or a factory
+            (``batches.read_factory``).
+        seed: Of the splits.
+
+    Returns:
+        The dataset; classes without names are called "0", "1", ...
+
+    Raises:
+        InputError: There is no such data, or it does not fit; one line that names the file or array.
+    """
+    source = _open(spec, None)
+    parts, warning = _divide({name: read() for name, read in source.parts.items()}, source.name, seed)
+    classes = source.classes or _numbered(parts)
+    _check(parts, len(classes), source.name)
+    return Dataset(classes, parts["train"], parts["calibration"], parts["test"], warning)
+
+
+def load_arrays(spec: str, classes: Sequence[str] | None = None) -> Arrays:
+    """Load one set of samples, to measure on: all of undivided data, the test part of divided data.
+
+    Args:
+        spec: As for ``load_dataset``.
+        classes: Names that the labels must index (a bundle's); folders among them may be missing, and labels
+            must be below their number. None takes the classes from the data.
+
+    Raises:
+        InputError: There is no such data, or it does not fit.
+    """
+    source = _open(spec, classes)
+    name = next(part for part in ("all", "test", "calibration", "train") if part in source.parts)
+    arrays = source.parts[name]()
+    if classes is not None:
+        check_range(arrays, len(classes), source.name)
+    return arrays
+
+
+def _open(spec: str, classes: Sequence[str] | None) -> Source:
+    path = Path(spec)
+    if path.is_dir():
+        try:
+            return read_folder(path, classes)
+        except OSError as error:
+            raise InputError(f"{spec} cannot be read: {one_line(error)}") from error
+    if path.is_file() and path.suffix != ".npz":
+        raise InputError(f"{spec} is no .npz file; give a directory of class folders, an .npz or a factory")
+    if path.is_file():
+        return read_npz(path)
+    if ":" in spec:
+        return read_factory(spec)
+    raise InputError(
+        f"no such data: {spec}; give a directory of class folders, an .npz file, or package.module:factory"
+    )
+
+
+def _divide(found: Mapping[str, Arrays], name: str, seed: int) -> tuple[dict[str, Arrays], str | None]:
+    parts = set(found)
+    if parts == {"all"}:
+        train, calibration, test = _cut(found["all"], (60, 20, 20), name, seed)
+        return {"train": train, "calibration": calibration, "test": test}, UNDIVIDED
+    if parts == {"train", "calibration", "test"}:
+        return dict(found), None
+    if "train" not in parts or len(parts) == 1:
+        raise InputError(
+            f"{name} has {' and '.join(sorted(parts))} only; expected train and test, or neither"
+        )
+    held, warning = ("test", None) if "test" in parts else ("calibration", HALVED_CALIBRATION)
+    calibration, test = _cut(found[held], (50, 50), name, seed)
+    return {"train": found["train"], "calibration": calibration, "test": test}, warning
+
+
+def _cut(arrays: Arrays, percents: Sequence[int], name: str, seed: int) -> list[Arrays]:
+    sizes = shares(len(arrays), percents)
+    if not all(sizes):
+        raise InputError(f"{name}: {len(arrays)} samples are too few to split {'/'.join(map(str, percents))}")
+    logger.info("%s: split into parts of %s samples", name, sizes)
+    return [arrays.take(rows) for rows in stratified(arrays.y, sizes, seed)]
+
+
+def _numbered(parts: Mapping[str, Arrays]) -> tuple[str, ...]:
+    return tuple(str(label) for label in range(max(int(part.y.max()) for part in parts.values()) + 1))
+
+
+def _check(parts: Mapping[str, Arrays], classes: int, name: str) -> None:
+    train = parts["train"]
+    if len(np.unique(train.y)) < 2:
+        raise InputError(f"{name} holds one class only (label {int(train.y[0])}); expected two or more")
+    for part, arrays in parts.items():
+        check_range(arrays, classes, f"{name} ({part})")
+        if arrays.x.shape[1:] != train.x.shape[1:] or arrays.x.dtype != train.x.dtype:
+            raise InputError(
+                f"{name}: {part} holds {arrays.x.dtype} of shape {arrays.x.shape[1:]}, "
+                f"but train {train.x.dtype} of shape {train.x.shape[1:]}; expected the same"
+            )

@@ -1,0 +1,192 @@
+"""Channel analysis: which channels of an ONNX graph can be removed exactly, and which live and die together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_export.groups import ChannelGroups, Group, KeptWhole, Member, Site
+from agfedge_export.model_io import load_model, model_sha256
+from agfedge_export.rules import find_rule
+from agfedge_export.tracer import PRODUCES, Touch, Tracer
+from agfedge_export.view import view_of
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+    from agfedge_export.model_io import ModelSource
+    from agfedge_export.view import NodeView
+
+# Operators that read a tensor's shape or make a constant: no channel passes through them.
+_WITHOUT_CHANNELS = frozenset(("Constant", "ConstantOfShape", "Range", "Size", "RandomNormal", "RandomUniform", "EyeLike"))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The groups, with what the surgery needs beside them."""
+
+    groups: ChannelGroups
+    tracer: Tracer
+
+
+def analyse(source: ModelSource) -> ChannelGroups:
+    """Finds the channel groups of a model.
+
+    Args:
+        source: a path or a `ModelProto`, which is not changed.
+
+    Raises:
+        ModelError: the model cannot be read, checked, or its shapes inferred.
+    """
+    return analyse_loaded(load_model(source)).groups
+
+
+def analyse_loaded(model: onnx.ModelProto) -> Analysis:
+    """As `analyse`, for a model that was loaded and checked already."""
+    tracer = Tracer(view_of(model))
+    for node in tracer.view.nodes:
+        _visit(tracer, node)
+    for name in tracer.view.graph_outputs:
+        tracer.block(None, name, "the channels are an output of the model")
+    _tie_shared_weights(tracer)
+    return Analysis(_groups(tracer, model), tracer)
+
+
+def _visit(tracer: Tracer, node: NodeView) -> None:
+    if node.op == "Shape" and not node.domain:
+        _shape(tracer, node)
+        return
+    if node.op in _WITHOUT_CHANNELS and not node.domain:
+        return
+    rule = find_rule(node.domain, node.op)
+    if rule is not None and not _unknown_shapes(tracer, node):
+        rule(tracer, node)
+        return
+    reason = f"no rule for {node.op}" + (f" of domain {node.domain}" if node.domain else "")
+    if rule is not None:
+        reason = f"a shape around {node.op} is unknown"
+    for name in _read_by(node):
+        tracer.block(node, name, reason)
+
+
+def _unknown_shapes(tracer: Tracer, node: NodeView) -> bool:
+    return any(name and tracer.view.shape(name) is None for name in (*node.inputs[:1], *node.outputs[:1]))
+
+
+def _read_by(node: NodeView) -> set[str]:
+    """Returns every tensor that a node reads, also from inside its subgraphs."""
+    import onnx
+
+    names = {name for name in node.inputs if name}
+    pending = [each.g for each in node.proto.attribute if each.type == onnx.AttributeProto.GRAPH]
+    while pending:
+        for inner in pending.pop().node:
+            names.update(inner.input)
+            pending.extend(each.g for each in inner.attribute if each.type == onnx.AttributeProto.GRAPH)
+    return names
+
+
+def _shape(tracer: Tracer, node: NodeView) -> None:
+    """A shape that is read: only dimensions without channels may be picked from it."""
+    data = node.inputs[0]
+    labelled = {axis for each in tracer.fields.get(data, ()) for axis in each.axes}
+    if not labelled:
+        return
+    rank = tracer.rank(data)
+    start, end = node.attributes.get("start", 0), node.attributes.get("end", rank)
+    offered = list(range(rank))[start:end]
+    picked: set[int] = set()
+    for reader, position in tracer.view.consumers.get(node.outputs[0], []):
+        index = tracer.view.constant(reader.input(1)) if reader.op == "Gather" and position == 0 else None
+        picked.update(offered if index is None else (offered[int(each)] for each in index.ravel()))
+    if node.outputs[0] in tracer.view.graph_outputs:
+        picked.update(offered)
+    tracer.block(node, data, "the number of channels is computed with", axes=tuple(picked & labelled))
+
+
+def _tie_shared_weights(tracer: Tracer) -> None:
+    """A weight that several nodes read stays one weight: its axes are pruned alike for all of them.
+
+    Vectors (biases, norms) that an exporter merged because they were equal are given to each reader instead.
+    """
+    first: dict[tuple[str, int], Touch] = {}
+    for touch in tracer.touches:
+        if len(tracer.view.constant_shape(touch.tensor) or ()) < 2:
+            continue
+        twin = first.setdefault((touch.tensor, touch.axis), touch)
+        if twin is not touch:
+            tracer.atoms.union(twin.atoms, touch.atoms)
+
+
+def _groups(tracer: Tracer, model: onnx.ModelProto) -> ChannelGroups:
+    roots = tracer.atoms.roots()
+    free = np.array([tracer.atoms.pin_of(int(root)) is None for root in roots], dtype=bool)
+    component = _components(tracer, roots)
+    unit_of = np.full(len(roots), -1, dtype=np.int64)
+    sizes: list[int] = []
+    for each in np.unique(component[free]) if len(roots) else ():
+        inside = free & (component == each)
+        units, number = np.unique(roots[inside], return_inverse=True)
+        unit_of[inside] = number + sum(sizes)
+        sizes.append(len(units))
+    groups = _collect(tracer, unit_of, sizes)
+    return ChannelGroups(model_sha256(model), groups, _kept_whole(tracer, unit_of), unit_of, tuple(tracer.touches))
+
+
+def _components(tracer: Tracer, roots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns each atom's component: producers that share a class are chosen together."""
+    parent = list(range(len(tracer.atoms.space_names)))
+
+    def find(space: int) -> int:
+        while parent[space] != space:
+            parent[space] = parent[parent[space]]
+            space = parent[space]
+        return space
+
+    spaces = tracer.atoms.space
+    for atom, root in enumerate(roots.tolist()):
+        a, b = find(spaces[atom]), find(spaces[root])
+        parent[max(a, b)] = min(a, b)
+    return np.array([find(space) for space in spaces], dtype=np.int64)
+
+
+def _collect(tracer: Tracer, unit_of: NDArray[np.int64], sizes: list[int]) -> tuple[Group, ...]:
+    """Gives every group its members and sites."""
+    offsets = np.cumsum([0, *sizes])
+    members: list[list[Member]] = [[] for _ in sizes]
+    sites: list[dict[tuple[str, int], Site]] = [{} for _ in sizes]
+    for touch in tracer.touches:
+        for index, units in _by_group(unit_of[touch.atoms], offsets):
+            members[index].append(Member(touch.tensor, touch.node, touch.input, touch.axis, touch.role, units))
+    for read in tracer.reads:
+        for index, units in _by_group(unit_of[read.atoms], offsets):
+            sites[index].setdefault((read.tensor, read.axis), Site(read.tensor, read.axis, units))
+    return tuple(
+        Group(_name(own), size, tuple(own), tuple(places.values()))
+        for size, own, places in zip(sizes, members, sites, strict=True)
+    )
+
+
+def _by_group(units: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Splits units counted through all groups into (group, units counted within it)."""
+    owner = np.searchsorted(offsets, units, side="right") - 1
+    return [
+        (int(index), np.where(owner == index, units - offsets[index], -1)) for index in np.unique(owner[units >= 0])
+    ]
+
+
+def _name(members: list[Member]) -> str:
+    return next((member.tensor for member in members if member.role == PRODUCES), members[0].tensor if members else "")
+
+
+def _kept_whole(tracer: Tracer, unit_of: NDArray[np.int64]) -> tuple[KeptWhole, ...]:
+    found: dict[tuple[str, int], KeptWhole] = {}
+    for touch in tracer.touches:
+        pinned = touch.atoms[unit_of[touch.atoms] < 0]
+        pin = tracer.atoms.pin_of(int(pinned[0])) if len(pinned) else None
+        if pin is not None:
+            found.setdefault((touch.tensor, touch.axis), KeptWhole(touch.tensor, touch.axis, pin.node, pin.reason))
+    return tuple(found.values())

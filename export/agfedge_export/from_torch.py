@@ -1,0 +1,105 @@
+"""From a torch module to an ONNX graph with unfolded parameters under their own names."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agfedge_export.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+INPUT, LOGITS = "input", "logits"
+OPSET = 20
+
+
+@dataclass(frozen=True)
+class TorchExport:
+    """A module as a graph, twice.
+
+    Attributes:
+        model: ONNX, batch normalisation unfolded, initializers named like the module's parameters and buffers.
+        program: the same graph in torch; its node names are the ONNX tensor names, so that any feature map of the
+            ONNX graph can be read, and differentiated, in torch.
+    """
+
+    model: onnx.ModelProto
+    program: torch.export.ExportedProgram
+
+
+def export_torch(module: torch.nn.Module, example: torch.Tensor) -> TorchExport:
+    """Exports a module in evaluation mode with a symbolic batch.
+
+    Args:
+        module: maps float32 (N, ...) to logits (N, classes).
+        example: an input; its first dimension is the batch.
+
+    Raises:
+        ModelError: torch cannot export the module.
+    """
+    import torch
+
+    module.eval()
+    batch = example if len(example) >= 2 else example.repeat(2, *[1] * (example.ndim - 1))
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                (batch,),
+                dynamo=True,
+                optimize=False,  # the optimiser would fold batch normalisation into convolutions
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[LOGITS],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                opset_version=OPSET,
+            )
+    except Exception as error:  # torch.export raises many types, most of them private
+        raise ModelError(f"torch cannot export the model: {_reason(error)}") from error
+    if program is None:
+        raise ModelError("torch exported nothing: expected an ONNX program")
+    return TorchExport(_folded(program), program.exported_program)
+
+
+def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
+    """Folds constant subgraphs (and nothing else), and drops what names this machine's files."""
+    from onnxscript import optimizer
+
+    with _quiet():
+        optimizer.optimize_ir(program.model)
+        model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        del value.metadata_props[:]
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the exporter's progress lines and deprecation warnings, which say nothing of the user's model."""
+    torch_logger = logging.getLogger("torch.onnx")
+    level = torch_logger.level
+    torch_logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch_logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else 'no message'}"[:300]

@@ -1,0 +1,109 @@
+"""Channel groups: what the analysis found, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge_export.tracer import Touch
+
+
+@dataclass(frozen=True)
+class Member:
+    """One axis of one parameter that a group's channels run along.
+
+    Attributes:
+        tensor: the parameter's name in the original graph.
+        node: index of the reading node in the original node list.
+        input: position among that node's inputs.
+        axis: the axis.
+        role: "produces", "carries" or "consumes".
+        units: int64 (size of the axis,), the group's unit at each index; -1 where another group's channel, or one
+            that is kept whole, stands.
+    """
+
+    tensor: str
+    node: int
+    input: int
+    axis: int
+    role: str
+    units: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A feature map that a linear node reads, where the group's channels can be scored.
+
+    Attributes:
+        tensor: name of the feature map in the original graph.
+        axis: its channel axis.
+        units: int64 (size of the axis,), as in `Member`.
+    """
+
+    tensor: str
+    axis: int
+    units: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are chosen among each other: one producer, or several that a residual sum ties together.
+
+    Attributes:
+        name: the first producing parameter's name.
+        size: how many units it has; a unit is the smallest set of channels that must go together.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    sites: tuple[Site, ...]
+
+
+@dataclass(frozen=True)
+class KeptWhole:
+    """A parameter's channel axis that must stay whole, and why."""
+
+    tensor: str
+    axis: int
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ChannelGroups:
+    """The analysis of a model: what can be removed, and what cannot with the reason.
+
+    Attributes:
+        model_sha256: digest of the analysed model.
+        groups: in the order of their producers in the graph.
+        kept_whole: sorted by the reading node.
+        unit_of: int64 (atoms,), each atom's unit counted through all groups; -1 where it is kept whole.
+    """
+
+    model_sha256: str
+    groups: tuple[Group, ...]
+    kept_whole: tuple[KeptWhole, ...]
+    unit_of: NDArray[np.int64] = field(repr=False)
+    touches: tuple[Touch, ...] = field(repr=False)
+
+    def group(self, name: str) -> Group:
+        """Returns the group of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return next((group for group in self.groups if group.name == name), None) or _missing(name)
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Returns each group's first unit in the count through all groups, int64 (len(groups) + 1,)."""
+        return np.cumsum([0, *(group.size for group in self.groups)])
+
+
+def _missing(name: str) -> Group:
+    raise KeyError(name)

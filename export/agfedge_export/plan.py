@@ -1,0 +1,159 @@
+"""The plan: which channels of each group stay. Plain data between allocation and surgery, and the file `plan.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_export.errors import PlanError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge_export.groups import ChannelGroups, KeptWhole
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class PlanMember:
+    """One axis of one parameter, and the indices along it that stay.
+
+    An axis that carries the channels of several groups (after a concatenation) stands in the first of them alone, with
+    the indices that all of them keep.
+    """
+
+    tensor: str
+    node: int
+    input: int
+    axis: int
+    role: str
+    keep: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PlanGroup:
+    """A group's name, its number of units, and the units that stay, ascending."""
+
+    name: str
+    size: int
+    keep: tuple[int, ...]
+    members: tuple[PlanMember, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays of a model.
+
+    Attributes:
+        model_sha256: digest of the model that the plan was made for.
+    """
+
+    model_sha256: str
+    groups: tuple[PlanGroup, ...]
+    kept_whole: tuple[KeptWhole, ...]
+
+    def to_json(self) -> str:
+        """Returns the text of `plan.json`."""
+        groups = [
+            {
+                "name": group.name,
+                "size": group.size,
+                "keep": list(group.keep),
+                "members": [{**vars(member), "keep": list(member.keep)} for member in group.members],
+            }
+            for group in self.groups
+        ]
+        kept = [vars(each) for each in self.kept_whole]
+        document = {"version": VERSION, "model_sha256": self.model_sha256, "groups": groups, "kept_whole": kept}
+        return json.dumps(document, indent=1) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Reads `plan.json`.
+
+        Raises:
+            PlanError: the text is no plan of this version.
+        """
+        from agfedge_export.groups import KeptWhole
+
+        try:
+            document = json.loads(text)
+            version = document["version"]
+            if version != VERSION:
+                raise PlanError(f"the plan has version {version}: this release reads version {VERSION}")
+            groups = tuple(_group(each) for each in document["groups"])
+            kept = tuple(KeptWhole(**each) for each in document["kept_whole"])
+            return Plan(str(document["model_sha256"]), groups, kept)
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlanError(f"not a plan: {type(error).__name__}: {error}; write one with agfedge") from error
+
+
+def _group(document: Mapping[str, object]) -> PlanGroup:
+    members = document["members"]
+    keep = document["keep"]
+    if not isinstance(members, list) or not isinstance(keep, list):
+        raise TypeError("members and keep must be lists")
+    made = tuple(PlanMember(**{**each, "keep": tuple(each["keep"])}) for each in members)
+    return PlanGroup(str(document["name"]), int(str(document["size"])), tuple(int(unit) for unit in keep), made)
+
+
+def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> Plan:
+    """Makes a plan from the units to keep.
+
+    Args:
+        groups: the analysis.
+        keep: for a group's name the units that stay; groups that are not named stay whole.
+
+    Raises:
+        PlanError: an unknown group, a unit out of range, or a group that would lose every channel.
+    """
+    names = {group.name for group in groups.groups}
+    unknown = sorted(set(keep) - names)
+    if unknown:
+        raise PlanError(f"no group is called {unknown[0]!r}: list them with `agfedge inspect`")
+    kept = [np.unique(np.asarray(keep.get(group.name, np.arange(group.size)))) for group in groups.groups]
+    for group, units in zip(groups.groups, kept, strict=True):
+        if not len(units) or units[0] < 0 or units[-1] >= group.size:
+            raise PlanError(f"group {group.name!r} has units 0 to {group.size - 1} and keeps at least one: got {units.tolist()}")
+    stays = np.zeros(int(groups.offsets()[-1]), dtype=bool)
+    for offset, units in zip(groups.offsets(), kept, strict=False):
+        stays[offset + units] = True
+    return Plan(groups.model_sha256, _plan_groups(groups, kept, stays), groups.kept_whole)
+
+
+def _plan_groups(
+    groups: ChannelGroups, kept: list[NDArray[np.int64]], stays: NDArray[np.bool_]
+) -> tuple[PlanGroup, ...]:
+    along = {(touch.node, touch.input, touch.axis): groups.unit_of[touch.atoms] for touch in groups.touches}
+    made = []
+    for group, units in zip(groups.groups, kept, strict=True):
+        members = []
+        for member in group.members:
+            axis_units = along.pop((member.node, member.input, member.axis), None)
+            if axis_units is not None:
+                keep = tuple(np.flatnonzero((axis_units < 0) | stays[axis_units]).tolist())
+                members.append(PlanMember(member.tensor, member.node, member.input, member.axis, member.role, keep))
+        made.append(PlanGroup(group.name, group.size, tuple(units.tolist()), tuple(members)))
+    return tuple(made)
+
+
+def removed_units(plan: Plan, groups: ChannelGroups) -> NDArray[np.bool_]:
+    """Returns which units, counted through all groups, the plan removes: bool (units,).
+
+    Raises:
+        PlanError: the plan was made for another model.
+    """
+    if plan.model_sha256 != groups.model_sha256:
+        raise PlanError(f"the plan is for model {plan.model_sha256[:12]}, this one is {groups.model_sha256[:12]}: make a plan for it")
+    again = make_plan(groups, {group.name: np.array(group.keep, dtype=np.int64) for group in plan.groups})
+    if again.groups != plan.groups:
+        raise PlanError("the plan's members are not those of its groups: edit `keep` of groups only through agfedge")
+    removed = np.ones(int(groups.offsets()[-1]), dtype=bool)
+    for offset, group in zip(groups.offsets(), plan.groups, strict=False):
+        removed[offset + np.array(group.keep, dtype=np.int64)] = False
+    return removed

@@ -1,0 +1,82 @@
+"""Convolutions: plain, depthwise, grouped and transposed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_export.labels import Field
+from agfedge_export.rules.registry import rule
+from agfedge_export.tracer import PRODUCES, Read
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge_export.tracer import Tracer
+    from agfedge_export.view import NodeView
+
+CHANNELS = 1  # the channel axis of every feature map that ONNX convolves: (N, C, ...)
+
+
+@rule("Conv", "ConvTranspose")
+def convolution(tracer: Tracer, node: NodeView) -> None:
+    """A linear map of input channels to output channels, within groups."""
+    data, output = node.inputs[0], node.outputs[0]
+    weight_shape = tracer.view.shape(node.inputs[1]) or tracer.view.constant_shape(node.inputs[1])
+    if tracer.view.shape(output) is None or weight_shape is None:
+        tracer.block(node, data, f"shapes around {node.op} are unknown")
+        return
+    tracer.block(node, data, f"{node.op} runs over this axis", axes=_other_axes(tracer, data))
+    groups = int(node.attributes.get("group", 1))
+    if groups == 1:
+        _dense(tracer, node, weight_shape)
+    else:
+        _grouped(tracer, node, groups)
+
+
+def _other_axes(tracer: Tracer, data: str) -> tuple[int, ...]:
+    return tuple(axis for axis in range(tracer.rank(data)) if axis != CHANNELS)
+
+
+def _weight_axes(node: NodeView) -> tuple[int, int]:
+    """Returns the weight's axes of (output channels, input channels)."""
+    return (1, 0) if node.op == "ConvTranspose" else (0, 1)
+
+
+def _dense(tracer: Tracer, node: NodeView, weight_shape: tuple[int, ...]) -> None:
+    produced_axis, consumed_axis = _weight_axes(node)
+    tracer.consume(node, node.inputs[0], CHANNELS, weight=1, weight_axis=consumed_axis)
+    name = tracer.view.root(node.inputs[1])
+    atoms = tracer.produce(node, node.outputs[0], CHANNELS, weight_shape[produced_axis], name)
+    _touch_outputs(tracer, node, produced_axis, atoms)
+
+
+def _touch_outputs(tracer: Tracer, node: NodeView, axis: int, atoms: NDArray[np.int64]) -> None:
+    tracer.touch(node, 1, axis, atoms, PRODUCES)
+    if node.input(2):
+        tracer.touch(node, 2, 0, atoms, PRODUCES)
+
+
+def _grouped(tracer: Tracer, node: NodeView, groups: int) -> None:
+    """Grouped convolution: whole groups come and go, inputs and outputs together, so that the rest stay equal.
+
+    A depthwise convolution is the case of one channel a group. Zeroing a group's weights zeroes its outputs
+    whatever its inputs hold.
+    """
+    outputs = (tracer.view.shape(node.outputs[0]) or ())[CHANNELS]
+    labels = tracer.field(node.inputs[0], CHANNELS)
+    if labels is None or node.op == "ConvTranspose":
+        reason = "its input channels are fixed" if labels is None else "a grouped ConvTranspose"
+        tracer.block(node, node.inputs[0], reason, axes=(CHANNELS,))
+        atoms = tracer.produce(node, node.outputs[0], CHANNELS, outputs, tracer.view.root(node.inputs[1]))
+        tracer.pin(atoms, node.outputs[0], CHANNELS, node, f"grouped convolution: {reason}")
+        tracer.touch(node, 1, 0, np.resize(atoms, (tracer.view.shape(node.inputs[1]) or (outputs,))[0]), PRODUCES)
+        return
+    members = labels.atoms.ravel().reshape(groups, -1)
+    for column in members.T[1:]:
+        tracer.atoms.union(members[:, 0], column)
+    atoms = np.repeat(members[:, 0], outputs // groups)
+    tracer.lay(node.outputs[0], Field.along(CHANNELS, tracer.rank(node.outputs[0]), atoms))
+    tracer.reads.append(Read(node.inputs[0], CHANNELS, labels.atoms.ravel()))
+    _touch_outputs(tracer, node, 0, atoms)

@@ -1,0 +1,169 @@
+"""Operators that work element by element: a channel stays where it is, operands share their channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_export.dead import dead_after
+from agfedge_export.labels import Field
+from agfedge_export.rules.registry import rule
+from agfedge_export.tracer import CARRIES, PRODUCES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge_export.tracer import Tracer
+    from agfedge_export.view import NodeView
+
+UNARY = (
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu", "Cos", "Cosh", "Elu", "Erf",
+    "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal",
+    "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish",
+    "Tan", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
+# Zeroing this operand's channel zeroes (or stops contributing to) the channel; other operands are only carried.
+_ZEROED_OPERANDS = {"Add": (0, 1), "Sub": (0, 1), "Mul": (0, 1), "Sum": None, "PRelu": (), "Div": (0,), "Pow": ()}
+
+
+@rule(*UNARY)
+def unary(tracer: Tracer, node: NodeView) -> None:
+    """A function of each element."""
+    for each in tracer.fields.get(node.inputs[0], ()):
+        tracer.lay(node.outputs[0], Field(each.atoms, dead_after(node, tracer.view.opset, each.dead)))
+
+
+@rule("Clip", "Dropout")
+def bounded(tracer: Tracer, node: NodeView) -> None:
+    """A function of each element with constant scalar parameters (bounds, ratio), which a Dropout ignores when it infers."""
+    if node.op == "Dropout" and len(node.inputs) > 2:
+        training = tracer.view.constant(node.input(2))
+        if node.input(2) and (training is None or bool(training)):
+            tracer.block(node, node.inputs[0], "Dropout is in training mode")
+    if node.op == "Dropout":
+        for each in tracer.fields.get(node.inputs[0], ()):
+            tracer.lay(node.outputs[0], each)
+        return
+    bounds = [tracer.view.constant(name) if name else None for name in node.inputs[1:]]
+    if any(name and bound is None for name, bound in zip(node.inputs[1:], bounds, strict=True)):
+        tracer.block(node, node.inputs[0], "Clip has computed bounds")
+        return
+    for each in tracer.fields.get(node.inputs[0], ()):
+        tracer.lay(node.outputs[0], Field(each.atoms, dead_after(node, tracer.view.opset, each.dead, *bounds)))
+
+
+@rule("Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Sum", "Max", "Min", "Mean")
+def broadcast(tracer: Tracer, node: NodeView) -> None:
+    """Two or more operands of broadcast shapes: channels that meet on an axis live and die together."""
+    shapes = [tracer.view.shape(name) for name in node.inputs]
+    if any(shape is None for shape in shapes) or tracer.view.shape(node.outputs[0]) is None:
+        for name in node.inputs:
+            tracer.block(node, name, "an operand's shape is unknown")
+        return
+    rank = tracer.rank(node.outputs[0])
+    computed: list[list[Field]] = []
+    for name in node.inputs:
+        fields = [] if tracer.view.is_constant(name) else tracer.fields.get(name, [])
+        computed.append([_aligned(each, rank) for each in fields])
+    result = _meet(tracer, node, computed, rank)
+    for labels in result:
+        operands = [_operand_dead(tracer, node, position, labels, computed[position], rank) for position in range(len(node.inputs))]
+        tracer.lay(node.outputs[0], Field(labels.atoms, _combine(node.op, operands, labels)))
+
+
+def _aligned(labels: Field, rank: int) -> Field:
+    """Pads a field's shape with leading ones, as broadcasting does."""
+    shape = (1,) * (rank - labels.atoms.ndim) + labels.atoms.shape
+    return Field(labels.atoms.reshape(shape), labels.dead.reshape(shape))
+
+
+def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], rank: int) -> list[Field]:
+    """Merges the operands' fields axis by axis; pins channels that meet a computed operand without channels."""
+    merged: list[Field] = []
+    for fields in computed:
+        for each in fields:
+            twin = next((other for other in merged if set(other.axes) & set(each.axes)), None)
+            if twin is None:
+                merged.append(each)
+            else:
+                tracer.merge(node, twin, each, node.outputs[0])
+    for labels in merged:
+        for position, fields in enumerate(computed):
+            name = node.inputs[position]
+            if tracer.view.is_constant(name) or any(set(each.axes) & set(labels.axes) for each in fields):
+                continue
+            shape = _padded_shape(tracer, name, rank)
+            if any(shape[axis] > 1 for axis in labels.axes):
+                tracer.pin(labels.atoms, name, labels.axes[0], node, f"{node.op} joins them with a tensor whose channels are fixed")
+    return merged
+
+
+def _padded_shape(tracer: Tracer, name: str, rank: int) -> tuple[int, ...]:
+    shape = tracer.view.shapes[name]
+    return (1,) * (rank - len(shape)) + shape
+
+
+def _operand_dead(
+    tracer: Tracer, node: NodeView, position: int, labels: Field, fields: list[Field], rank: int
+) -> NDArray[np.float64]:
+    """Returns what one operand holds at a dead channel, shaped like the labels; NaN when it depends on the input.
+
+    A constant operand that runs along the channels is recorded as a member on the way.
+    """
+    name = node.inputs[position]
+    unknown = np.full(labels.atoms.shape, np.nan)
+    if not tracer.view.is_constant(name):
+        own = next((each for each in fields if each.axes == labels.axes), None)
+        return unknown if own is None else own.dead
+    shape = tracer.view.constant_shape(name) or ()
+    padded = (1,) * (rank - len(shape)) + shape
+    along = [axis for axis in labels.axes if padded[axis] > 1]
+    if along and len(labels.axes) == 1:
+        zeroed = _ZEROED_OPERANDS.get(node.op, ())
+        role = PRODUCES if zeroed is None or position in zeroed else CARRIES
+        tracer.touch(node, position, along[0] - (rank - len(shape)), labels.atoms.ravel(), role)
+        if role == PRODUCES:
+            return np.zeros(labels.atoms.shape)
+        return _uniform(tracer, name, padded, labels)
+    if along:
+        tracer.pin(labels.atoms, name, along[0], node, f"a constant of {node.op} runs along split channels")
+        return unknown
+    return _uniform(tracer, name, padded, labels)
+
+
+def _uniform(tracer: Tracer, name: str, padded: tuple[int, ...], labels: Field) -> NDArray[np.float64]:
+    """Returns a constant's value at each channel where it does not vary across the other axes, else NaN."""
+    value = tracer.view.constant(name)
+    if value is None:
+        return np.full(labels.atoms.shape, np.nan)
+    value = value.reshape(padded).astype(np.float64)
+    others = tuple(axis for axis in range(value.ndim) if axis not in labels.axes)
+    low, high = value.min(axis=others, keepdims=True), value.max(axis=others, keepdims=True)
+    return np.broadcast_to(np.where(low == high, low, np.nan), labels.atoms.shape)
+
+
+def _combine(op: str, operands: list[NDArray[np.float64]], labels: Field) -> NDArray[np.float64]:
+    """Applies the operator to the operands' dead values. Zero times anything finite is zero, known or not."""
+    with np.errstate(all="ignore"):
+        result = operands[0]
+        if op == "Mul":
+            zero = (operands[0] == 0) | (operands[1] == 0)
+            result = np.where(zero, 0.0, operands[0] * operands[1])
+        elif op == "Div":
+            result = np.where((operands[0] == 0) & (operands[1] != 0), 0.0, operands[0] / operands[1])
+            result = np.where(operands[1] == 0, np.nan, result)
+        elif op == "PRelu":
+            result = np.where(operands[0] >= 0, operands[0], operands[0] * operands[1])
+            result = np.where(operands[0] == 0, 0.0, result)
+        elif op in ("Add", "Sum"):
+            result = np.sum(operands, axis=0)
+        elif op == "Mean":
+            result = np.mean(operands, axis=0)
+        elif op == "Sub":
+            result = operands[0] - operands[1]
+        elif op == "Pow":
+            result = np.power(operands[0], operands[1])
+        elif op in ("Max", "Min"):
+            result = np.maximum.reduce(operands) if op == "Max" else np.minimum.reduce(operands)
+        return np.broadcast_to(np.where(np.isfinite(result), result, np.nan), labels.atoms.shape)

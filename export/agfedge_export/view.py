@@ -1,0 +1,208 @@
+"""A read-only view of an ONNX graph: nodes by index, shapes, and the values of whatever is constant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agfedge_export.errors import ModelError
+from agfedge_export.model_io import skeleton
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+# What stands in for a symbolic dimension while shapes are inferred. Batch size 1 keeps label arrays small.
+SYMBOLIC_SIZE = 1
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One node of the original graph.
+
+    Attributes:
+        index: its position in the original node list, by which a plan names it.
+        inputs: tensor names, "" where an optional input is absent.
+    """
+
+    index: int
+    proto: onnx.NodeProto
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def op(self) -> str:
+        """The operator's name, e.g. `Conv`."""
+        return self.proto.op_type
+
+    @property
+    def domain(self) -> str:
+        """The operator's domain, "" for ONNX's own."""
+        return "" if self.proto.domain == "ai.onnx" else self.proto.domain
+
+    @property
+    def name(self) -> str:
+        """The node's name, or its operator and index where it has none."""
+        return self.proto.name or f"{self.op}_{self.index}"
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Attribute values by name, as Python values."""
+        import onnx
+
+        return {each.name: onnx.helper.get_attribute_value(each) for each in self.proto.attribute}
+
+    def input(self, position: int) -> str:
+        """Returns the name of an input, "" where it is absent."""
+        return self.inputs[position] if position < len(self.inputs) else ""
+
+
+@dataclass
+class GraphView:
+    """The graph as the analysis reads it; the model is never changed.
+
+    Attributes:
+        model: the original model.
+        nodes: its nodes, in the original order.
+        shapes: concrete shapes, symbolic dimensions replaced by `SYMBOLIC_SIZE`; absent where inference gave none.
+        static_shapes: as `shapes`, with None for every dimension that is symbolic in the original.
+    """
+
+    model: onnx.ModelProto
+    nodes: list[NodeView]
+    shapes: dict[str, tuple[int, ...]]
+    static_shapes: dict[str, tuple[int | None, ...]]
+    opset: int
+    _initializers: dict[str, onnx.TensorProto] = field(repr=False)
+    _constants: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def producer(self) -> dict[str, NodeView]:
+        """The node that makes each tensor."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[tuple[NodeView, int]]]:
+        """The nodes that read each tensor, with the input position."""
+        readers: dict[str, list[tuple[NodeView, int]]] = {}
+        for node in self.nodes:
+            for position, name in enumerate(node.inputs):
+                readers.setdefault(name, []).append((node, position))
+        return readers
+
+    @cached_property
+    def graph_inputs(self) -> list[str]:
+        """Names of the inputs that are not initializers."""
+        return [value.name for value in self.model.graph.input if value.name not in self._initializers]
+
+    @cached_property
+    def graph_outputs(self) -> list[str]:
+        """Names of the outputs, in order."""
+        return [value.name for value in self.model.graph.output]
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Returns a tensor's concrete shape, or None when it is unknown."""
+        return self.shapes.get(name)
+
+    def root(self, name: str) -> str:
+        """Follows Identity nodes back to the tensor that they copy."""
+        while name in self.producer and self.producer[name].op == "Identity":
+            name = self.producer[name].inputs[0]
+        return name
+
+    def is_constant(self, name: str) -> bool:
+        """Whether the tensor's value is known without running the graph."""
+        return self.constant_shape(name) is not None
+
+    def constant_shape(self, name: str) -> tuple[int, ...] | None:
+        """Returns the shape of a constant without reading its data, or None when the tensor is not constant."""
+        root = self.root(name)
+        if root in self._initializers:
+            return tuple(self._initializers[root].dims)
+        value = self.constant(root)
+        return None if value is None else value.shape
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        """Returns the value of an initializer or Constant node, through Identity, or None."""
+        import onnx
+
+        root = self.root(name)
+        if root not in self._constants:
+            if root in self._initializers:
+                self._constants[root] = onnx.numpy_helper.to_array(self._initializers[root])
+            elif root in self.producer and self.producer[root].op == "Constant":
+                self._constants[root] = constant_of(self.producer[root].proto)
+            else:
+                return None
+        return self._constants[root]
+
+
+def constant_of(node: onnx.NodeProto) -> NDArray[Any]:
+    """Returns the value of a Constant node."""
+    import onnx
+
+    attribute = node.attribute[0]
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    dtype = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+    return np.asarray(value, dtype=dtype.get(attribute.name))
+
+
+def view_of(model: onnx.ModelProto) -> GraphView:
+    """Builds the view of a model.
+
+    Raises:
+        ModelError: shape inference fails on the graph.
+    """
+    small = skeleton(model)
+    static = _inferred(small)
+    concrete = static
+    if any(None in shape for shape in static.values()):
+        _fix_symbols(small)
+        concrete = _inferred(small)
+    nodes = [
+        NodeView(index, node, tuple(node.input), tuple(node.output)) for index, node in enumerate(model.graph.node)
+    ]
+    known = {name: shape for name, shape in concrete.items() if None not in shape}
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    return GraphView(
+        model=model,
+        nodes=nodes,
+        shapes=known,  # type: ignore[arg-type]
+        static_shapes=static,
+        opset=opset,
+        _initializers={tensor.name: tensor for tensor in model.graph.initializer},
+    )
+
+
+def _fix_symbols(model: onnx.ModelProto) -> None:
+    """Replaces the symbolic dimensions of the graph's inputs, and forgets the outputs' shapes."""
+    for value in model.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                dim.dim_value = SYMBOLIC_SIZE
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
+    import onnx
+
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    except Exception as error:  # the native library raises its own types
+        raise ModelError(f"shapes cannot be inferred: {str(error).strip()[:300]}") from error
+    shapes: dict[str, tuple[int | None, ...]] = {
+        tensor.name: tuple(tensor.dims) for tensor in graph.initializer
+    }
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        tensor_type = value.type.tensor_type
+        if tensor_type.HasField("shape"):
+            shapes[value.name] = tuple(
+                dim.dim_value if dim.HasField("dim_value") else None for dim in tensor_type.shape.dim
+            )
+    return shapes

@@ -1,0 +1,1 @@
+"""Backends that run an ONNX graph."""

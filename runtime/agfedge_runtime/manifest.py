@@ -1,0 +1,387 @@
+"""manifest.json: what a bundle holds and how its two experts are chained (schema 1).
+
+The dataclasses below are the file's layout: each attribute is a key, each nested class an object. Reading is
+strict, so that a runtime never guesses at what a newer or damaged manifest meant. Writing is deterministic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Mapping, Union
+
+import numpy as np
+
+from agfedge_runtime.errors import (
+    BundleKeyError,
+    BundlePathError,
+    BundleSizeError,
+    BundleVersionError,
+    InputError,
+)
+from agfedge_runtime.strict_json import Document, Fields, shorten
+
+SCHEMA = 1
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_FILE_BYTES = 8 * 2**30
+
+Scalar = Union[str, int, float, bool, None]
+
+_DOCUMENT = Document(MANIFEST_NAME, BundleKeyError, "export the bundle again")
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of the bundle: `size` in bytes and `sha256` in lower-case hexadecimal."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the graphs do to their input first, for the reader's information: ``(x * scale - mean) / std``."""
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The one input that both experts take.
+
+    Attributes:
+        name: its name in both graphs.
+        shape: the sizes, batch first and None.
+        dtype: ``uint8`` (camera bytes) or ``float32``.
+        layout: ``NHWC``, ``NCHW`` or ``any``.
+        preprocessing: what the graphs do to it.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    layout: str
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One expert's graph: `file` in the bundle, `macs` per image and number of `parameters`."""
+
+    file: str
+    macs: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The two experts."""
+
+    light: Expert
+    heavy: Expert
+
+
+@dataclass(frozen=True)
+class PriorRule:
+    """Escalate early when the light graph's `output` exceeds `threshold`; None never escalates."""
+
+    kind: str
+    output: str
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class ConfidenceRule:
+    """The light expert answers when its `output` is at least `threshold`; one above 1 leaves all to heavy."""
+
+    kind: str
+    output: str
+    threshold: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What calibration promises: excess error <= `epsilon` with probability 1 - `delta`, from `samples`."""
+
+    method: str
+    epsilon: float
+    delta: float
+    samples: int
+    satisfied: bool
+
+
+@dataclass(frozen=True)
+class Router:
+    """How an input finds its expert; `prior` is None when there is no early escalation."""
+
+    prior: PriorRule | None
+    confidence: ConfidenceRule
+    guarantee: Guarantee
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run of each part costs, in `unit`, relative to the heavy expert (1.0)."""
+
+    unit: str
+    prior: float
+    light: float
+    heavy: float = 1.0
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole manifest.
+
+    Attributes:
+        name: what the user calls the model.
+        input: the experts' input.
+        classes: the label of each output column, distinct.
+        experts: the two graphs.
+        router: thresholds and guarantee.
+        costs: estimated costs.
+        provenance: where the bundle comes from: free keys, scalar values.
+        files: every file but the manifest by its relative POSIX path; `write_bundle` fills it in.
+        schema: the layout's version.
+    """
+
+    name: str
+    input: InputSpec
+    classes: tuple[str, ...]
+    experts: Experts
+    router: Router
+    costs: Costs
+    provenance: Mapping[str, Scalar] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """The manifest as text: sorted keys, one space of indent, a newline at the end.
+
+        Raises:
+            InputError: a number is NaN or infinite.
+        """
+        try:
+            text = json.dumps(
+                dataclasses.asdict(self),
+                sort_keys=True,
+                indent=1,
+                ensure_ascii=False,
+                allow_nan=False,
+                default=_plain,
+            )
+        except ValueError as error:
+            raise InputError(
+                f"the manifest cannot be written: {error}; every number must be finite"
+            ) from error
+        return text + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read a manifest strictly.
+
+        Raises:
+            BundleVersionError: a schema other than 1.
+            BundleKeyError: not JSON, or a key that is unknown, missing or mistyped.
+            BundlePathError: a file's path is not a plain relative POSIX path inside the bundle.
+            BundleSizeError: the text or a declared file is larger than any that agfedge writes.
+        """
+        if len(text) > MAX_MANIFEST_BYTES:
+            raise BundleSizeError(
+                f"manifest.json: larger than {MAX_MANIFEST_BYTES} bytes; export the bundle again"
+            )
+        return _manifest(_DOCUMENT.parse(text))
+
+
+def check_file_path(path: str) -> None:
+    """Refuse what could leave the bundle's folder, or hide in it.
+
+    Raises:
+        BundlePathError: `path` is not relative POSIX, has empty, ``.`` or ``..`` parts, a backslash or a
+            control character, or is the manifest's own.
+    """
+    parts = path.split("/")
+    unsafe = any(part in ("", ".", "..") for part in parts) or "\\" in path or any(ord(c) < 32 for c in path)
+    if unsafe or path == MANIFEST_NAME:
+        raise BundlePathError(
+            f"manifest.json: files: got the path {shorten(path)}, expected a relative one inside the bundle, "
+            "such as light.onnx; do not use this bundle unless you know where it comes from"
+        )
+
+
+def _plain(value: object) -> Scalar:
+    """NumPy's scalars as Python's, for json."""
+    if isinstance(value, np.generic):
+        plain: Scalar = value.item()
+        return plain
+    raise TypeError(f"a manifest cannot hold a {type(value).__name__}")
+
+
+def _keys(layout: type) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(layout))
+
+
+def _manifest(value: object) -> Manifest:
+    _check_schema(value)
+    top = _DOCUMENT.fields(value, "", _keys(Manifest))
+    manifest = Manifest(
+        name=top.text("name"),
+        input=_input(top.fields("input", _keys(InputSpec))),
+        classes=_classes(top),
+        experts=_experts(top.fields("experts", _keys(Experts))),
+        router=_router(top.fields("router", _keys(Router))),
+        costs=_costs(top.fields("costs", _keys(Costs))),
+        provenance=_provenance(top.mapping("provenance")),
+        files=_files(top.mapping("files")),
+    )
+    for name, expert in (("light", manifest.experts.light), ("heavy", manifest.experts.heavy)):
+        if expert.file not in manifest.files:
+            _DOCUMENT.fail(f"experts.{name}.file", f"{shorten(expert.file)} is not among the files")
+    return manifest
+
+
+def _check_schema(value: object) -> None:
+    """Look at the version before anything else: the keys of another version are not unknown, but unread."""
+    found = _DOCUMENT.mapping(value, "")
+    if "schema" not in found:
+        _DOCUMENT.fail("schema", "missing")
+    schema = _DOCUMENT.integer(found["schema"], "schema")
+    if schema != SCHEMA:
+        raise BundleVersionError(
+            f"manifest.json: got schema {schema}, this release reads schema {SCHEMA}; "
+            "install the release of agfedge that wrote the bundle"
+        )
+
+
+def _input(fields: Fields) -> InputSpec:
+    preprocessing = fields.fields("preprocessing", _keys(Preprocessing))
+    return InputSpec(
+        name=fields.text("name"),
+        shape=_shape(fields),
+        dtype=fields.choice("dtype", ("uint8", "float32")),
+        layout=fields.choice("layout", ("NHWC", "NCHW", "any")),
+        preprocessing=Preprocessing(
+            scale=preprocessing.number("scale"),
+            mean=preprocessing.numbers("mean"),
+            std=preprocessing.numbers("std"),
+        ),
+    )
+
+
+def _shape(fields: Fields) -> tuple[int | None, ...]:
+    path, sizes = fields.at("shape"), fields.array("shape")
+    if len(sizes) < 2 or sizes[0] is not None:
+        _DOCUMENT.fail(path, f"expected null (the batch), then at least one size, got {shorten(sizes)}")
+    # Backends hold a dimension in an int32.
+    return (None, *(_DOCUMENT.integer(size, path, 1, 2**31 - 1) for size in sizes[1:]))
+
+
+def _classes(fields: Fields) -> tuple[str, ...]:
+    classes = fields.texts("classes")
+    if not classes or len(set(classes)) < len(classes):
+        _DOCUMENT.fail("classes", f"expected distinct names, got {shorten(list(classes))}")
+    return classes
+
+
+def _experts(fields: Fields) -> Experts:
+    return Experts(
+        light=_expert(fields.fields("light", _keys(Expert))),
+        heavy=_expert(fields.fields("heavy", _keys(Expert))),
+    )
+
+
+def _expert(fields: Fields) -> Expert:
+    return Expert(fields.text("file"), fields.integer("macs"), fields.integer("parameters"))
+
+
+def _router(fields: Fields) -> Router:
+    has_prior = fields.values["prior"] is not None
+    return Router(
+        prior=_prior(fields.fields("prior", _keys(PriorRule))) if has_prior else None,
+        confidence=_confidence(fields.fields("confidence", _keys(ConfidenceRule))),
+        guarantee=_guarantee(fields.fields("guarantee", _keys(Guarantee))),
+    )
+
+
+def _prior(fields: Fields) -> PriorRule:
+    return PriorRule(fields.text("kind"), fields.text("output"), fields.optional_number("threshold"))
+
+
+def _confidence(fields: Fields) -> ConfidenceRule:
+    return ConfidenceRule(
+        kind=fields.text("kind"),
+        output=fields.text("output"),
+        threshold=fields.number("threshold"),
+        temperature=fields.number("temperature"),
+    )
+
+
+def _guarantee(fields: Fields) -> Guarantee:
+    return Guarantee(
+        method=fields.text("method"),
+        epsilon=fields.number("epsilon", minimum=0.0),
+        delta=fields.number("delta", minimum=0.0),
+        samples=fields.integer("samples"),
+        satisfied=fields.flag("satisfied"),
+    )
+
+
+def _costs(fields: Fields) -> Costs:
+    heavy = fields.number("heavy")
+    if heavy != 1.0:
+        _DOCUMENT.fail(fields.at("heavy"), f"expected 1.0, since costs are relative to heavy, got {heavy!r}")
+    return Costs(
+        unit=fields.choice("unit", ("macs",)),
+        prior=fields.number("prior", minimum=0.0),
+        light=fields.number("light", minimum=0.0),
+        heavy=heavy,
+    )
+
+
+def _provenance(values: Mapping[str, object]) -> dict[str, Scalar]:
+    return {key: _scalar(value, f"provenance.{key}") for key, value in values.items()}
+
+
+def _scalar(value: object, path: str) -> Scalar:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if not isinstance(value, str):
+        _DOCUMENT.fail(path, f"expected text, a number, true, false or null, got {shorten(value)}")
+    return _DOCUMENT.text(value, path)
+
+
+def _files(values: Mapping[str, object]) -> dict[str, FileRecord]:
+    for path in values:
+        check_file_path(path)
+        _check_no_file_above(path, values)
+    return {path: _file_record(value, f"files.{path}") for path, value in values.items()}
+
+
+def _check_no_file_above(path: str, files: Mapping[str, object]) -> None:
+    parts = path.split("/")
+    for end in range(1, len(parts)):
+        if "/".join(parts[:end]) in files:
+            raise BundlePathError(
+                f"manifest.json: files: {shorten(path)} lies in a folder that is itself listed as a file; "
+                "export the bundle again"
+            )
+
+
+def _file_record(value: object, path: str) -> FileRecord:
+    fields = _DOCUMENT.fields(value, path, _keys(FileRecord))
+    size, sha256 = fields.integer("size"), fields.text("sha256")
+    if size > MAX_FILE_BYTES:
+        raise BundleSizeError(
+            f"manifest.json: key {fields.at('size')}: got {size} bytes, expected at most {MAX_FILE_BYTES}; "
+            "export the bundle again"
+        )
+    if not _SHA256.fullmatch(sha256):
+        _DOCUMENT.fail(fields.at("sha256"), f"expected 64 hexadecimal digits, got {shorten(sha256)}")
+    return FileRecord(size, sha256)
