@@ -118,9 +118,7 @@ def _attribute(module: ModuleType, name: str, spec: str, what: str) -> object:
 
 def _checked_callable(factory: object, spec: str, what: str) -> Callable[[], object]:
     if not callable(factory):
-        raise InputError(
-            f"{what} factory {spec} is of type {type(factory).__name__}; give a function that needs none"
-        )
+        raise InputError(f"{what} factory {spec} is of type {type(factory).__name__}; give a function that needs none")
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):  # some builtins do not tell theirs
@@ -128,7 +126,5 @@ def _checked_callable(factory: object, spec: str, what: str) -> Callable[[], obj
     try:
         signature.bind()
     except TypeError as error:
-        raise InputError(
-            f"{what} factory {spec}{signature} cannot be called without arguments: {error}"
-        ) from error
+        raise InputError(f"{what} factory {spec}{signature} cannot be called without arguments: {error}") from error
     return factory

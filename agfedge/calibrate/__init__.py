@@ -1,1 +1,7 @@
-"""agfedge."""
+"""Calibration of the router: thresholds with a guarantee, priors that pay for themselves."""
+
+from agfedge.calibrate.early import EarlyTrial
+from agfedge.calibrate.guarantee import Guarantee, certify
+from agfedge.calibrate.router import Calibration, calibrate
+
+__all__ = ["Calibration", "EarlyTrial", "Guarantee", "calibrate", "certify"]

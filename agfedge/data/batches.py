@@ -39,7 +39,8 @@ def read_factory(spec: str) -> Source:
 def _read(batches: object, where: str) -> Arrays:
     if not isinstance(batches, Iterable):
         raise InputError(
-            f"data factory {where} returned {type(batches).__name__}; expected an iterable of (x, y) batches"
+            f"data factory {where} returned {type(batches).__name__}; expected an iterable of batches, "
+            "such as a DataLoader gives"
         )
     try:
         pairs = [_pair(batch, where) for batch in _with_progress(batches)]
@@ -55,9 +56,7 @@ def _read(batches: object, where: str) -> Arrays:
 def _with_progress(batches: Iterable[object]) -> Iterable[object]:
     from tqdm import tqdm
 
-    progress: Iterable[object] = tqdm(
-        batches, "reading batches", disable=None, delay=1, leave=False, unit="batch"
-    )
+    progress: Iterable[object] = tqdm(batches, "reading batches", disable=None, delay=1, leave=False, unit="batch")
     return progress
 
 
@@ -66,9 +65,7 @@ def _pair(batch: object, where: str) -> tuple[NDArray[np.generic], NDArray[np.ge
         raise InputError(f"data factory {where} gave a {type(batch).__name__}; expected batches (x, y)")
     x, y = _array(batch[0]), _array(batch[1])
     if y.ndim == 0:
-        raise InputError(
-            f"data factory {where} gave a single sample; expected batches (x, y): wrap it in a DataLoader"
-        )
+        raise InputError(f"data factory {where} gave a single sample; expected batches (x, y): wrap it in a DataLoader")
     return x, y
 
 

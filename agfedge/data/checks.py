@@ -34,8 +34,7 @@ def checked(x: NDArray[np.generic], y: NDArray[np.generic], where: str) -> Array
     if np.issubdtype(x.dtype, np.floating):
         return Arrays(_checked_floats(x, where), labels)
     raise InputError(
-        f"{where}: x has dtype {x.dtype}; expected uint8 camera bytes (N, H, W, C), or float32 as the model "
-        "takes it"
+        f"{where}: x has dtype {x.dtype}; expected uint8 camera bytes (N, H, W, C), or float32 as the model takes it"
     )
 
 
@@ -48,9 +47,7 @@ def check_range(arrays: Arrays, classes: int, where: str) -> None:
 
 def _checked_labels(y: NDArray[np.generic], where: str) -> NDArray[np.int64]:
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise InputError(
-            f"{where}: y has dtype {y.dtype} and shape {y.shape}; expected integer labels of shape (N,)"
-        )
+        raise InputError(f"{where}: y has dtype {y.dtype} and shape {y.shape}; expected integer labels of shape (N,)")
     for label in (y.min(), y.max()) if y.size else ():
         if not 0 <= int(label) < MAX_CLASSES:
             raise InputError(f"{where}: label {label} is out of range; expected 0 to {MAX_CLASSES - 1}")

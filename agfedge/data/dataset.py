@@ -98,9 +98,7 @@ def _divide(found: Mapping[str, Arrays], name: str, seed: int) -> tuple[dict[str
     if parts == {"train", "calibration", "test"}:
         return dict(found), None
     if "train" not in parts or len(parts) == 1:
-        raise InputError(
-            f"{name} has {' and '.join(sorted(parts))} only; expected train and test, or neither"
-        )
+        raise InputError(f"{name} has {' and '.join(sorted(parts))} only; expected train and test, or neither")
     held, warning = ("test", None) if "test" in parts else ("calibration", HALVED_CALIBRATION)
     calibration, test = _cut(found[held], (50, 50), name, seed)
     return {"train": found["train"], "calibration": calibration, "test": test}, warning

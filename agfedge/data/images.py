@@ -97,9 +97,7 @@ def _common_classes(folder: Path, found: Mapping[str, Mapping[str, object]]) -> 
         for one, two in ((first, other), (other, first)):
             missing = sorted(found[one].keys() - found[two].keys())
             if missing:
-                raise InputError(
-                    f"{folder}: class {missing[0]!r} is in {one} but not in {two}; expected the same"
-                )
+                raise InputError(f"{folder}: class {missing[0]!r} is in {one} but not in {two}; expected the same")
     names = tuple(sorted(found[first]))
     if len(names) < 2:
         raise InputError(f"{folder} holds one class only ({names[0]!r}); expected two or more class folders")

@@ -1,1 +1,16 @@
-"""agfedge."""
+"""Deploy a bundle to a target: shipped, verified and answering before anything switches over."""
+
+from agfedge.deploy.errors import BusyError, DeployError
+from agfedge.deploy.stages import Deployment, StageReport, deploy
+from agfedge.deploy.target import Completed, Target, open_target
+
+__all__ = [
+    "BusyError",
+    "Completed",
+    "DeployError",
+    "Deployment",
+    "StageReport",
+    "Target",
+    "deploy",
+    "open_target",
+]

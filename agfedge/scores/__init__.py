@@ -1,1 +1,5 @@
-"""agfedge."""
+"""Channel scores: one utility for each channel of each group."""
+
+from agfedge.scores.registry import ScoreInputs, Scores, score, score_groups, score_names
+
+__all__ = ["ScoreInputs", "Scores", "score", "score_groups", "score_names"]

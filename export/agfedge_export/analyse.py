@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from agfedge_export.view import NodeView
 
 # Operators that read a tensor's shape or make a constant: no channel passes through them.
-_WITHOUT_CHANNELS = frozenset(("Constant", "ConstantOfShape", "Range", "Size", "RandomNormal", "RandomUniform", "EyeLike"))
+_WITHOUT_CHANNELS = frozenset(
+    ("Constant", "ConstantOfShape", "Range", "Size", "RandomNormal", "RandomUniform", "EyeLike")
+)
 
 
 @dataclass(frozen=True)

@@ -89,12 +89,13 @@ def trial_inputs(model: onnx.ModelProto, seed: int = 0) -> list[Mapping[str, NDA
     return list(feeds)
 
 
-def _trial_values(
-    generator: np.random.Generator, shape: list[int], dtype: np.dtype[Any]
-) -> list[NDArray[Any]]:
+def _trial_values(generator: np.random.Generator, shape: list[int], dtype: np.dtype[Any]) -> list[NDArray[Any]]:
     if dtype.kind in "iub":
         top = 2 if dtype.kind == "b" else 100
-        return [generator.integers(0, top, shape) for _ in range(2)] + [np.zeros(shape), np.full(shape, top - 1)]
+        return [generator.integers(0, top, shape) for _ in range(2)] + [
+            np.zeros(shape),
+            np.full(shape, top - 1),
+        ]
     normal = generator.standard_normal(shape)
     return [normal, generator.uniform(0, 1, shape), np.zeros(shape), 30.0 * generator.standard_normal(shape)]
 
@@ -106,9 +107,7 @@ def _outputs(model: onnx.ModelProto, feeds: list[Mapping[str, NDArray[Any]]]) ->
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return [session.run(None, dict(feed)) for feed in feeds]
     except Exception as error:  # ONNX Runtime raises types of its own native module
         raise ModelError(f"ONNX Runtime cannot run the graph: {str(error).strip()[:300]}") from error

@@ -57,10 +57,13 @@ def _run(node: NodeView, opset: int, value: float, extra: tuple[NDArray[np.gener
     graph = onnx.helper.make_graph(
         [proto],
         "dead",
-        [onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(each.dtype), each.shape) for name, each in feeds.items()],
+        [
+            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(each.dtype), each.shape)
+            for name, each in feeds.items()
+        ],
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
     with np.errstate(all="ignore"):
-        answer = float(np.asarray(ReferenceEvaluator(model).run(None, feeds)[0]).ravel()[0])
+        answer = float(np.asarray(next(iter(ReferenceEvaluator(model).run(None, feeds)))).ravel()[0])
     return answer if np.isfinite(answer) else float("nan")

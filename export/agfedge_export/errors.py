@@ -1,9 +1,9 @@
 """Errors of the ONNX side.
 
-    AgfedgeError
-    ├── ModelError     a model that cannot be read, checked or inferred
-    ├── PlanError      a plan that does not fit its model
-    └── SurgeryError   a rewritten graph that is not what the plan promised; nothing is written
+AgfedgeError
+├── ModelError     a model that cannot be read, checked or inferred
+├── PlanError      a plan that does not fit its model
+└── SurgeryError   a rewritten graph that is not what the plan promised; nothing is written
 """
 
 from __future__ import annotations

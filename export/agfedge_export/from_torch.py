@@ -63,7 +63,7 @@ def export_torch(module: torch.nn.Module, example: torch.Tensor) -> TorchExport:
             )
     except Exception as error:  # torch.export raises many types, most of them private
         raise ModelError(f"torch cannot export the model: {_reason(error)}") from error
-    if program is None:
+    if program is None or program.exported_program is None:
         raise ModelError("torch exported nothing: expected an ONNX program")
     return TorchExport(_folded(program), program.exported_program)
 
@@ -73,7 +73,8 @@ def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
     from onnxscript import optimizer
 
     with _quiet():
-        optimizer.optimize_ir(program.model)
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
         model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-IntArray = "NDArray[np.int64]"
-
 
 @dataclass(frozen=True)
 class Pin:
@@ -114,4 +112,4 @@ class Field:
 
     def spans(self, axis: int) -> bool:
         """Whether the label depends on `axis`."""
-        return self.atoms.shape[axis] > 1
+        return bool(self.atoms.shape[axis] > 1)

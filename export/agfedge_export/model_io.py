@@ -50,7 +50,9 @@ def _check(model: onnx.ModelProto, name: str) -> None:
         raise ModelError(f"{name} holds no ONNX graph: expected at least one node")
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
     if opset is not None and opset < OLDEST_OPSET:
-        raise ModelError(f"{name} has opset {opset}: expected {OLDEST_OPSET} or newer; convert it with onnx.version_converter")
+        raise ModelError(
+            f"{name} has opset {opset}: expected {OLDEST_OPSET} or newer; convert it with onnx.version_converter"
+        )
     try:
         onnx.checker.check_model(skeleton(model))
     except onnx.checker.ValidationError as error:

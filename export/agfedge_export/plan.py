@@ -69,7 +69,12 @@ class Plan:
             for group in self.groups
         ]
         kept = [vars(each) for each in self.kept_whole]
-        document = {"version": VERSION, "model_sha256": self.model_sha256, "groups": groups, "kept_whole": kept}
+        document = {
+            "version": VERSION,
+            "model_sha256": self.model_sha256,
+            "groups": groups,
+            "kept_whole": kept,
+        }
         return json.dumps(document, indent=1) + "\n"
 
     @staticmethod
@@ -119,7 +124,9 @@ def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> P
     kept = [np.unique(np.asarray(keep.get(group.name, np.arange(group.size)))) for group in groups.groups]
     for group, units in zip(groups.groups, kept, strict=True):
         if not len(units) or units[0] < 0 or units[-1] >= group.size:
-            raise PlanError(f"group {group.name!r} has units 0 to {group.size - 1} and keeps at least one: got {units.tolist()}")
+            raise PlanError(
+                f"group {group.name!r} has units 0 to {group.size - 1} and keeps at least one: got {units.tolist()}"
+            )
     stays = np.zeros(int(groups.offsets()[-1]), dtype=bool)
     for offset, units in zip(groups.offsets(), kept, strict=False):
         stays[offset + units] = True
@@ -149,7 +156,10 @@ def removed_units(plan: Plan, groups: ChannelGroups) -> NDArray[np.bool_]:
         PlanError: the plan was made for another model.
     """
     if plan.model_sha256 != groups.model_sha256:
-        raise PlanError(f"the plan is for model {plan.model_sha256[:12]}, this one is {groups.model_sha256[:12]}: make a plan for it")
+        raise PlanError(
+            f"the plan is for model {plan.model_sha256[:12]}, this one is {groups.model_sha256[:12]}: "
+            "make a plan for it"
+        )
     again = make_plan(groups, {group.name: np.array(group.keep, dtype=np.int64) for group in plan.groups})
     if again.groups != plan.groups:
         raise PlanError("the plan's members are not those of its groups: edit `keep` of groups only through agfedge")

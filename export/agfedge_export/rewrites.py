@@ -62,10 +62,14 @@ def _groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
 def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Reshape: the target names the new number of channels; what it left to be inferred stays inferred."""
     output = view.outputs[0]
+    if surgeon.tracer.view.shape(output) is None or surgeon.tracer.view.shape(view.inputs[0]) is None:
+        return  # the analysis kept these channels whole
     rank = surgeon.tracer.rank(output)
     masks = {axis: surgeon.stays(output, axis) for axis in range(rank)}
     changed = {axis: int(mask.sum()) for axis, mask in masks.items() if mask is not None}
-    if not changed and not any(surgeon.stays(view.inputs[0], axis) is not None for axis in range(surgeon.tracer.rank(view.inputs[0]))):
+    if not changed and not any(
+        surgeon.stays(view.inputs[0], axis) is not None for axis in range(surgeon.tracer.rank(view.inputs[0]))
+    ):
         return
     old = surgeon.tracer.view.constant(view.inputs[1])
     target = _symbolic_target(surgeon, view) if old is None else old.astype(np.int64).copy()

@@ -130,7 +130,7 @@ def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:
         if isinstance(tensor, gs.Variable) and name not in outputs and tensor.inputs:
             tensor.shape = None
     graph.cleanup(remove_unused_graph_inputs=False)
-    model = gs.export_onnx(graph, do_type_check=False)
+    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     source = analysis.tracer.view.model
     model.ir_version = source.ir_version
     model.functions.extend(source.functions)
@@ -139,5 +139,7 @@ def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:
         onnx.checker.check_model(skeleton(model))
         onnx.shape_inference.infer_shapes(skeleton(model), strict_mode=True, data_prop=True)
     except Exception as error:  # the native libraries raise their own types
-        raise SurgeryError(f"the rewritten graph is not valid, nothing was written: {str(error).strip()[:300]}") from error
+        raise SurgeryError(
+            f"the rewritten graph is not valid, nothing was written: {str(error).strip()[:300]}"
+        ) from error
     return model

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge_export.errors import ModelError
 from agfedge_export.model_io import skeleton
+from agfedge_export.shape_values import concrete_shapes
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-# What stands in for a symbolic dimension while shapes are inferred. Batch size 1 keeps label arrays small.
-SYMBOLIC_SIZE = 1
+# What stands in for a symbolic batch, and for other symbolic dimensions, while shapes are resolved. Batch size 1 keeps
+# label arrays small; what differs between the two is dynamic.
+SIZES = (1, 224)
+OTHER_SIZES = (2, 256)
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class GraphView:
     Attributes:
         model: the original model.
         nodes: its nodes, in the original order.
-        shapes: concrete shapes, symbolic dimensions replaced by `SYMBOLIC_SIZE`; absent where inference gave none.
-        static_shapes: as `shapes`, with None for every dimension that is symbolic in the original.
+        shapes: concrete shapes, symbolic dimensions replaced by `SIZES`; absent where inference gave none.
+        static_shapes: as `shapes`, with None for every dimension that follows a symbolic one.
     """
 
     model: onnx.ModelProto
@@ -148,7 +150,12 @@ def constant_of(node: onnx.NodeProto) -> NDArray[Any]:
     value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, onnx.TensorProto):
         return onnx.numpy_helper.to_array(value)
-    dtype = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+    dtype = {
+        "value_int": np.int64,
+        "value_ints": np.int64,
+        "value_float": np.float32,
+        "value_floats": np.float32,
+    }
     return np.asarray(value, dtype=dtype.get(attribute.name))
 
 
@@ -158,51 +165,30 @@ def view_of(model: onnx.ModelProto) -> GraphView:
     Raises:
         ModelError: shape inference fails on the graph.
     """
-    small = skeleton(model)
-    static = _inferred(small)
-    concrete = static
-    if any(None in shape for shape in static.values()):
-        _fix_symbols(small)
-        concrete = _inferred(small)
+    concrete = concrete_shapes(skeleton(model), *SIZES)
+    other = concrete
+    if _has_symbols(model):
+        other = concrete_shapes(skeleton(model), *OTHER_SIZES)
     nodes = [
         NodeView(index, node, tuple(node.input), tuple(node.output)) for index, node in enumerate(model.graph.node)
     ]
-    known = {name: shape for name, shape in concrete.items() if None not in shape}
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     return GraphView(
         model=model,
         nodes=nodes,
-        shapes=known,  # type: ignore[arg-type]
-        static_shapes=static,
+        shapes=concrete.shapes,
+        static_shapes={name: _static(shape, other.shapes.get(name)) for name, shape in concrete.shapes.items()},
         opset=opset,
         _initializers={tensor.name: tensor for tensor in model.graph.initializer},
     )
 
 
-def _fix_symbols(model: onnx.ModelProto) -> None:
-    """Replaces the symbolic dimensions of the graph's inputs, and forgets the outputs' shapes."""
-    for value in model.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if not dim.HasField("dim_value"):
-                dim.dim_value = SYMBOLIC_SIZE
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
+def _has_symbols(model: onnx.ModelProto) -> bool:
+    return any(not dim.HasField("dim_value") for value in model.graph.input for dim in value.type.tensor_type.shape.dim)
 
 
-def _inferred(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
-    import onnx
-
-    try:
-        graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    except Exception as error:  # the native library raises its own types
-        raise ModelError(f"shapes cannot be inferred: {str(error).strip()[:300]}") from error
-    shapes: dict[str, tuple[int | None, ...]] = {
-        tensor.name: tuple(tensor.dims) for tensor in graph.initializer
-    }
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        tensor_type = value.type.tensor_type
-        if tensor_type.HasField("shape"):
-            shapes[value.name] = tuple(
-                dim.dim_value if dim.HasField("dim_value") else None for dim in tensor_type.shape.dim
-            )
-    return shapes
+def _static(shape: tuple[int, ...], other: tuple[int, ...] | None) -> tuple[int | None, ...]:
+    """Returns the dimensions that do not follow the symbolic ones, None for those that do."""
+    if other is None or len(other) != len(shape):
+        return tuple(None for _ in shape)
+    return tuple(size if size == twin else None for size, twin in zip(shape, other, strict=True))

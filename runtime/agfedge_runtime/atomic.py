@@ -1,7 +1,7 @@
 """Files and folders written whole or not at all, also when the process is killed half-way.
 
-Everything is first written under a hidden temporary name beside its target, flushed to the disk, and then put in
-place by one rename. What a killed run leaves behind carries its process id and is removed by the next run.
+Everything is first written under a hidden temporary name beside its target, flushed to the disk, and then put
+in place by one rename. What a killed run leaves behind carries its process id and is removed by the next run.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         InputError: the file cannot be written there.
     """
+    path = Path(os.path.abspath(path))
     temporary = _beside(path, "new")
-    try:
+    with _place_named(path):
         _remove_leftovers(path)
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
         _sync(path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,17 +66,16 @@ def staging_folder(target: Path, marker: str) -> Iterator[Path]:
     """
     target = Path(os.path.abspath(target))
     staging = _beside(target, "new")
-    try:
+    with _place_named(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target)
         _check_replaceable(target, marker)
         staging.mkdir()
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written: {error.strerror}; choose another place") from error
     try:
         yield staging
-        _sync_tree(staging)
-        replace_folder(staging, target, marker)
+        with _place_named(target):
+            _sync_tree(staging)
+            replace_folder(staging, target, marker)
     finally:
         # After a replacement this name is gone, or holds nothing of value.
         shutil.rmtree(staging, ignore_errors=True)
@@ -85,8 +84,8 @@ def staging_folder(target: Path, marker: str) -> Iterator[Path]:
 def replace_folder(new: Path, target: Path, marker: str) -> None:
     """Put the fully written folder `new` in place of its sibling `target`, and remove the old one.
 
-    On Linux the two names are exchanged in one step. Where the kernel or the file system cannot, two renames do it;
-    a run killed between them is mended by the next one.
+    On Linux the two names are exchanged in one step. Where the kernel or the file system cannot, two renames
+    do it; a run killed between them is mended by the next one.
 
     Args:
         new: a complete folder beside `target`.
@@ -111,11 +110,19 @@ def replace_folder(new: Path, target: Path, marker: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _place_named(path: Path) -> Iterator[None]:
+    """Turn the system's refusal (permission, space, name) into an error that names the place."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be written: {reason}; free it or choose another place") from error
+
+
 def _check_replaceable(target: Path, marker: str) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise InputError(
-            f"{target}: got a link or a file, expected a folder or a free name; choose another place"
-        )
+        raise InputError(f"{target}: got a link or a file, expected a folder or a free name; choose another place")
     if target.is_dir() and not (target / marker).is_file() and any(target.iterdir()):
         raise InputError(
             f"{target}: the folder is not empty and holds no {marker}, so it is not replaced; "
@@ -152,7 +159,7 @@ def _remove_leftovers(target: Path) -> None:
     for path in target.parent.iterdir():
         if not path.name.startswith(_prefix(target)):
             continue
-        role, pid, _random = (path.name[len(_prefix(target)) :].split("-") + ["", ""])[:3]
+        role, pid = (*path.name[len(_prefix(target)) :].split("-"), "")[:2]
         if pid.isdigit() and not _alive(int(pid)):
             _log.info("removing %s, left behind by a killed run", path)
             _remove(path, target, role)
@@ -160,9 +167,7 @@ def _remove_leftovers(target: Path) -> None:
 
 def _remove(path: Path, target: Path, role: str) -> None:
     if role == "old" and not target.exists():
-        os.rename(
-            path, target
-        )  # The run was killed between two renames: the old folder is still the whole truth.
+        os.rename(path, target)  # The run was killed between two renames: the old folder is still the whole truth.
     elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -6,6 +6,7 @@
     ├── BundleError            a bundle cannot be trusted
     │   ├── BundleMissingFileError    a file that the manifest lists is not there
     │   ├── BundleDigestError         a file's size or sha256 differs from the manifest
+    │   ├── BundleGoldenError         the golden answers are malformed
     │   ├── BundleKeyError            the manifest has an unknown, missing or mistyped key
     │   ├── BundlePathError           a path that leaves the folder, or is not a plain file
     │   ├── BundleSizeError           a file of absurd size
@@ -42,6 +43,10 @@ class BundleMissingFileError(BundleError):
 
 class BundleDigestError(BundleError):
     """A file's size or sha256 differs from the manifest."""
+
+
+class BundleGoldenError(BundleError):
+    """The golden answers are malformed, or do not fit the manifest."""
 
 
 class BundleKeyError(BundleError):

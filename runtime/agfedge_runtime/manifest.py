@@ -69,6 +69,11 @@ class InputSpec:
     layout: str
     preprocessing: Preprocessing
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one input, without the batch."""
+        return tuple(size for size in self.shape if size is not None)
+
 
 @dataclass(frozen=True)
 class Expert:
@@ -178,9 +183,7 @@ class Manifest:
                 default=_plain,
             )
         except ValueError as error:
-            raise InputError(
-                f"the manifest cannot be written: {error}; every number must be finite"
-            ) from error
+            raise InputError(f"the manifest cannot be written: {error}; every number must be finite") from error
         return text + "\n"
 
     @classmethod
@@ -194,9 +197,7 @@ class Manifest:
             BundleSizeError: the text or a declared file is larger than any that agfedge writes.
         """
         if len(text) > MAX_MANIFEST_BYTES:
-            raise BundleSizeError(
-                f"manifest.json: larger than {MAX_MANIFEST_BYTES} bytes; export the bundle again"
-            )
+            raise BundleSizeError(f"manifest.json: larger than {MAX_MANIFEST_BYTES} bytes; export the bundle again")
         return _manifest(_DOCUMENT.parse(text))
 
 

@@ -30,6 +30,9 @@ def with_gradients():
 def samples():
     return TensorDataset(torch.zeros(10, 3, 2, 2), torch.arange(10) % 2)
 
+def singles():
+    return [(np.zeros((2, 2, 3), np.uint8), 1)]
+
 def a_number():
     return 7
 
@@ -40,7 +43,7 @@ def nothing():
     return []
 
 def mixed():
-    return [(np.zeros((2, 3), np.float32), np.zeros(2, int)), (np.zeros((2, 4), np.float32), np.zeros(2, int))]
+    return [(np.zeros((2, width), np.float32), np.zeros(2, int)) for width in (3, 4)]
 
 def failing():
     yield batches()[0]
@@ -97,7 +100,11 @@ def test_undivided_batches_are_split_with_a_warning(loaders: Path) -> None:
     ("name", "message"),
     [
         ("a_number", "returned int; expected an iterable"),
-        ("samples", "gave a single sample; expected batches .*DataLoader"),
+        (
+            "samples",
+            r"returned TensorDataset; expected an iterable of batches, such as",
+        ),
+        ("singles", "gave a single sample; expected batches .*DataLoader"),
         ("bare", r"gave a ndarray; expected batches \(x, y\)"),
         ("nothing", "gave no batches"),
         ("mixed", r"gave batches of float32 \(2, 3\) and float32 \(2, 4\)"),

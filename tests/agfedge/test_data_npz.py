@@ -84,7 +84,7 @@ def test_given_parts_are_kept_and_measuring_takes_the_test_part(tmp_path: Path) 
         (
             np.array([{}] * 10, object),
             LABELS,
-            "'x' cannot be read: ValueError: Object arrays cannot be loaded",
+            "'x' cannot be read: ValueError: Object arrays",
         ),
     ],
 )

@@ -24,7 +24,15 @@ UNARY = (
     "Tan", "Tanh", "ThresholdedRelu",
 )  # fmt: skip
 # Zeroing this operand's channel zeroes (or stops contributing to) the channel; other operands are only carried.
-_ZEROED_OPERANDS = {"Add": (0, 1), "Sub": (0, 1), "Mul": (0, 1), "Sum": None, "PRelu": (), "Div": (0,), "Pow": ()}
+_ZEROED_OPERANDS = {
+    "Add": (0, 1),
+    "Sub": (0, 1),
+    "Mul": (0, 1),
+    "Sum": None,
+    "PRelu": (),
+    "Div": (0,),
+    "Pow": (),
+}
 
 
 @rule(*UNARY)
@@ -36,7 +44,7 @@ def unary(tracer: Tracer, node: NodeView) -> None:
 
 @rule("Clip", "Dropout")
 def bounded(tracer: Tracer, node: NodeView) -> None:
-    """A function of each element with constant scalar parameters (bounds, ratio), which a Dropout ignores when it infers."""
+    """A function of each element with constant scalar parameters; a Dropout that infers is the identity."""
     if node.op == "Dropout" and len(node.inputs) > 2:
         training = tracer.view.constant(node.input(2))
         if node.input(2) and (training is None or bool(training)):
@@ -68,7 +76,10 @@ def broadcast(tracer: Tracer, node: NodeView) -> None:
         computed.append([_aligned(each, rank) for each in fields])
     result = _meet(tracer, node, computed, rank)
     for labels in result:
-        operands = [_operand_dead(tracer, node, position, labels, computed[position], rank) for position in range(len(node.inputs))]
+        operands = [
+            _operand_dead(tracer, node, position, labels, computed[position], rank)
+            for position in range(len(node.inputs))
+        ]
         tracer.lay(node.outputs[0], Field(labels.atoms, _combine(node.op, operands, labels)))
 
 
@@ -95,7 +106,13 @@ def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], rank: int
                 continue
             shape = _padded_shape(tracer, name, rank)
             if any(shape[axis] > 1 for axis in labels.axes):
-                tracer.pin(labels.atoms, name, labels.axes[0], node, f"{node.op} joins them with a tensor whose channels are fixed")
+                tracer.pin(
+                    labels.atoms,
+                    name,
+                    labels.axes[0],
+                    node,
+                    f"{node.op} joins them with a tensor whose channels are fixed",
+                )
     return merged
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def moved(labels: Field, shape: tuple[int, ...], move: Move) -> Field:
-    """Runs a movement on the labels of a tensor of concrete `shape`; axes that they no longer vary along shrink to 1."""
+    """Runs a movement on the labels of a tensor of concrete `shape`; axes along which they are constant shrink to 1."""
     atoms = move(np.broadcast_to(labels.atoms, shape))
     dead = move(np.broadcast_to(labels.dead, shape))
     for axis in range(atoms.ndim):
@@ -34,7 +34,13 @@ def moved(labels: Field, shape: tuple[int, ...], move: Move) -> Field:
 def lay_moved(tracer: Tracer, node: NodeView, labels: Field) -> None:
     """Lays moved labels over the node's output; channels that came to span several axes stay whole."""
     if len(labels.axes) > 1:
-        tracer.pin(labels.atoms, node.outputs[0], labels.axes[0], node, f"{node.op} splits channels over several axes")
+        tracer.pin(
+            labels.atoms,
+            node.outputs[0],
+            labels.axes[0],
+            node,
+            f"{node.op} splits channels over several axes",
+        )
         return
     tracer.lay(node.outputs[0], labels)
 

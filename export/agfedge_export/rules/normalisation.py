@@ -19,7 +19,7 @@ CHANNELS = 1
 
 @rule("BatchNormalization", "InstanceNormalization")
 def per_channel(tracer: Tracer, node: NodeView) -> None:
-    """scale * normalised + bias: zero scale and bias zero the channel whatever it held."""
+    """Scale * normalised + bias: zero scale and bias zero the channel whatever it held."""
     data, output = node.inputs[0], node.outputs[0]
     if node.attributes.get("training_mode", 0):
         tracer.block(node, data, "batch norm in training mode")
@@ -40,7 +40,14 @@ def _not_channels(tracer: Tracer, data: str) -> tuple[int, ...]:
     return tuple(axis for axis in range(tracer.rank(data)) if axis != CHANNELS)
 
 
-@rule("LayerNormalization", "GroupNormalization", "LRN", "LpNormalization", "RMSNormalization", "MeanVarianceNormalization")
+@rule(
+    "LayerNormalization",
+    "GroupNormalization",
+    "LRN",
+    "LpNormalization",
+    "RMSNormalization",
+    "MeanVarianceNormalization",
+)
 def across(tracer: Tracer, node: NodeView) -> None:
     """A norm over several channels at once: removing one changes the others."""
     tracer.block(node, node.inputs[0], f"{node.op} normalises across channels")

@@ -1,0 +1,113 @@
+"""`agfedge export`: a trained model and its data become a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from agfedge.cli.output import print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from agfedge.exporting import ExportResult
+    from agfedge.statistics import Share
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's arguments."""
+    parser = commands.add_parser("export", help="prune a light expert, recover and calibrate it, write a bundle")
+    parser.add_argument(
+        "--model", required=True, help="package.module:factory or file.py:factory, returning a torch module"
+    )
+    parser.add_argument("--weights", help=".safetensors, or .pt holding a state dict")
+    parser.add_argument(
+        "--data", required=True, help="folder of class folders with images, .npz with x and y, or factory"
+    )
+    parser.add_argument("--out", required=True, help="folder of the bundle")
+    parser.add_argument(
+        "--keep", type=float, default=0.5, help="share of every layer's channels that stay (default 0.5)"
+    )
+    parser.add_argument("--score", default="agf", help="agf, taylor, l1, l2 or random (default agf)")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of recovery (default 10)")
+    parser.add_argument(
+        "--epsilon", type=float, default=0.005, help="accuracy that the cascade may lose (default 0.005)"
+    )
+    parser.add_argument("--delta", type=float, default=0.05, help="probability that it loses more (default 0.05)")
+    parser.add_argument("--mean", type=_numbers, help="per channel after scaling to [0, 1], such as 0.485,0.456,0.406")
+    parser.add_argument("--std", type=_numbers, help="likewise")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.5,0.5,0.5") from error
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    from agfedge.exporting import ExportRequest, export
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in ("run", "json")}
+    result = export(ExportRequest(**asked))
+    for warning in result.warnings:
+        sys.stderr.write(f"agfedge: WARNING: {warning}\n")
+    if arguments.json:
+        print_json(_document(result))
+    else:
+        _print(result)
+    return 0
+
+
+def _document(result: ExportResult) -> dict[str, object]:
+    return {
+        "bundle": result.bundle.path,
+        "digest": result.bundle.digest,
+        "heavy": result.heavy,
+        "light": result.light,
+        "check": result.check,
+        "recovery": result.recovery,
+        "calibration": result.calibration,
+        "test": result.evaluation,
+        "kept_whole": result.plan.kept_whole,
+        "warnings": result.warnings,
+    }
+
+
+def _print(result: ExportResult) -> None:
+    test = result.evaluation
+    rows = [
+        (
+            "heavy",
+            percent(test.heavy),
+            f"{result.heavy.size_bytes / 1024:,.0f}",
+            f"{result.heavy.macs / 1e6:,.2f}",
+            f"{result.heavy.parameters:,}",
+        ),
+        (
+            "light",
+            percent(test.light),
+            f"{result.light.size_bytes / 1024:,.0f}",
+            f"{result.light.macs / 1e6:,.2f}",
+            f"{result.light.parameters:,}",
+        ),
+        ("cascade", percent(test.cascade), "", "", ""),
+    ]
+    print_table(("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"), rows)
+    print_line()
+    print_line(f"removed equals masked: {result.check.max_absolute_error:.1e} apart on {result.plan_summary()}")
+    print_line(f"router: {result.calibration.verdict}; {percent(test.early)} early, {percent(test.late)} late")
+    guarantee = result.calibration.guarantee
+    print_line(
+        f"guarantee: wrong where the heavy expert is right on at most {guarantee.epsilon:.1%} of inputs, "
+        f"with probability {1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples)"
+    )
+    print_line(f"bundle: {result.bundle.path} ({result.bundle.digest[:12]})")
+
+
+def percent(share: Share) -> str:
+    """Returns a share with its interval, in percent."""
+    return f"{100 * share.value:.2f}% ({100 * share.low:.1f} to {100 * share.high:.1f})"

@@ -1,0 +1,253 @@
+"""Export: from a trained module and its data to a bundle of two experts, stage by stage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from agfedge.allocate import uniform_keep
+from agfedge.bundling import Experts, GraphFacts, write_expert_bundle
+from agfedge.calibrate import Calibration, calibrate
+from agfedge.data import load_dataset
+from agfedge.evaluate import Evaluation, evaluate
+from agfedge.models import load_module
+from agfedge.preprocess import model_input, preprocessing_for
+from agfedge.recover import Recovery, RecoveryReport, make_student, recover, write_back
+from agfedge.scores import ScoreInputs, score_groups
+from agfedge_export import CheckReport, Plan, SurgeryError, analyse, graph_costs, make_plan, mask, prune
+from agfedge_export.check import TOLERANCE, compare
+from agfedge_export.from_torch import export_torch
+from agfedge_runtime import Bundle
+from agfedge_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+    from numpy.typing import NDArray
+
+    from agfedge.data import Dataset
+    from agfedge_export.from_torch import TorchExport
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[], None]
+
+STAGES = ("data", "model", "graph", "score", "surgery", "recover", "calibrate", "bundle")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What a user asks of `agfedge export`.
+
+    Attributes:
+        model: `package.module:factory` or `file.py:factory`, returning a torch module.
+        weights: .safetensors or .pt, or None for the factory's own.
+        data: folder of images, .npz, or factory.
+        out: the bundle's folder.
+        keep: share of every group's channels that stay, in (0, 1].
+        score: name of the channel score.
+        epochs: of recovery.
+        seed: of everything that is drawn.
+        epsilon: bound on P(cascade wrong and heavy right).
+        delta: probability with which the bound may fail.
+        mean: per channel, after scaling to [0, 1].
+        std: likewise.
+    """
+
+    model: str
+    weights: str | None
+    data: str
+    out: str
+    keep: float = 0.5
+    score: str = "agf"
+    epochs: int = 10
+    seed: int = 0
+    epsilon: float = 0.005
+    delta: float = 0.05
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made.
+
+    Attributes:
+        bundle: the written bundle.
+        check: how far the pruned graph lies from the masked one, on real inputs.
+        recovery: what the fine-tuning did.
+        calibration: the router.
+        evaluation: both experts and the cascade on the test split.
+        heavy: size, multiply-accumulates and parameters.
+        light: likewise.
+        plan: what was removed.
+        warnings: what a reader of the figures must know.
+    """
+
+    bundle: Bundle
+    check: CheckReport
+    recovery: RecoveryReport
+    calibration: Calibration
+    evaluation: Evaluation
+    heavy: GraphFacts
+    light: GraphFacts
+    plan: Plan
+    warnings: tuple[str, ...]
+
+    def plan_summary(self) -> str:
+        """Returns how many channels of how many groups went, in words."""
+        gone = sum(group.size - len(group.keep) for group in self.plan.groups)
+        return f"{gone} channels of {len(self.plan.groups)} groups"
+
+
+def export(request: ExportRequest) -> ExportResult:
+    """Prunes, recovers, calibrates and bundles.
+
+    Raises:
+        AgfedgeError: the model, the weights, the data or an option does not fit; nothing was written.
+    """
+    if not 0 < request.keep <= 1:
+        raise InputError(f"--keep is {request.keep}: expected a share in (0, 1], such as 0.5")
+    if request.epochs < 0:
+        raise InputError(f"--epochs is {request.epochs}: expected 0 or more")
+    _make_deterministic(request.seed)
+    with tqdm(STAGES, desc="export", unit="stage", disable=None, leave=False) as bar:
+        stages = iter(bar)
+        return _export(request, lambda: bar.set_postfix_str(next(stages)))
+
+
+def _export(request: ExportRequest, step: Step) -> ExportResult:
+    step()
+    data = load_dataset(request.data, request.seed)
+    preprocessing = preprocessing_for(data.train.x, request.mean, request.std)
+    train_x = model_input(data.train.x, preprocessing)
+    step()
+    module = load_module(request.model, request.weights)
+    _check_head(module, train_x, data)
+    step()
+    exported = export_torch(module, _tensor(train_x[:2]))
+    step()
+    plan = _planned(request, exported, train_x, data)
+    step()
+    pruned = prune(exported.model, plan).model
+    probe = train_x[:64]
+    check = _proved(exported.model, pruned, plan, probe)
+    step()
+    student = make_student(module, plan, pruned, probe)
+    how = Recovery(epochs=request.epochs, seed=request.seed)
+    recovery = recover(student, module, train_x, data.train.y, how)
+    light = write_back(student, pruned, probe) if request.epochs else pruned
+    step()
+    costs = (graph_costs(light), graph_costs(exported.model))
+    calibration = calibrate(
+        light,
+        exported.model,
+        data.calibration,
+        preprocessing,
+        light_cost=costs[0].macs / costs[1].macs,
+        heavy_macs=costs[1].macs,
+        epsilon=request.epsilon,
+        delta=request.delta,
+        seed=request.seed,
+    )
+    step()
+    experts = Experts(light, exported.model, costs[0], costs[1], preprocessing)
+    bundle = write_expert_bundle(Path(request.out), experts, plan, calibration, data, _provenance(request))
+    evaluation = evaluate(bundle, data.test)
+    sizes = [bundle.manifest.files[name].size for name in ("heavy.onnx", "light.onnx")]
+    warnings = _warnings(data, evaluation, student.kind)
+    facts = [
+        GraphFacts(size, cost.macs, cost.parameters) for size, cost in zip(sizes, (costs[1], costs[0]), strict=True)
+    ]
+    return ExportResult(bundle, check, recovery, calibration, evaluation, facts[0], facts[1], plan, warnings)
+
+
+def _make_deterministic(seed: int) -> None:
+    import torch
+
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _tensor(x: NDArray[np.float32]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def _check_head(module: torch.nn.Module, x: NDArray[np.float32], data: Dataset) -> None:
+    """Runs the module once, so that a wrong shape or head is told in one line."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            answers = module(_tensor(x[:2]))
+    except Exception as error:  # whatever the user's own code raises
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise InputError(f"the model does not take inputs of shape {('N', *x.shape[1:])}: {reason}") from error
+    if not isinstance(answers, torch.Tensor) or answers.ndim != 2:
+        got = tuple(answers.shape) if isinstance(answers, torch.Tensor) else type(answers).__name__
+        raise InputError(f"the model answers {got}: expected one tensor of logits (N, classes)")
+    if answers.shape[1] != len(data.classes):
+        raise InputError(
+            f"the model's head has {answers.shape[1]} classes, the data has {len(data.classes)}: they must be the same"
+        )
+    if not torch.isfinite(answers).all():
+        raise InputError("the model answers NaN or infinity on its training data: check its weights and --mean, --std")
+
+
+def _planned(request: ExportRequest, exported: TorchExport, x: NDArray[np.float32], data: Dataset) -> Plan:
+    groups = analyse(exported.model)
+    if not groups.groups:
+        first = groups.kept_whole[0].reason if groups.kept_whole else "it has no convolutions or matrix products"
+        raise SurgeryError(f"no channel of the model can be removed exactly: {first}; see `agfedge inspect`")
+    inputs = ScoreInputs(groups, exported.model, exported, x, data.train.y, seed=request.seed)
+    return make_plan(groups, uniform_keep(score_groups(request.score, inputs), request.keep))
+
+
+def _proved(heavy: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, probe: NDArray[np.float32]) -> CheckReport:
+    """Compares removed with masked on real inputs.
+
+    Raises:
+        SurgeryError: they differ.
+    """
+    name = heavy.graph.input[0].name
+    report = compare(mask(heavy, plan), pruned, [{name: probe}])
+    if not report.max_relative_error <= TOLERANCE:
+        raise SurgeryError(
+            f"the pruned graph differs from the masked one by {report.max_relative_error:.1e} of the output's scale; "
+            "nothing was written: report this model"
+        )
+    return report
+
+
+def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | None]:
+    """What made the bundle. No times and no paths: the same request gives the same bytes."""
+    from agfedge import __version__
+
+    return {
+        "agfedge": __version__,
+        "model": request.model.rpartition("/")[2],
+        "score": request.score,
+        "keep": request.keep,
+        "epochs": request.epochs,
+        "seed": request.seed,
+    }
+
+
+def _warnings(data: Dataset, evaluation: Evaluation, kind: str) -> tuple[str, ...]:
+    warnings = [data.warning] if data.warning else []
+    if kind == "masked":
+        warnings.append("recovery ran masked, at the dense cost: the torch module's code fixes its shapes")
+    if evaluation.heavy.value < 2 / len(data.classes):
+        warnings.append(
+            f"the heavy expert is right on {evaluation.heavy.value:.1%} of the test split, hardly more than chance: "
+            "check --weights, --mean and --std, and the order of the classes"
+        )
+    return tuple(warnings)

@@ -1,0 +1,87 @@
+"""The user's own model: a factory that builds the module, and a file of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agfedge.factory import resolve
+from agfedge_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+
+def load_module(factory: str, weights: str | Path | None) -> torch.nn.Module:
+    """Builds the module and loads its weights.
+
+    Args:
+        factory: `package.module:function` or `path/to/file.py:function`; called without arguments.
+        weights: `.safetensors`, or `.pt`/`.pth` holding a state dict; None keeps what the factory made.
+
+    Raises:
+        InputError: no such factory, it does not return a module, the file cannot be read, or its keys do not fit.
+    """
+    import torch
+
+    module = resolve(factory, "model")()
+    if not isinstance(module, torch.nn.Module):
+        raise InputError(f"--model {factory} returned {type(module).__name__}: expected a torch.nn.Module")
+    if weights is not None:
+        _load_state(module, read_state(Path(weights)), str(weights))
+    return module.eval()
+
+
+def read_state(path: Path) -> Mapping[str, torch.Tensor]:
+    """Reads a state dict; nothing is unpickled but tensors.
+
+    Raises:
+        InputError: no such file, an unknown kind, or a file that does not hold tensors by name.
+    """
+    import torch
+
+    if not path.is_file():
+        raise InputError(f"no weights at {path}: expected a .safetensors or .pt file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader raises its own types for damaged files
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} cannot be read as weights (.safetensors, or .pt without pickled code): {reason}"
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no state dict: expected tensors by parameter name, got {type(state).__name__}")
+    return state
+
+
+def _load_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    own = module.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in own]
+    if missing or unexpected:
+        parts = [
+            f"lacks {_some(missing)}" if missing else "",
+            f"has unknown {_some(unexpected)}" if unexpected else "",
+        ]
+        raise InputError(f"{source} does not fit the model: it {' and '.join(part for part in parts if part)}")
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise InputError(
+                f"{source} does not fit the model: {name} has shape {tuple(value.shape)}, "
+                f"expected {tuple(own[name].shape)}"
+            )
+    module.load_state_dict(dict(state), strict=False)
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    listed = ", ".join(names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most} more keys"

@@ -1,0 +1,111 @@
+"""Slimming: the plan applied to the torch module's parameters, by name.
+
+A parameter has the same name in the module and in the exported graph, so that the plan, which names tensors of the
+graph, says which indices of each parameter stay.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_runtime.errors import AgfedgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from numpy.typing import NDArray
+
+    from agfedge_export import Plan
+
+    # For a parameter's name, for each axis, the indices that stay.
+    Cuts = dict[str, dict[int, NDArray[np.int64]]]
+
+
+class SlimError(AgfedgeError):
+    """The module cannot be slimmed: its code fixes shapes, or it uses one parameter in two ways."""
+
+
+def parameter_cuts(plan: Plan, module: torch.nn.Module, roles: tuple[str, ...] | None = None) -> Cuts:
+    """Returns which indices of the module's own parameters and buffers stay.
+
+    Args:
+        plan: the plan.
+        module: the dense module.
+        roles: only members of these roles; None for all.
+
+    Raises:
+        SlimError: two uses of one parameter keep different indices.
+    """
+    own = dict(module.state_dict())
+    cuts: Cuts = {}
+    for group in plan.groups:
+        for member in group.members:
+            if member.tensor not in own or (roles is not None and member.role not in roles):
+                continue
+            keep = np.array(member.keep, dtype=np.int64)
+            earlier = cuts.setdefault(member.tensor, {}).setdefault(member.axis, keep)
+            if not np.array_equal(earlier, keep):
+                raise SlimError(f"parameter {member.tensor} is used twice and loses different channels")
+    return cuts
+
+
+def sliced(value: torch.Tensor, cuts: dict[int, NDArray[np.int64]]) -> torch.Tensor:
+    """Returns the kept part of a parameter, a copy."""
+    import torch
+
+    for axis, keep in cuts.items():
+        value = value.index_select(axis, torch.from_numpy(keep))
+    return value.detach().clone()
+
+
+def slim(module: torch.nn.Module, plan: Plan) -> torch.nn.Module:
+    """Returns a smaller copy of a module, without the channels that the plan removes.
+
+    Raises:
+        SlimError: two uses of one parameter keep different indices. Whether the module's code still runs at its new
+            sizes shows when it is run.
+    """
+    import torch
+
+    cuts = parameter_cuts(plan, module)
+    small = copy.deepcopy(module)
+    for prefix, layer in small.named_modules():
+        touched = False
+        for name, value in _own_tensors(layer):
+            full = f"{prefix}.{name}" if prefix else name
+            if full not in cuts:
+                continue
+            touched = True
+            kept = sliced(value, cuts[full])
+            if isinstance(value, torch.nn.Parameter):
+                layer.register_parameter(name, torch.nn.Parameter(kept, requires_grad=value.requires_grad))
+            else:
+                layer.register_buffer(name, kept)
+        if touched:
+            _resize(layer)
+    return small
+
+
+def _own_tensors(layer: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from list(layer.named_parameters(recurse=False))
+    yield from list(layer.named_buffers(recurse=False))
+
+
+def _resize(layer: torch.nn.Module) -> None:
+    """Makes the sizes that torch's own layers write down agree with their parameters."""
+    import torch
+
+    if isinstance(layer, torch.nn.modules.conv._ConvNd) and not layer.transposed:
+        if layer.groups > 1:  # whole groups left; their width is the weight's
+            per_group = layer.out_channels // layer.groups
+            layer.groups = layer.weight.shape[0] // per_group
+        layer.out_channels = layer.weight.shape[0]
+        layer.in_channels = layer.weight.shape[1] * layer.groups
+    elif isinstance(layer, torch.nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
+        layer.num_features = len(layer.running_mean)

@@ -1,0 +1,141 @@
+"""What an expert's graph does beside its model: preprocessing in front, probabilities, confidence and prior behind.
+
+All of it is nodes of the graph, so that the host moves camera bytes in and reads one scalar out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_export.errors import SurgeryError
+from agfedge_export.model_io import skeleton
+from agfedge_export.priors import prior_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+    import onnx_graphsurgeon as gs
+
+IMAGE, PROBABILITIES, CONFIDENCE = "image", "probabilities", "confidence"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an input becomes what the model was trained on: `(x * scale - mean) / std`, channel by channel.
+
+    Attributes:
+        image: whether inputs are uint8 (N, H, W, C) camera bytes, which become float32 (N, C, H, W); otherwise they
+            are float32 in the model's own layout, and only scaled and shifted where asked.
+        scale: factor applied first; 1/255 for bytes.
+        mean: one number, or one a channel.
+        std: likewise.
+    """
+
+    image: bool
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def trivial(self) -> bool:
+        """Whether inputs pass unchanged."""
+        return not self.image and self.scale == 1 and not any(self.mean) and all(each == 1 for each in self.std)
+
+
+def attach_heads(
+    core: onnx.ModelProto,
+    preprocessing: Preprocessing,
+    input_shape: tuple[int, ...],
+    *,
+    temperature: float = 1.0,
+    priors: Mapping[str, str] | None = None,
+) -> onnx.ModelProto:
+    """Wraps a model with one input and one output of logits (N, classes) as an expert.
+
+    Args:
+        core: maps float32 (N, ...) to logits.
+        preprocessing: put in front.
+        input_shape: of one input, without the batch: (H, W, C) for images.
+        temperature: logits are divided by it before the softmax (Guo et al., arXiv:1706.04599).
+        priors: for an output's name the kind of prior it holds.
+
+    Returns:
+        A model with input `image` and outputs `probabilities` (N, classes), `confidence` (N,), their greatest,
+        and the priors (N,) each.
+
+    Raises:
+        SurgeryError: the core has more than one input or output, or the result is not valid.
+    """
+    import onnx
+    import onnx_graphsurgeon as gs
+
+    graph = gs.import_onnx(core)
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise SurgeryError(f"an expert has one input and one output: got {len(graph.inputs)} and {len(graph.outputs)}")
+    body_input, logits = graph.inputs[0], graph.outputs[0]
+    dtype = np.uint8 if preprocessing.image else np.float32
+    image = gs.Variable(IMAGE, dtype, ["batch", *input_shape])
+    front: list[gs.Node] = []
+    planes = _preprocess(image, body_input, preprocessing, front)
+    graph.inputs = [image]
+    _answers(graph, logits, temperature)
+    for output, kind in (priors or {}).items():
+        value = gs.Variable(output, np.float32, ["batch"])
+        front.extend(prior_nodes(kind, planes, value))
+        graph.outputs.append(value)
+    graph.nodes[:0] = front
+    graph.cleanup().toposort()
+    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    model.ir_version = min(max(core.ir_version, 8), 10)
+    del model.graph.value_info[:]
+    try:
+        onnx.checker.check_model(skeleton(model))
+        onnx.shape_inference.infer_shapes(skeleton(model), strict_mode=True, data_prop=True)
+    except Exception as error:  # the native libraries raise their own types
+        raise SurgeryError(f"the expert's graph is not valid: {str(error).strip()[:300]}") from error
+    return model
+
+
+def _preprocess(image: gs.Variable, body_input: gs.Variable, how: Preprocessing, nodes: list[gs.Node]) -> gs.Variable:
+    """Appends nodes that turn `image` into `body_input`; returns the float tensor before mean and std."""
+    import onnx_graphsurgeon as gs
+
+    planes = image
+    if how.image:
+        floats = gs.Variable("image__float", np.float32)
+        planes = gs.Variable("image__planes", np.float32)
+        nodes.append(gs.Node("Cast", "image__cast", {"to": 1}, [image], [floats]))
+        nodes.append(gs.Node("Transpose", "image__transpose", {"perm": [0, 3, 1, 2]}, [floats], [planes]))
+    rank = len(body_input.shape or ()) or 4
+    shape = (1, -1, *[1] * (rank - 2))
+    std = np.asarray(how.std, dtype=np.float64)
+    factor = (how.scale / std).astype(np.float32).reshape(shape)
+    shift = (-np.asarray(how.mean, dtype=np.float64) / std).astype(np.float32).reshape(shape)
+    scaled = gs.Variable("image__scaled", np.float32)
+    if how.trivial:
+        nodes.append(gs.Node("Identity", "image__identity", {}, [planes], [body_input]))
+        return planes
+    nodes.append(gs.Node("Mul", "image__mul", {}, [planes, gs.Constant("image__factor", factor)], [scaled]))
+    nodes.append(gs.Node("Add", "image__add", {}, [scaled, gs.Constant("image__shift", shift)], [body_input]))
+    return planes
+
+
+def _answers(graph: gs.Graph, logits: gs.Variable, temperature: float) -> None:
+    """Appends softmax and its maximum, and makes them the graph's outputs."""
+    import onnx_graphsurgeon as gs
+
+    cooled = logits
+    if temperature != 1.0:
+        cooled = gs.Variable("logits__cooled", np.float32)
+        divisor = gs.Constant("logits__temperature", np.array(temperature, dtype=np.float32))
+        graph.nodes.append(gs.Node("Div", "logits__div", {}, [logits, divisor], [cooled]))
+    probabilities = gs.Variable(PROBABILITIES, np.float32, ["batch", (logits.shape or [None, None])[-1]])
+    confidence = gs.Variable(CONFIDENCE, np.float32, ["batch"])
+    axes = gs.Constant("confidence__axes", np.array([1], dtype=np.int64))
+    graph.nodes.append(gs.Node("Softmax", "probabilities__softmax", {"axis": 1}, [cooled], [probabilities]))
+    graph.nodes.append(gs.Node("ReduceMax", "confidence__max", {"keepdims": 0}, [probabilities, axes], [confidence]))
+    graph.outputs = [probabilities, confidence]

@@ -1,0 +1,68 @@
+"""What a cascade costs an input, relative to the heavy expert: three estimates, each by its own name.
+
+* `mixture`: the estimate of Qian et al., arXiv:2603.12354. It charges the light expert only for inputs that it keeps.
+* `sequential`: light first, for every input, then heavy for those that are escalated.
+* `expected`: what this runtime does: the prior for every input, light for those that it does not escalate early, heavy
+  for every escalated input, and the runtime's own time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Shares of inputs that reach the heavy expert.
+
+    Attributes:
+        early: escalated by the prior, without a light pass.
+        late: escalated after the light pass, by its confidence.
+    """
+
+    early: float
+    late: float
+
+    @property
+    def heavy(self) -> float:
+        """Share of inputs that the heavy expert answers."""
+        return self.early + self.late
+
+
+@dataclass(frozen=True)
+class PassCosts:
+    """Costs of one pass, relative to the heavy expert's.
+
+    Attributes:
+        light: of the light expert.
+        prior: of the prior alone; 0 where none is used.
+        overhead: of the runtime, a decision.
+    """
+
+    light: float
+    prior: float = 0.0
+    overhead: float = 0.0
+
+
+def mixture(rates: Rates, costs: PassCosts) -> float:
+    """p_heavy * 1 + (1 - p_heavy) * c_light."""
+    return rates.heavy + (1 - rates.heavy) * costs.light
+
+
+def sequential(rates: Rates, costs: PassCosts) -> float:
+    """c_light + p_heavy * 1."""
+    return costs.light + rates.heavy
+
+
+def expected(rates: Rates, costs: PassCosts) -> float:
+    """c_prior + (1 - p_early) * c_light + (p_early + p_late) * 1 + overhead."""
+    return costs.prior + (1 - rates.early) * costs.light + rates.heavy + costs.overhead
+
+
+def mixture_to_expected(rates: Rates, costs: PassCosts) -> dict[str, float]:
+    """Returns the terms that `expected` has and `mixture` leaves out; they add up to their difference."""
+    return {
+        "light passes of late escalations": rates.late * costs.light,
+        "prior": costs.prior,
+        "runtime overhead": costs.overhead,
+    }

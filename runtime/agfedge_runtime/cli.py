@@ -1,0 +1,166 @@
+"""The device's own command: verify, profile or run a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from agfedge_runtime import __version__
+from agfedge_runtime.arrays import AnyArray
+from agfedge_runtime.atomic import write_text
+from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.decisions import Branch, Decisions
+from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.golden import load_golden
+from agfedge_runtime.measure import measure
+from agfedge_runtime.verify import verify_golden
+
+_PROGRAM = "agfedge-runtime"
+# What NumPy raises for a file that is no .npz, or holds pickles, or has no such array.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: its arguments; those of the process by default.
+
+    Returns:
+        0, or 1 for a failure that is told in one line on stderr, or 130 when interrupted.
+
+    Raises:
+        SystemExit: with 2 for wrong usage, with 0 after ``--help`` and ``--version``.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has left. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except AgfedgeError as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Run an agfedge bundle on this machine.")
+    parser.add_argument("--version", action="version", version=f"{_PROGRAM} {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    verify = _command(commands, "verify", "check every digest, then reproduce the golden answers")
+    verify.set_defaults(run=_verify)
+
+    profile = _command(commands, "profile", "measure the cascade and its parts; prints raw samples as JSON")
+    profile.add_argument("--data", type=Path, metavar="FILE.npz", help="inputs x (default: the golden ones)")
+    profile.add_argument("--decisions", type=int, default=600, metavar="N", help="default: %(default)s")
+    profile.add_argument("--out", type=Path, metavar="FILE", help="write the samples here instead of to stdout")
+    profile.set_defaults(run=_profile)
+
+    run = _command(commands, "run", "decide the inputs x of a file")
+    run.add_argument("data", type=Path, metavar="FILE.npz", help="inputs x, in the bundle's dtype and shape")
+    run.set_defaults(run=_run)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=summary, description=summary)
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
+    parser.add_argument("--backend", default="auto", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads; default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    bundle = Bundle.open(arguments.bundle)
+    golden = load_golden(bundle)
+    with Cascade.open(bundle, arguments.backend, arguments.threads) as cascade:
+        report = verify_golden(cascade, golden)
+    if arguments.json:
+        _print(json.dumps({"digest": bundle.digest, **dataclasses.asdict(report)}))
+    else:
+        _print(
+            f"{'passed' if report.passed else 'FAILED'}: of {report.n} golden answers {report.labels_equal} "
+            f"labels and {report.branches_equal} branches are the same; probabilities differ by at most "
+            f"{report.max_probability_difference:.2g}"
+        )
+    return 0 if report.passed else 1
+
+
+def _profile(arguments: argparse.Namespace) -> int:
+    bundle = Bundle.open(arguments.bundle)
+    inputs = load_golden(bundle).inputs if arguments.data is None else _load_inputs(arguments.data)
+    with Cascade.open(bundle, arguments.backend, arguments.threads) as cascade:
+        samples = measure(cascade, inputs, decisions=arguments.decisions)
+    if arguments.out is None:
+        _print(samples.to_json().rstrip())
+        return 0
+    write_text(arguments.out, samples.to_json())
+    said = {"out": str(arguments.out), "decisions": len(samples)}
+    _print(json.dumps(said) if arguments.json else f"{len(samples)} decisions written to {arguments.out}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    inputs = _load_inputs(arguments.data)
+    with Cascade.open(arguments.bundle, arguments.backend, arguments.threads) as cascade:
+        rows = _described(cascade(inputs), cascade.manifest.classes)
+    if arguments.json:
+        _print(json.dumps(rows))
+        return 0
+    _print(f"{'row':>6}  {'branch':6}  {'probability':>11}  class")
+    for index, row in enumerate(rows):
+        _print(f"{index:6d}  {row['branch']:6}  {row['probability']:11.4f}  {row['class']}")
+    return 0
+
+
+def _described(decisions: Decisions, classes: Sequence[str]) -> list[dict[str, str | int | float | None]]:
+    return [
+        {
+            "label": int(label),
+            "class": classes[label],
+            "probability": float(decisions.probabilities[index, label]),
+            "branch": Branch(decisions.branches[index]).name.lower(),
+            "prior": _number(decisions.prior[index]),
+            "confidence": _number(decisions.confidence[index]),
+        }
+        for index, label in enumerate(decisions.labels)
+    ]
+
+
+def _number(value: np.float32) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _load_inputs(path: Path) -> AnyArray:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            x: AnyArray = arrays["x"]
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: cannot be read: {error}; expected an .npz file with an array x") from error
+    return x
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"{_PROGRAM}: {' '.join(message.split())}\n")
+    return code

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from agfedge.deploy import BusyError, DeployError, open_target
+from agfedge.deploy.local import LOCK, LocalTarget
+from agfedge_runtime.errors import InputError
+
+
+def test_a_command_runs_in_the_folder(tmp_path: Path) -> None:
+    done = LocalTarget(tmp_path).run([sys.executable, "-c", "import os; print(os.getcwd())"])
+
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, str(tmp_path), "")
+
+
+def test_a_command_gets_its_input_and_variables(tmp_path: Path) -> None:
+    code = "import os, sys; print(sys.stdin.read() + os.environ['COLOUR'])"
+
+    done = LocalTarget(tmp_path).run([sys.executable, "-c", code], stdin=b"deep ", env={"COLOUR": "blue"})
+
+    assert done.stdout.strip() == "deep blue"
+
+
+def test_what_configures_this_python_does_not_reach_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+
+    done = LocalTarget(tmp_path).run([sys.executable, "-c", "import os; print('PYTHONPATH' in os.environ)"])
+
+    assert done.stdout.strip() == "False"
+
+
+def test_a_command_that_fails_tells_its_code(tmp_path: Path) -> None:
+    assert LocalTarget(tmp_path).run([sys.executable, "-c", "raise SystemExit(7)"]).returncode == 7
+
+
+def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="cannot run no-such-python: No such file"):
+        LocalTarget(tmp_path).run(["no-such-python"])
+
+
+def test_a_folder_is_copied_below_the_target(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_bytes(b"content")
+    LocalTarget(tmp_path / "device").put(source, PurePosixPath("a/b"))
+
+    assert (tmp_path / "device" / "a" / "b" / "file").read_bytes() == b"content"
+
+
+def test_a_copy_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (tmp_path / "device").write_text("a file")
+
+    with pytest.raises(DeployError, match="cannot copy"):
+        LocalTarget(tmp_path / "device").put(source, PurePosixPath("a"))
+
+
+def test_the_lock_makes_the_folder_and_holds_off_a_second_one(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "device"
+    first, second = LocalTarget(folder), LocalTarget(folder)
+    told = pytest.raises(BusyError, match="another deploy holds the target")
+    with first.lock(), told, second.lock():
+        pass
+
+    with second.lock():
+        pass
+
+
+def test_a_command_that_outlives_a_killed_deploy_keeps_the_lock(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    outlive = f"import os; os.kill(os.getppid(), 9); open({str(gate)!r}).read()"
+    deploy = f"""
+import pathlib
+from agfedge.deploy.local import LocalTarget
+target = LocalTarget(pathlib.Path({str(tmp_path)!r}))
+with target.lock():
+    target.run([target.python, "-c", {outlive!r}])
+"""
+    killed = subprocess.run([sys.executable, "-c", deploy], check=False)
+    with pytest.raises(BusyError), LocalTarget(tmp_path).lock():
+        pass
+
+    gate.write_text("")  # now the command ends
+    with open(tmp_path / LOCK) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    assert killed.returncode == -9
+
+
+def test_a_file_cannot_be_a_target(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+
+    with pytest.raises(DeployError, match="cannot be a target"), LocalTarget(path).lock():
+        pass
+
+
+@pytest.mark.parametrize("spec", ["user@jetson", "user@jetson:/opt/agfedge", "jetson:agfedge"])
+def test_a_host_is_refused_in_this_release(spec: str) -> None:
+    with pytest.raises(InputError, match="names a host; this release deploys to local folders only"):
+        open_target(spec)
+
+
+@pytest.mark.parametrize("spec", ["device", "./user@jetson", "/tmp/a:b"])  # noqa: S108
+def test_anything_else_is_a_folder_on_this_machine(spec: str) -> None:
+    assert open_target(spec).name == spec.removeprefix("./")

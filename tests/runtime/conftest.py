@@ -1,0 +1,166 @@
+"""Tiny bundles with real graphs: a light and a heavy linear expert over four numbers.
+
+The input is uint8 (N, 2, 2, 1). With its four bytes called a, b, c and d:
+
+* light gives class 0 the probability a / 255, class 1 the rest, and the larger of the two as its confidence;
+* heavy gives class 0 the probability b / 255 and class 1 the rest;
+* the prior is c / 255;
+* d matters only to a graph built with a fault, and only when it is 255.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.parser
+import pytest
+
+from agfedge_runtime import Bundle, Cascade
+from agfedge_runtime.bundle import golden_bytes, write_bundle
+from agfedge_runtime.manifest import (
+    ConfidenceRule,
+    Costs,
+    Expert,
+    Experts,
+    Guarantee,
+    InputSpec,
+    Manifest,
+    Preprocessing,
+    PriorRule,
+    Router,
+)
+from agfedge_runtime.verify import record_golden
+
+# What d == 255 does to a graph: a value that is 1, or NaN, or makes ONNX Runtime refuse the row.
+_FAULTS = {
+    "": "fine = Div(full, full)",
+    "nan": "room = Sub(d, full) fine = Div(room, room)",
+    "trap": """past = Sub(d, almost) clipped = Relu(past) index = Cast<to=7>(clipped)
+      fine = Gather(ones, index)""",
+}
+_GRAPH = """
+<ir_version: 10, opset_import: ["": 20]>
+g (uint8[N,2,2,1] x) => (float[N,2] probabilities, {outputs})
+<float full = {{255.0}}, float almost = {{254.0}}, float[1] ones = {{1.0}},
+ int64[1] last = {{1}}, int64 three = {{3}},
+ float[2] base = {{0.0, 1.0}}, float[4,2] weight = {{{weight}}}, float[4,1] third = {{0.0, 0.0, 1.0, 0.0}}>
+{{
+  flat = Flatten<axis=1>(x)
+  bytes = Cast<to=1>(flat)
+  features = Div(bytes, full)
+  fourth = Gather<axis=1>(bytes, three)
+  d = Unsqueeze(fourth, last)
+  {fault}
+  picked = MatMul(features, weight)
+  sound = Add(picked, base)
+  probabilities = Mul(sound, fine)
+  {rest}
+}}
+"""
+
+
+class Tiny:
+    """Builds graphs, manifests and bundles in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def rows(*abcd: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+        """Inputs (N, 2, 2, 1) from rows of a, b, c, d."""
+        return np.array(abcd, np.uint8).reshape(-1, 2, 2, 1)
+
+    @classmethod
+    def mixed(cls) -> npt.NDArray[np.uint8]:
+        """Inputs that take every branch of a default bundle: early, light, late, light, late, early."""
+        return cls.rows(
+            (9, 255, 240, 1),
+            (250, 3, 9, 0),
+            (130, 7, 20, 0),
+            (4, 250, 0, 0),
+            (128, 200, 90, 7),
+            (255, 0, 130, 0),
+        )
+
+    @staticmethod
+    def light(fault: str = "", confidence_of: str = "probabilities", prior: str = "sound") -> bytes:
+        """A light graph.
+
+        Args:
+            fault: what d == 255 does.
+            confidence_of: the value whose maximum it is; `sound` are the probabilities before the fault.
+            prior: ``sound``, ``faulty`` as the probabilities are, or ``wide`` with a shape (N, 1).
+        """
+        expressions = {"sound": "Squeeze(c, last)", "faulty": "Squeeze(faulty, last)", "wide": "Identity(c)"}
+        return _model(
+            outputs=f"float[N] confidence, float[{'N,1' if prior == 'wide' else 'N'}] prior",
+            weight="1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0",
+            fault=_FAULTS[fault],
+            rest=f"""confidence = ReduceMax<keepdims=0>({confidence_of}, last)
+              c = MatMul(features, third)
+              faulty = Mul(c, fine)
+              prior = {expressions[prior]}""",
+        )
+
+    @staticmethod
+    def heavy(fault: str = "") -> bytes:
+        """A heavy graph, with one output that nobody asks for."""
+        return _model(
+            outputs="float[N,4] unused",
+            weight="0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0",
+            fault=_FAULTS[fault],
+            rest="unused = Identity(features)",
+        )
+
+    @staticmethod
+    def manifest(confidence: float = 0.75, prior: float | None = 0.5, has_prior: bool = True) -> Manifest:
+        """A manifest without files, with the two thresholds."""
+        return Manifest(
+            name="tiny",
+            input=InputSpec("x", (None, 2, 2, 1), "uint8", "NHWC", Preprocessing(1 / 255, (0.0,), (1.0,))),
+            classes=("zero", "one"),
+            experts=Experts(Expert("light.onnx", 8, 8), Expert("heavy.onnx", 80, 80)),
+            router=Router(
+                PriorRule("third", "prior", prior) if has_prior else None,
+                ConfidenceRule("max", "confidence", confidence, 1.0),
+                Guarantee("none", 0.05, 0.1, 100, True),
+            ),
+            costs=Costs("macs", 0.01, 0.1),
+            provenance={"seed": 0, "tool": "test"},
+        )
+
+    def bundle(
+        self,
+        light: bytes = b"",
+        heavy: bytes = b"",
+        extra: dict[str, bytes] | None = None,
+        name: str = "bundle",
+        **thresholds: float | bool | None,
+    ) -> Bundle:
+        """Write a bundle; `thresholds` go to `manifest`."""
+        files = {"light.onnx": light or self.light(), "heavy.onnx": heavy or self.heavy(), **(extra or {})}
+        return write_bundle(self.folder / name, self.manifest(**thresholds), files)
+
+    def cascade(self, **parts: bytes | float | bool | None) -> Cascade:
+        """Open a cascade on a new bundle."""
+        return Cascade.open(self.bundle(**parts))
+
+    def golden_bundle(self) -> Bundle:
+        """A bundle with golden answers."""
+        with self.cascade(name="without") as cascade:
+            golden = record_golden(cascade, self.mixed())
+        return self.bundle(extra={"golden.npz": golden_bytes(golden)})
+
+
+def _model(**parts: str) -> bytes:
+    model = onnx.parser.parse_model(_GRAPH.format(**parts))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    return Tiny(tmp_path)

@@ -1,0 +1,291 @@
+"""A manifest is read strictly: each defect has its own error, and nothing else ever escapes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agfedge_runtime.errors import (
+    BundleError,
+    BundleKeyError,
+    BundlePathError,
+    BundleSizeError,
+    BundleVersionError,
+    InputError,
+)
+from agfedge_runtime.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest
+
+RECORD = {"size": 3, "sha256": "0" * 64}
+VALID = {
+    "schema": 1,
+    "name": "tiny",
+    "files": {name: dict(RECORD) for name in ("light.onnx", "heavy.onnx", "notes/report.html")},
+    "input": {
+        "name": "x",
+        "shape": [None, 8, 8, 1],
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "preprocessing": {"scale": 0.0625, "mean": [0.5], "std": [0.25]},
+    },
+    "classes": ["zero", "één"],
+    "experts": {
+        "light": {"file": "light.onnx", "macs": 10, "parameters": 3},
+        "heavy": {"file": "heavy.onnx", "macs": 100, "parameters": 30},
+    },
+    "router": {
+        "prior": {"kind": "edges", "output": "prior", "threshold": 0.5},
+        "confidence": {"kind": "max", "output": "confidence", "threshold": 0.75, "temperature": 1.5},
+        "guarantee": {
+            "method": "hoeffding",
+            "epsilon": 0.01,
+            "delta": 0.05,
+            "samples": 550,
+            "satisfied": True,
+        },
+    },
+    "costs": {"unit": "macs", "prior": 0.001, "light": 0.1, "heavy": 1.0},
+    "provenance": {"seed": 0, "tool": "agfedge 0.1.0", "ratio": 0.5, "dirty": False, "commit": None},
+}
+
+
+def place(document: dict[str, object], path: str) -> tuple[dict[str, object], str]:
+    """The object that holds the key at a path such as ``files/light.onnx/size``, and the key."""
+    *parents, last = path.split("/")
+    for parent in parents:
+        document = document[parent]
+    return document, last
+
+
+def changed(path: str, value: object) -> str:
+    """The valid manifest as text, with one value replaced or added."""
+    document = copy.deepcopy(VALID)
+    node, key = place(document, path)
+    node[key] = value
+    return json.dumps(document)
+
+
+def removed(path: str) -> str:
+    """The valid manifest as text, without one key."""
+    document = copy.deepcopy(VALID)
+    node, key = place(document, path)
+    del node[key]
+    return json.dumps(document)
+
+
+def test_reading_and_writing_come_back_to_the_same_text():
+    manifest = Manifest.from_json(json.dumps(VALID))
+    text = manifest.to_json()
+    assert Manifest.from_json(text) == manifest
+    assert json.loads(text) == VALID
+    assert text == json.dumps(VALID, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def test_what_is_read_is_typed():
+    manifest = Manifest.from_json(changed("router/confidence/threshold", 1))
+    assert manifest.input.row_shape == (8, 8, 1)
+    assert manifest.files["light.onnx"] == FileRecord(3, "0" * 64)
+    assert isinstance(manifest.router.confidence.threshold, float)
+
+
+def test_a_router_may_have_no_prior_or_no_prior_threshold():
+    assert Manifest.from_json(changed("router/prior", None)).router.prior is None
+    assert Manifest.from_json(changed("router/prior/threshold", None)).router.prior.threshold is None
+
+
+def test_numpy_scalars_are_written_as_plain_numbers():
+    manifest = Manifest.from_json(json.dumps(VALID))
+    odd = dataclasses.replace(manifest, provenance={"n": np.int64(3), "r": np.float32(0.5)})
+    assert Manifest.from_json(odd.to_json()).provenance == {"n": 3, "r": 0.5}
+
+
+def test_nan_is_not_written():
+    manifest = Manifest.from_json(json.dumps(VALID))
+    odd = dataclasses.replace(manifest, provenance={"r": float("nan")})
+    with pytest.raises(InputError, match="finite"):
+        odd.to_json()
+
+
+@pytest.mark.parametrize("schema", [0, 2, 99])
+def test_another_schema_is_a_version_error_whatever_else_changed(schema):
+    text = json.dumps({"schema": schema, "novelty": True})
+    with pytest.raises(BundleVersionError, match=f"got schema {schema}, this release reads schema 1"):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "extra",
+        "input/extra",
+        "experts/extra",
+        "experts/light/extra",
+        "router/prior/extra",
+        "files/light.onnx/extra",
+    ],
+)
+def test_an_unknown_key_is_named(path):
+    with pytest.raises(BundleKeyError, match=f"key {path.replace('/', '.')}: unknown"):
+        Manifest.from_json(changed(path, 1))
+
+
+@pytest.mark.parametrize("path", ["schema", "classes", "router/guarantee/epsilon", "files/heavy.onnx/sha256"])
+def test_a_missing_key_is_named(path):
+    with pytest.raises(BundleKeyError, match=f"key {path.replace('/', '.')}: missing"):
+        Manifest.from_json(removed(path))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("schema", "1"),
+        ("schema", True),
+        ("name", ""),
+        ("name", 3),
+        ("name", "\ud800"),
+        ("input", []),
+        ("input/shape", [None]),
+        ("input/shape", [1, 8, 8]),
+        ("input/shape", [None, 0]),
+        ("input/shape", [None, 2.0]),
+        ("input/dtype", "int8"),
+        ("input/layout", "CHWN"),
+        ("input/preprocessing/mean", 0.5),
+        ("input/preprocessing/std", ["1"]),
+        ("classes", []),
+        ("classes", ["same", "same"]),
+        ("experts/light/macs", -1),
+        ("experts/light/macs", 1.5),
+        ("experts/light/file", "absent.onnx"),
+        ("router/prior/threshold", "0.5"),
+        ("router/confidence/threshold", None),
+        ("router/guarantee/satisfied", 1),
+        ("router/guarantee/samples", True),
+        ("costs/unit", "joule"),
+        ("costs/heavy", 2.0),
+        ("costs/light", -0.1),
+        ("provenance/seed", [0]),
+        ("files/light.onnx/sha256", "ABC"),
+        ("files/light.onnx/size", -1),
+    ],
+)
+def test_a_mistyped_key_is_named(path, value):
+    with pytest.raises(BundleKeyError, match=path.replace("/", r"\.")):
+        Manifest.from_json(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "../outside",
+        "a/../../outside",
+        "a//b",
+        "./a",
+        "a/",
+        "",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "manifest.json",
+        "light.onnx/below",
+    ],
+)
+def test_an_unsafe_path_is_refused(path):
+    files = {**VALID["files"], path: RECORD}
+    with pytest.raises(BundlePathError):
+        Manifest.from_json(json.dumps({**VALID, "files": files}))
+
+
+def test_a_file_of_absurd_size_is_refused():
+    with pytest.raises(BundleSizeError, match=r"light\.onnx\.size"):
+        Manifest.from_json(changed("files/light.onnx/size", 8 * 2**30 + 1))
+
+
+def test_a_manifest_of_absurd_size_is_refused():
+    with pytest.raises(BundleSizeError):
+        Manifest.from_json(" " * (MAX_MANIFEST_BYTES + 1))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 30, "-" + "9" * 5000])
+def test_a_number_that_json_or_a_double_cannot_hold_is_refused(number):
+    text = json.dumps(VALID).replace("0.0625", number)
+    with pytest.raises(BundleKeyError):
+        Manifest.from_json(text)
+
+
+def test_a_duplicated_key_is_refused():
+    text = json.dumps(VALID).replace('"dtype"', '"dtype": "float32", "dtype"')
+    with pytest.raises(BundleKeyError, match="'dtype' appears twice"):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, '{"schema": 1}', "\ufeff{}"])
+def test_malformed_text_is_refused(text):
+    with pytest.raises(BundleKeyError):
+        Manifest.from_json(text)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(), max_size=8)
+    | st.sampled_from(["light.onnx", "../up", "uint8", "NHWC", "0" * 64]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@st.composite
+def mutated_manifests(draw: st.DrawFn) -> str:
+    """The valid manifest after a few changes somewhere in its tree, then perhaps to its text."""
+    document = copy.deepcopy(VALID)
+    for _ in range(draw(st.integers(0, 3))):
+        mutate(draw, document)
+    text = json.dumps(document)
+    if draw(st.booleans()):
+        cut = draw(st.integers(0, len(text)))
+        text = text[:cut] + draw(st.text(max_size=3)) + text[cut + draw(st.integers(0, 3)) :]
+    return text
+
+
+def mutate(draw: st.DrawFn, node: object) -> None:
+    """Replace, remove or add one value, at any depth."""
+    while isinstance(node, (dict, list)) and node:
+        key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+        if isinstance(node[key], (dict, list)) and node[key] and draw(st.integers(0, 3)):
+            node = node[key]
+            continue
+        action = draw(st.sampled_from(["replace", "remove", "add"]))
+        if action == "remove":
+            del node[key]
+        elif action == "add" and isinstance(node, dict):
+            node[draw(st.text(max_size=5))] = draw(JSON)
+        else:
+            node[key] = draw(JSON)
+        return
+
+
+def outcome(text: str) -> Manifest | BundleError:
+    try:
+        return Manifest.from_json(text)
+    except BundleError as error:
+        return error
+
+
+@settings(max_examples=300, deadline=None)
+@given(mutated_manifests())
+def test_any_mutation_is_read_or_refused_with_a_bundle_error(text):
+    found = outcome(text)
+    if isinstance(found, Manifest):
+        assert Manifest.from_json(found.to_json()) == found
+    else:
+        assert type(found) is not BundleError
+        assert len(str(found).splitlines()) == 1
