@@ -208,7 +208,7 @@ def _planned(request: ExportRequest, exported: TorchExport, x: NDArray[np.float3
         first = groups.kept_whole[0].reason if groups.kept_whole else "it has no convolutions or matrix products"
         raise SurgeryError(f"no channel of the model can be removed exactly: {first}; see `agfedge inspect`")
     inputs = ScoreInputs(groups, exported.model, exported, x, data.train.y, seed=request.seed)
-    return make_plan(groups, uniform_keep(score_groups(request.score, inputs), request.keep))
+    return make_plan(groups, uniform_keep(groups, score_groups(request.score, inputs), request.keep))
 
 
 def _proved(heavy: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, probe: NDArray[np.float32]) -> CheckReport:

@@ -167,9 +167,17 @@ def _collect(tracer: Tracer, unit_of: NDArray[np.int64], sizes: list[int]) -> tu
         for index, units in _by_group(unit_of[read.atoms], offsets):
             sites[index].setdefault((read.tensor, read.axis), Site(read.tensor, read.axis, units))
     return tuple(
-        Group(_name(own), size, tuple(own), tuple(places.values()))
+        Group(_name(own), size, tuple(own), tuple(places.values()), _strata(own, size))
         for size, own, places in zip(sizes, members, sites, strict=True)
     )
+
+
+def _strata(members: list[Member], size: int) -> NDArray[np.int64]:
+    """Numbers the distinct sets of members that units run along."""
+    along = np.zeros((size, len(members)), dtype=bool)
+    for column, member in enumerate(members):
+        along[member.units[member.units >= 0], column] = True
+    return np.unique(along, axis=0, return_inverse=True)[1].astype(np.int64).ravel()
 
 
 def _by_group(units: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:

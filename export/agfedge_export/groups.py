@@ -57,12 +57,17 @@ class Group:
     Attributes:
         name: the first producing parameter's name.
         size: how many units it has; a unit is the smallest set of channels that must go together.
+        members: the parameters that its channels run along.
+        sites: the feature maps where its channels can be scored.
+        strata: int64 (size,), equal for units that run along the same members: the channels that a narrow stage of a
+            network shares with a wide one, and those that the wide one has alone.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
     sites: tuple[Site, ...]
+    strata: NDArray[np.int64]
 
 
 @dataclass(frozen=True)

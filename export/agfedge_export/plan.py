@@ -144,6 +144,10 @@ def _plan_groups(
             axis_units = along.pop((member.node, member.input, member.axis), None)
             if axis_units is not None:
                 keep = tuple(np.flatnonzero((axis_units < 0) | stays[axis_units]).tolist())
+                if not keep:
+                    raise PlanError(
+                        f"axis {member.axis} of {member.tensor!r} would lose every channel: keep one of group {group.name!r}"
+                    )
                 members.append(PlanMember(member.tensor, member.node, member.input, member.axis, member.role, keep))
         made.append(PlanGroup(group.name, group.size, tuple(units.tolist()), tuple(members)))
     return tuple(made)

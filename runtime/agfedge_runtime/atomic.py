@@ -103,8 +103,7 @@ def replace_folder(new: Path, target: Path, marker: str) -> None:
         old = new
     else:
         old = _beside(target, "old")
-        os.rename(target, old)
-        os.rename(new, target)
+        _rename_twice(new, target, old)
     _sync(target.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
@@ -144,6 +143,15 @@ def _exchange(first: Path, second: Path) -> bool:
     if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         return False
     raise OSError(code, os.strerror(code), str(second))
+
+
+def _rename_twice(new: Path, target: Path, old: Path) -> None:
+    os.rename(target, old)
+    try:
+        os.rename(new, target)
+    except BaseException:
+        os.rename(old, target)
+        raise
 
 
 def _prefix(target: Path) -> str:

@@ -1,8 +1,7 @@
 """The two experts: an engine each, what it is asked for, and the checks that every answer passes.
 
 An answer with NaN or infinity is never passed on. Probabilities are checked whichever way an input then goes,
-because ONNX leaves open what a ReduceMax makes of NaN: a confidence may look sound over probabilities that do
-not.
+because ONNX leaves open what a ReduceMax makes of NaN: a confidence may look sound where they are not.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ PROBABILITIES = "probabilities"
 
 # A confidence computed in float32 may miss [0, 1] by rounding.
 _ROUNDING = 1e-5
+# The square of more is infinite in float32.
+_LARGEST = 1e19
 
 
 class HeavyExpert:
@@ -138,19 +139,17 @@ def _finite_probabilities(output: AnyArray, expert: str) -> Float32Array:
 
 
 def _unit_confidence(confidence: Float32Array) -> Float32Array:
-    if len(confidence) == 1:
-        sound = -_ROUNDING <= confidence.item() <= 1 + _ROUNDING
-    else:
-        sound = bool(((confidence >= -_ROUNDING) & (confidence <= 1 + _ROUNDING)).all())
-    if not sound:
-        worst = confidence[~((confidence >= -_ROUNDING) & (confidence <= 1 + _ROUNDING))][0]
+    if len(confidence) == 1 and -_ROUNDING <= confidence.item() <= 1 + _ROUNDING:
+        return confidence
+    sound = (confidence >= -_ROUNDING) & (confidence <= 1 + _ROUNDING)
+    if not sound.all():
         raise NotFiniteError(
-            f"the light expert's confidence is {worst}, expected 0 to 1; no answer is given, "
+            f"the light expert's confidence is {confidence[~sound][0]}, expected 0 to 1; no answer is given, "
             "check its weights and the input"
         )
     return confidence
 
 
 def _bad_rows(output: Float32Array) -> str:
-    finite = np.isfinite(output).reshape(len(output), -1).all(axis=1)
-    return f"{int((~finite).sum())} of {len(output)} inputs"
+    sound = (np.abs(output) < _LARGEST).reshape(len(output), -1).all(axis=1)
+    return f"{int((~sound).sum())} of {len(output)} inputs"

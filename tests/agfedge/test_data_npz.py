@@ -54,7 +54,7 @@ def test_undivided_arrays_are_split_with_a_warning(tmp_path: Path) -> None:
 
 def test_given_parts_are_kept_and_measuring_takes_the_test_part(tmp_path: Path) -> None:
     parts = {"train": 6, "calibration": 4, "test": 2}
-    arrays = {f"x_{part}": images(count) for part, count in parts.items()}
+    arrays: dict[str, NDArray[np.generic]] = {f"x_{part}": images(count) for part, count in parts.items()}
     arrays |= {f"y_{part}": LABELS[:count] for part, count in parts.items()}
     spec = save(tmp_path, **arrays)
 

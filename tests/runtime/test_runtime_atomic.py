@@ -141,6 +141,24 @@ def test_a_run_killed_between_two_renames_is_mended(tmp_path):
     assert contents(target) == {MARKER: "old"}
 
 
+def test_a_second_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
+    target = tmp_path / "target"
+    fill(target, "old")
+    rename = os.rename
+
+    def refuse_new(source: Path, destination: Path) -> None:
+        if "-new-" in source.name:
+            raise OSError(28, "No space left on device")
+        rename(source, destination)
+
+    monkeypatch.setattr(atomic, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(os, "rename", refuse_new)
+    with pytest.raises(InputError, match="No space left on device"):
+        fill(target, "new")
+    assert contents(target) == {MARKER: "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
 @pytest.mark.usefixtures("way")
 def test_an_empty_folder_may_be_replaced(tmp_path):
     target = tmp_path / "target"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -50,9 +52,9 @@ def test_a_cut_model_holds_only_the_constants_that_it_needs(tiny):
     assert [node.op_type for node in model.graph.node] == ["Flatten", "Cast", "Div", "MatMul", "Squeeze"]
 
 
-def test_everything_kept_is_the_same_model(tiny):
-    model = onnx.load_from_string(tiny.heavy())
-    assert onnx.load_from_string(keep_outputs(tiny.heavy(), ["probabilities", "unused"])) == model
+def test_everything_kept_is_the_same_model():
+    model = parsed(BRANCHING)
+    assert keep_outputs(model, ["chosen", "other"]) == model
 
 
 def test_what_a_branch_reads_from_outside_is_kept(tmp_path):
@@ -63,12 +65,8 @@ def test_what_a_branch_reads_from_outside_is_kept(tmp_path):
     for flag, factor in ((True, 2), (False, 3)):
         (chosen,) = engine.run({"x": x, "flag": np.array(flag)}, ["chosen"])
         np.testing.assert_array_equal(chosen, factor * x)
-    assert {
-        each.name for each in onnx.load_from_string(keep_outputs(path.read_bytes(), ["chosen"])).graph.initializer
-    } == {
-        "two",
-        "three",
-    }
+    model = onnx.load_from_string(keep_outputs(path.read_bytes(), ["chosen"]))
+    assert sorted(each.name for each in model.graph.initializer) == ["three", "two"]
 
 
 def test_outputs_come_in_the_order_asked_for(tiny):
@@ -117,23 +115,22 @@ def test_a_refusal_of_onnx_runtime_is_one_line(tiny):
 
 def test_an_operator_that_onnx_runtime_lacks_is_told_when_loading(tmp_path):
     path = tmp_path / "odd.onnx"
-    path.write_bytes(
-        parsed(
-            '<ir_version: 10, opset_import: ["": 20, "nowhere": 1]> g (float[N] x) => (float[N] y) { y = nowhere.Odd(x) }'
-        )
-    )
+    header = '<ir_version: 10, opset_import: ["": 20, "nowhere": 1]>'
+    path.write_bytes(parsed(header + "g (float[N] x) => (float[N] y) { y = nowhere.Odd(x) }"))
     with pytest.raises(BackendError, match=r"odd\.onnx: ONNX Runtime cannot load it"):
         OnnxRuntimeEngine(path).run({"x": np.zeros(1, np.float32)}, ("y",))
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=40), st.data())
-def test_any_bytes_are_read_or_refused_with_a_value_error(noise, data):
-    model = parsed(BRANCHING)
-    cut = data.draw(st.integers(0, len(model)))
-    for text in (noise, model[:cut], model[:cut] + noise + model[cut:]):
-        try:
-            _, outputs = graph_names(text)
-            keep_outputs(text, outputs)
-        except ValueError:
-            pass
+@st.composite
+def damaged_models(draw: st.DrawFn) -> bytes:
+    """Noise, or a model that was cut or has noise inside."""
+    model, noise = parsed(BRANCHING), draw(st.binary(max_size=40))
+    cut = draw(st.integers(0, len(model)))
+    return draw(st.sampled_from([noise, model[:cut], model[:cut] + noise + model[cut:]]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(damaged_models())
+def test_any_bytes_are_read_or_refused_with_a_value_error(model):
+    with contextlib.suppress(ValueError):
+        keep_outputs(model, graph_names(model)[1])

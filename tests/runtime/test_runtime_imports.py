@@ -11,29 +11,27 @@ import pytest
 import agfedge_runtime
 from agfedge_runtime import errors
 
-# Stands in for a bare environment: anything but the standard library, NumPy and the runtime is not there.
+MODULES = [
+    "agfedge_runtime",
+    *(module.name for module in pkgutil.walk_packages(agfedge_runtime.__path__, "agfedge_runtime.")),
+]
+# Stands in for a bare environment: what is neither the standard library, NumPy nor the runtime is not there.
 BARE = """
 import importlib, sys
-ALLOWED = set(sys.stdlib_module_names) | {"numpy", "agfedge_runtime"}
-class Nothing:
+THERE = {*sys.stdlib_module_names, "numpy", "agfedge_runtime"}
+class NothingElse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] not in ALLOWED:
-            raise ModuleNotFoundError(f"No module named {name!r} in a bare environment", name=name)
-sys.meta_path.insert(0, Nothing())
-importlib.import_module(sys.argv[1])
-foreign = {name.split(".")[0] for name in sys.modules} - ALLOWED - {"__main__", "__mp_main__"}
-print(*sorted(name for name in foreign if not name.startswith("_")))
+        if name.split(".")[0] not in THERE:
+            raise ModuleNotFoundError(f"no {name} in a bare environment", name=name)
+sys.meta_path.insert(0, NothingElse())
+for module in sys.argv[1:]:
+    importlib.import_module(module)
 """
-MODULES = ["agfedge_runtime"] + [
-    module.name for module in pkgutil.walk_packages(agfedge_runtime.__path__, "agfedge_runtime.")
-]
 
 
 def test_every_module_imports_with_numpy_alone():
-    for_each = f"""
-{BARE.replace("importlib.import_module(sys.argv[1])", "for name in sys.argv[1:]: importlib.import_module(name)")}
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", for_each, *MODULES], check=True)
+    assert len(MODULES) > 15
+    subprocess.run([sys.executable, "-W", "error", "-c", BARE, *MODULES], check=True)
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxruntime", "torch"])

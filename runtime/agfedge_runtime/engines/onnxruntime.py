@@ -92,7 +92,8 @@ class OnnxRuntimeEngine:
         options.log_severity_level = _LOG_ERRORS_ONLY
         # Two experts take turns: the one that waits must not spin on the other's cores.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        # Weights in files beside the model are looked for here, since the model itself is given as bytes.
+        # Weights in files beside the model are looked for here, since the model itself is given as bytes. ONNX
+        # Runtime 1.22 knows the entry, 1.20 ignores it and cannot load such a model.
         folder = str(self._path.resolve().parent)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         return options
