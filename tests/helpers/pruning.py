@@ -1,0 +1,91 @@
+"""Graphs as ONNX text with random weights, and the one property that every pruned graph must have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+import agfedge_export as ax
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def build(
+    body: str, weights: Shapes, *, opset: int = 20, inputs: str = "float[N,3,8,8] x", outputs: str = "y"
+) -> onnx.ModelProto:
+    """Parses `body` (nodes as ONNX text) and gives it random weights."""
+    declared = ", ".join(f"float[?] {name.strip()}" for name in outputs.split(","))
+    text = f'<ir_version: 8, opset_import: ["" : {opset}]> graph ({inputs}) => ({declared}) {{ {body} }}'
+    model = onnx.parser.parse_model(text)
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    generator = np.random.default_rng(len(body))
+    for name, shape in weights.items():
+        value = generator.standard_normal(tuple(shape)).astype(np.float32) / max(1.0, np.sqrt(np.prod(shape[1:])))
+        if name.startswith("var"):
+            value = np.abs(value) + 0.5
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
+    model.opset_import.append(onnx.helper.make_opsetid("acme", 1))
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for value, known in zip(model.graph.output, inferred.graph.output, strict=True):
+        value.CopyFrom(known)
+        value.type.tensor_type.shape.SetInParent()
+    return model
+
+
+def half(groups: ax.ChannelGroups, seed: int = 0, share: float = 0.5) -> dict[str, np.ndarray]:
+    """Keeps a random half of every group, stratum by stratum."""
+    generator = np.random.default_rng(seed)
+    keep = {}
+    for group in groups.groups:
+        chosen = []
+        for stratum in np.unique(group.strata):
+            units = np.flatnonzero(group.strata == stratum)
+            chosen.append(generator.choice(units, max(1, round(share * len(units))), replace=False))
+        keep[group.name] = np.sort(np.concatenate(chosen))
+    return keep
+
+
+def replayed_mask(model: onnx.ModelProto, plan_json: str) -> onnx.ModelProto:
+    """Zeroes what a plan drops with numpy alone, from plan.json and the original model: nothing of ours is used."""
+    masked = onnx.ModelProto()
+    masked.CopyFrom(model)
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    own: dict[tuple[int, int], np.ndarray] = {}
+    for group in json.loads(plan_json)["groups"]:
+        for member in group["members"]:
+            if member["role"] != "produces":
+                continue
+            value = own.setdefault((member["node"], member["input"]), values[member["tensor"]].copy())
+            dropped = np.setdiff1d(np.arange(value.shape[member["axis"]]), member["keep"])
+            np.moveaxis(value, member["axis"], 0)[dropped] = 0
+    for (node, position), value in own.items():
+        name = f"masked_{node}_{position}"
+        masked.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+        masked.graph.node[node].input[position] = name
+    return masked
+
+
+@dataclass(frozen=True)
+class Pruned:
+    groups: ax.ChannelGroups
+    plan: ax.Plan
+    model: onnx.ModelProto
+    error: float
+
+
+def prune_half(model: onnx.ModelProto, seed: int = 0, share: float = 0.5) -> Pruned:
+    """Prunes half of everything and compares with our mask and with the mask replayed from plan.json."""
+    before = model.SerializeToString(deterministic=True)
+    groups = ax.analyse(model)
+    plan = ax.make_plan(groups, half(groups, seed, share))
+    assert ax.Plan.from_json(plan.to_json()) == plan
+    pruned = ax.prune(model, plan).model
+    report = ax.check(ax.mask(model, plan), pruned)
+    replayed = ax.check(replayed_mask(model, plan.to_json()), pruned)
+    assert model.SerializeToString(deterministic=True) == before, "the input was modified in place"
+    return Pruned(groups, plan, pruned, max(report.max_relative_error, replayed.max_relative_error))

@@ -1,0 +1,96 @@
+"""The house: imports run one way, the runtime needs numpy alone, public faces are explicit."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "agfedge": ROOT / "agfedge",
+    "agfedge_export": ROOT / "export" / "agfedge_export",
+    "agfedge_profiles": ROOT / "profiles" / "agfedge_profiles",
+    "agfedge_runtime": ROOT / "runtime" / "agfedge_runtime",
+}
+BELOW = {
+    "agfedge": {"agfedge_export", "agfedge_profiles", "agfedge_runtime"},
+    "agfedge_export": {"agfedge_runtime"},
+    "agfedge_profiles": {"agfedge_runtime"},
+    "agfedge_runtime": set(),
+}
+
+
+def imported_packages(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found & set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_imports_run_one_way(package: str) -> None:
+    allowed = BELOW[package] | {package}
+    upward = {
+        str(path.relative_to(ROOT)): imported_packages(path) - allowed for path in PACKAGES[package].rglob("*.py")
+    }
+    assert {path: names for path, names in upward.items() if names} == {}
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_every_package_is_typed(package: str) -> None:
+    assert (PACKAGES[package] / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("package", ["agfedge_export", "agfedge_profiles", "agfedge_runtime"])
+def test_public_names_are_explicit_and_sorted(package: str) -> None:
+    module = importlib.import_module(package)
+    assert list(module.__all__) == sorted(module.__all__)
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_the_runtime_imports_in_a_bare_environment_with_numpy_alone(tmp_path: Path) -> None:
+    """A virtual environment that holds numpy, and a copy of the runtime's source: what a device has."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    where = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    site = Path(where.stdout.strip())
+    numpy_folder = Path(np.__file__).parent
+    for folder in (numpy_folder, numpy_folder.parent / "numpy.libs"):
+        if folder.is_dir():
+            (site / folder.name).symlink_to(folder)
+    shutil.copytree(PACKAGES["agfedge_runtime"], tmp_path / "agfedge_runtime")
+    program = (
+        "import pkgutil, importlib, agfedge_runtime as package\n"
+        "names = [each.name for each in pkgutil.walk_packages(package.__path__, 'agfedge_runtime.')]\n"
+        "[importlib.import_module(name) for name in names if not name.endswith('__main__')]\n"
+        "print(len(names))\n"
+    )
+    done = subprocess.run([python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 10
+
+
+def test_light_commands_do_not_import_torch_or_onnx() -> None:
+    program = (
+        "import sys\n"
+        "from agfedge.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'scipy', 'sklearn', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
