@@ -14,7 +14,8 @@ from agfedge.calibrate.router import PRIOR, prior_cost
 from agfedge_export.heads import CONFIDENCE, IMAGE, attach_heads
 from agfedge_runtime import Bundle, Cascade, manifest
 from agfedge_runtime.bundle import write_bundle
-from agfedge_runtime.golden import Golden, golden_bytes
+from agfedge_runtime.golden import golden_bytes
+from agfedge_runtime.verify import record_golden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from agfedge.data import Dataset
     from agfedge_export import GraphCosts, Plan
     from agfedge_export.heads import Preprocessing
+    from agfedge_runtime import Decisions
+    from agfedge_runtime.golden import Golden
 
 GOLDEN_SAMPLES = 32
 # Golden inputs keep this distance from every threshold, so that rounding cannot flip their decisions.
@@ -129,27 +132,26 @@ def _manifest(
 
 
 def _golden(draft: Bundle, data: Dataset) -> Golden:
-    """Takes decisions one input at a time, away from the thresholds."""
+    """Takes decisions one input at a time, from all over the test split; away from the thresholds, if any are."""
     router = draft.manifest.router
-    rows, decisions = [], []
+    away: list[int] = []
+    order = np.random.default_rng(0).permutation(len(data.test))  # images may be sorted by class
     with Cascade.open(draft) as cascade:
-        for row in range(len(data.test)):
-            made = cascade(data.test.x[row : row + 1])
-            confidence, prior = float(made.confidence[0]), float(made.prior[0])
-            limit = None if router.prior is None else router.prior.threshold
-            # NaN, what was not computed, is near nothing.
-            near = abs(confidence - router.confidence.threshold) < GOLDEN_MARGIN
-            near = near or (limit is not None and abs(prior - limit) < GOLDEN_MARGIN * max(abs(limit), 1e-6))
-            if not near:
-                rows.append(row)
-                decisions.append(made)
-            if len(rows) == GOLDEN_SAMPLES:
+        for row in order:
+            if not _near(cascade(data.test.x[row : row + 1]), router):
+                away.append(int(row))
+            if len(away) == GOLDEN_SAMPLES:
                 break
-    return Golden(
-        inputs=data.test.x[rows],
-        labels=np.concatenate([each.labels for each in decisions]),
-        probabilities=np.concatenate([each.probabilities for each in decisions]),
-        branches=np.concatenate([each.branches for each in decisions]),
-        confidence=np.concatenate([each.confidence for each in decisions]),
-        prior=np.concatenate([each.prior for each in decisions]),
-    )
+        rows = np.sort(np.array(away or order[:GOLDEN_SAMPLES], dtype=np.int64))
+        return record_golden(cascade, data.test.x[rows])
+
+
+def _near(made: Decisions, router: manifest.Router) -> bool:
+    """Whether rounding could flip the decision or its label; NaN, what was not computed, is near nothing."""
+    second, first = np.sort(made.probabilities[0])[-2:]
+    near = bool(first - second < GOLDEN_MARGIN)
+    near = near or abs(float(made.confidence[0]) - router.confidence.threshold) < GOLDEN_MARGIN
+    limit = None if router.prior is None else router.prior.threshold
+    if limit is None:
+        return near
+    return near or abs(float(made.prior[0]) - limit) < GOLDEN_MARGIN * max(abs(limit), 1e-6)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from agfedge.deploy.target import Completed, open_target
+from agfedge.deploy.errors import DeployError
+from agfedge.deploy.target import Completed, Target, open_target
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.golden import load_golden
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 DECISIONS = 600
 INBOX = PurePosixPath("profile-inputs")
+# Prints the digest of the bundle that a target runs.
+DIGEST = """
+import hashlib, sys
+with open("current/bundle/manifest.json", "rb") as file:
+    sys.stdout.write(hashlib.sha256(file.read()).hexdigest())
+"""
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,11 @@ def measure_bundle(bundle: Bundle, asked: Measurement) -> Samples:
         BackendError: the measurement fails on the target.
     """
     inputs = load_golden(bundle).inputs if asked.inputs is None else asked.inputs
+    _check_inputs(bundle, inputs)
     decisions = max(DECISIONS, len(inputs)) if asked.decisions is None else asked.decisions
-    if decisions < 1:
-        raise InputError(f"--decisions is {decisions}: expected 1 or more")
+    for name, value in (("--decisions", decisions), ("--threads", asked.threads)):
+        if value < 1:
+            raise InputError(f"{name} is {value}: expected 1 or more")
     if asked.target is not None:
         return _on_target(bundle, asked.target, inputs, decisions, asked.threads)
     with (
@@ -61,8 +70,18 @@ def measure_bundle(bundle: Bundle, asked: Measurement) -> Samples:
         return measure(cascade, inputs, decisions=decisions, progress=bar.update)
 
 
+def _check_inputs(bundle: Bundle, inputs: NDArray[np.generic]) -> None:
+    spec = bundle.manifest.input
+    if inputs.dtype != spec.dtype or inputs.shape[1:] != spec.row_shape:
+        raise InputError(
+            f"the data is {inputs.dtype} of shape {inputs.shape[1:]}: this bundle takes {spec.dtype} of shape "
+            f"{spec.row_shape}; give the data that it was exported with"
+        )
+
+
 def _on_target(bundle: Bundle, spec: str, inputs: NDArray[np.generic], decisions: int, threads: int) -> Samples:
     target = open_target(spec)
+    _check_deployed(bundle, target)
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "inputs.npz", x=inputs)
         target.put(Path(folder), INBOX)
@@ -72,15 +91,32 @@ def _on_target(bundle: Bundle, spec: str, inputs: NDArray[np.generic], decisions
         argv, env={"PYTHONPATH": "current/runtime", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
     )
     if done.returncode != 0:
-        raise BackendError(f"profile on {spec} failed: {_last_line(done)}; deploy the bundle there first")
+        raise BackendError(f"profile on {spec} failed: {_last_line(done)}")
     samples = Samples.from_json(done.stdout)
-    if samples.bundle_digest != bundle.digest:
-        raise InputError(
-            f"{spec} runs bundle {samples.bundle_digest[:12]}, asked for {bundle.digest[:12]}: deploy it there first"
-        )
+    _check_digest(bundle, spec, samples.bundle_digest)
     return samples
+
+
+def _check_deployed(bundle: Bundle, target: Target) -> None:
+    """Asks the target which bundle it runs, before it works for minutes on another one.
+
+    Raises:
+        InputError: none, or another one.
+    """
+    try:
+        done = target.run([target.python, "-I", "-c", DIGEST])
+    except DeployError as error:
+        raise InputError(f"{target.name}: {error}: deploy the bundle there first") from error
+    if done.returncode != 0:
+        raise InputError(f"nothing is deployed to {target.name} ({_last_line(done)}): deploy the bundle there first")
+    _check_digest(bundle, target.name, done.stdout.strip())
+
+
+def _check_digest(bundle: Bundle, name: str, found: str) -> None:
+    if found != bundle.digest:
+        raise InputError(f"{name} runs bundle {found[:12]}, asked for {bundle.digest[:12]}: deploy it there first")
 
 
 def _last_line(done: Completed) -> str:
     lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"exit code {done.returncode}"
+    return lines[-1].strip() if lines else f"exit code {done.returncode}"

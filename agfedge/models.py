@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agfedge.factory import resolve
+import numpy as np
+
+from agfedge.factory import one_line, resolve
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
+    from numpy.typing import NDArray
 
 
 def load_module(factory: str, weights: str | Path | None) -> torch.nn.Module:
@@ -51,9 +54,8 @@ def read_state(path: Path) -> Mapping[str, torch.Tensor]:
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader raises its own types for damaged files
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{path} cannot be read as weights (.safetensors, or .pt without pickled code): {reason}"
+            f"{path} cannot be read as weights (.safetensors, or .pt without pickled code): {one_line(error)[:200]}"
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
@@ -61,6 +63,33 @@ def read_state(path: Path) -> Mapping[str, torch.Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path} holds no state dict: expected tensors by parameter name, got {type(state).__name__}")
     return state
+
+
+def head_size(module: torch.nn.Module, x: NDArray[np.float32]) -> int:
+    """Runs the module on two inputs and returns how many classes its head has.
+
+    Args:
+        module: in evaluation mode.
+        x: inputs as the module takes them, float32 (N, ...).
+
+    Raises:
+        InputError: it does not take them, or does not answer finite logits (N, classes).
+    """
+    import torch
+
+    rows = np.ascontiguousarray(x[np.arange(2) % len(x)])  # two, so that a batch of one is not taken for a constant
+    try:
+        with torch.no_grad():
+            answers = module(torch.from_numpy(rows))
+    except Exception as error:  # whatever the user's own code raises
+        shape = ", ".join(("N", *(str(size) for size in x.shape[1:])))
+        raise InputError(f"the model does not take inputs of shape ({shape}): {one_line(error)[:200]}") from error
+    if not isinstance(answers, torch.Tensor) or answers.ndim != 2 or len(answers) != len(rows):
+        got = tuple(answers.shape) if isinstance(answers, torch.Tensor) else f"a {type(answers).__name__}"
+        raise InputError(f"the model answers {got} for {len(rows)} inputs: expected one tensor of logits (N, classes)")
+    if not torch.isfinite(answers).all():
+        raise InputError("the model answers NaN or infinity on its training data: check its weights and --mean, --std")
+    return int(answers.shape[1])
 
 
 def _load_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:

@@ -42,7 +42,7 @@ class EarlyTrial:
 
 
 def try_priors(
-    priors: Mapping[str, NDArray[np.float32]],
+    priors: Mapping[str, NDArray[np.float64]],
     answered: NDArray[np.bool_],
     light_cost: float,
     prior_costs: Mapping[str, float],
@@ -56,7 +56,12 @@ def try_priors(
         light_cost: relative to the heavy expert.
         prior_costs: likewise, by kind.
         seed: of the halves.
+
+    Returns:
+        One trial a prior; none where there are fewer than two samples.
     """
+    if len(answered) < 2:
+        return []
     order = np.random.default_rng(seed).permutation(len(answered))
     choose, judge = order[: len(order) // 2], order[len(order) // 2 :]
     trials = []

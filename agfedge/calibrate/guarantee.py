@@ -16,7 +16,7 @@ the first that is not rejected at level delta ends the sequence. The last reject
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, log, log1p
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +56,7 @@ def threshold_grid(classes: int) -> NDArray[np.float64]:
 
 
 def certify(
-    confidence: NDArray[np.float32],
+    confidence: NDArray[np.floating],
     light_right: NDArray[np.bool_],
     heavy_right: NDArray[np.bool_],
     classes: int,
@@ -78,25 +78,44 @@ def certify(
     """
     from scipy.stats import binom
 
-    for name, value in (("epsilon", epsilon), ("delta", delta)):
-        if not 0 < value < 1:
-            raise InputError(f"--{name} is {value}: expected a number between 0 and 1")
-    needed = samples_needed(epsilon, delta)
-    if len(confidence) < needed:
-        raise InputError(
-            f"{len(confidence)} calibration samples cannot certify epsilon {epsilon} at delta {delta}: "
-            f"it takes at least {needed}; give more data or a larger --epsilon"
-        )
+    check_bounds(epsilon, delta)
+    check_samples(len(confidence), epsilon, delta)
     bad = heavy_right & ~light_right
     certified = (NEVER, 0)
+    exact = confidence.astype(np.float64)  # the runtime compares in double precision too
     for threshold in threshold_grid(classes):
-        count = int((bad & (confidence >= threshold)).sum())
+        count = int((bad & (exact >= threshold)).sum())
         if binom.cdf(count, len(confidence), epsilon) > delta:
             break
         certified = (float(threshold), count)
     return Guarantee(certified[0], epsilon, delta, len(confidence), certified[1])
 
 
+def check_bounds(epsilon: float, delta: float) -> None:
+    """Refuses bounds that are none.
+
+    Raises:
+        InputError: epsilon or delta is outside (0, 1).
+    """
+    for name, value in (("epsilon", epsilon), ("delta", delta)):
+        if not 1e-9 <= value < 1:
+            raise InputError(f"--{name} is {value}: expected a number between 0 and 1, such as 0.01")
+
+
+def check_samples(samples: int, epsilon: float, delta: float) -> None:
+    """Refuses a calibration split that can never certify the bound.
+
+    Raises:
+        InputError: it is too small; says how many it takes.
+    """
+    needed = samples_needed(epsilon, delta)
+    if samples < needed:
+        raise InputError(
+            f"{samples} calibration samples cannot certify epsilon {epsilon} at delta {delta}: "
+            f"it takes at least {needed}; give more data or a larger --epsilon"
+        )
+
+
 def samples_needed(epsilon: float, delta: float) -> int:
     """Returns how many samples certify epsilon at delta when not one answer is bad: (1 - epsilon)^n <= delta."""
-    return ceil(log(delta) / log(1 - epsilon))
+    return max(1, ceil(log(delta) / log1p(-epsilon)))

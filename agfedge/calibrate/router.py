@@ -53,6 +53,7 @@ class Calibration:
 def calibrate(
     light: onnx.ModelProto,
     heavy: onnx.ModelProto,
+    held: Arrays,
     data: Arrays,
     preprocessing: Preprocessing,
     *,
@@ -62,11 +63,14 @@ def calibrate(
     delta: float,
     seed: int,
 ) -> Calibration:
-    """Chooses temperature, confidence threshold and prior on a split that trained neither expert.
+    """Chooses the temperature, then confidence threshold and prior on a split that trained neither expert.
+
+    The temperature is part of what the threshold's certificate speaks of, so it must not see the calibration split.
 
     Args:
         light: core graph of the light expert, to logits.
         heavy: core graph of the heavy expert.
+        held: raw inputs that fit the temperature: held out of the training split.
         data: the calibration split, raw inputs.
         preprocessing: put in front of both.
         light_cost: multiply-accumulates relative to the heavy expert's.
@@ -79,23 +83,35 @@ def calibrate(
         InputError: too few samples, or logits that are not finite.
     """
     shape = data.x.shape[1:]
-    light_logits = _logits(light, preprocessing, data, shape, "light")
-    heavy_logits = _logits(heavy, preprocessing, data, shape, "heavy")
-    temperature = fit_temperature(light_logits, data.y)
-    kinds = prior_kinds(data.x.ndim)
-    graph = attach_heads(light, preprocessing, shape, temperature=temperature, priors={kind: kind for kind in kinds})
-    confidence, *priors = OnnxRun(graph).outputs(data.x, [CONFIDENCE, *kinds])
+    light_logits, heavy_logits, held_logits = (
+        _logits(core, preprocessing, arrays, expert)
+        for core, arrays, expert in ((light, data, "light"), (heavy, data, "heavy"), (light, held, "light"))
+    )
+    temperature = fit_temperature(held_logits, held.y)
+    confidence, priors = _signals(light, preprocessing, data, temperature)
     right = [logits.argmax(axis=1) == data.y for logits in (light_logits, heavy_logits)]
     guarantee = certify(confidence, right[0], right[1], light_logits.shape[1], epsilon, delta)
     answered = confidence >= guarantee.threshold
-    costs = {kind: prior_cost(kind, shape, heavy_macs) for kind in kinds}
-    trials = try_priors(dict(zip(kinds, priors, strict=True)), answered, light_cost, costs, seed)
-    best = min(trials, key=lambda trial: trial.with_prior)
-    prior = best if best.saves else None
-    early = np.zeros(len(data.x), dtype=bool) if prior is None else priors[kinds.index(prior.kind)] > prior.threshold
+    costs = {kind: prior_cost(kind, shape, heavy_macs) for kind in priors}
+    trials = try_priors(priors, answered, light_cost, costs, seed)
+    prior = min((trial for trial in trials if trial.saves), key=lambda trial: trial.with_prior, default=None)
+    early = np.zeros(len(data), dtype=bool) if prior is None else priors[prior.kind] > prior.threshold
     rates = Rates(float(early.mean()), float((~early & ~answered).mean()))
     cost = expected(rates, PassCosts(light_cost, 0.0 if prior is None else costs[prior.kind]))
     return _judged(Calibration(temperature, guarantee, prior, tuple(trials), cost, ""))
+
+
+def _signals(
+    light: onnx.ModelProto, preprocessing: Preprocessing, data: Arrays, temperature: float
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Returns confidence (N,) and priors by kind, in double precision, in which the runtime compares them too."""
+    kinds = prior_kinds(data.x.ndim)
+    graph = attach_heads(
+        light, preprocessing, data.x.shape[1:], temperature=temperature, priors={kind: kind for kind in kinds}
+    )
+    confidence, *values = (each.astype(np.float64) for each in OnnxRun(graph).outputs(data.x, [CONFIDENCE, *kinds]))
+    # One row or column of pixels has no neighbours: a mean over none of them is NaN.
+    return confidence, {kind: each for kind, each in zip(kinds, values, strict=True) if np.isfinite(each).all()}
 
 
 def prior_cost(kind: str, shape: tuple[int, ...], heavy_macs: int) -> float:
@@ -124,15 +140,13 @@ def _judged(found: Calibration) -> Calibration:
     return replace(found, verdict=verdict)
 
 
-def _logits(
-    core: onnx.ModelProto, preprocessing: Preprocessing, data: Arrays, shape: tuple[int, ...], expert: str
-) -> NDArray[np.float32]:
+def _logits(core: onnx.ModelProto, preprocessing: Preprocessing, data: Arrays, expert: str) -> NDArray[np.float32]:
     """Returns an expert's log-probabilities (N, classes), which serve as logits."""
-    graph = attach_heads(core, preprocessing, shape)
+    graph = attach_heads(core, preprocessing, data.x.shape[1:])
     (probabilities,) = OnnxRun(graph).outputs(data.x, [PROBABILITIES])
     if not np.isfinite(probabilities).all():
         raise InputError(
-            f"the {expert} expert answers NaN or infinity on the calibration split: check its weights and the data"
+            f"the {expert} expert answers NaN or infinity on data that it has not seen: check its weights and the data"
         )
     result: NDArray[np.float32] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     return result

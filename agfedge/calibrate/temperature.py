@@ -1,4 +1,8 @@
-"""Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599."""
+"""Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599.
+
+Few samples, all answered rightly, would drive the temperature to zero and every confidence to 1. So its logarithm has
+a normal prior around 0, worth less and less as samples come in.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LOG_DEVIATION = 0.5
+"""Standard deviation of the prior of log(T)."""
+
+
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Returns the temperature in [0.05, 20] that minimises the cross-entropy of `softmax(logits / T)`.
+    """Returns the most probable temperature in [0.05, 20].
+
+    It minimises the summed cross-entropy of `softmax(logits / T)` plus log(T)^2 / (2 * LOG_DEVIATION^2).
 
     Args:
         logits: (N, classes).
@@ -22,9 +32,9 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
     values = logits.astype(np.float64)
 
-    def cross_entropy(log_temperature: float) -> float:
+    def cost(log_temperature: float) -> float:
         cooled = log_softmax(values / np.exp(log_temperature), axis=1)
-        return float(-cooled[np.arange(len(labels)), labels].mean())
+        return float(-cooled[np.arange(len(labels)), labels].sum() + 0.5 * (log_temperature / LOG_DEVIATION) ** 2)
 
-    best = minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    best = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(best.x))

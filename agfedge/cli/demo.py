@@ -29,7 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge.data import load_dataset
     from agfedge.demo.digits import write_digits
     from agfedge.demo.heavy import train_heavy
+    from agfedge.export_request import check_seed
 
+    check_seed(arguments.seed)
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     print_line(f"handwritten digits, 8x8 pixels, as PNG files: {out / 'digits'}")

@@ -49,7 +49,8 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from agfedge.exporting import ExportRequest, export
+    from agfedge.export_request import ExportRequest
+    from agfedge.exporting import export
 
     asked = {name: value for name, value in vars(arguments).items() if name not in ("run", "json")}
     result = export(ExportRequest(**asked))
@@ -99,8 +100,9 @@ def _print(result: ExportResult) -> None:
     print_table(("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"), rows)
     print_line()
     print_line(f"removed equals masked: {result.check.max_absolute_error:.1e} apart on {result.plan_summary()}")
-    print_line(f"router: {result.calibration.verdict}; {percent(test.early)} early, {percent(test.late)} late")
     guarantee = result.calibration.guarantee
+    rates = "" if guarantee.threshold > 1 else f"; {percent(test.early)} early, {percent(test.late)} late"
+    print_line(f"router: {result.calibration.verdict}{rates}")
     print_line(
         f"guarantee: wrong where the heavy expert is right on at most {guarantee.epsilon:.1%} of inputs, "
         f"with probability {1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples)"

@@ -21,10 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="agfedge: %(levelname)s: %(message)s", level=logging.WARNING)
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()  # a reader that left shows here, not when Python ends
+        return code
     except AgfedgeError as error:
-        sys.stderr.write(f"agfedge: {' '.join(str(error).split())}\n")
-        return 1
+        return _told(str(error))
     except KeyboardInterrupt:
         sys.stderr.write("agfedge: interrupted; what was there before is unchanged\n")
         return 130
@@ -32,6 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) left: not an error of ours. Keep Python from flushing into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        return _told(f"{error.filename or 'the system'}: {error.strerror or error}")
+
+
+def _told(message: str) -> int:
+    sys.stderr.write(f"agfedge: {' '.join(message.split())}\n")
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

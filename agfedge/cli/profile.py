@@ -59,10 +59,7 @@ def _print(bundle: Bundle, found: Account) -> None:
     ]
     print_table(("", "accuracy (95% interval)", "KiB", "MMACs", "p50 us", "p90 us", "mean us"), rows)
     print_line()
-    print_line(
-        f"escalated: {100 * found.early.value:.1f}% early by the prior, {100 * found.late.value:.1f}% late by the "
-        f"confidence ({100 * (found.early.value + found.late.value):.1f}% reach the heavy expert)"
-    )
+    print_line(_escalation(bundle, found))
     print_line()
     costs = found.costs
     measured = f"{costs.measured.value:.3f} ({costs.measured.low:.3f} to {costs.measured.high:.3f})"
@@ -76,6 +73,16 @@ def _print(bundle: Bundle, found: Account) -> None:
         ],
     )
     print_line(f"{costs.explanation}.")
+
+
+def _escalation(bundle: Bundle, found: Account) -> str:
+    if bundle.manifest.router.confidence.threshold > 1:
+        return "the router never asks the light expert: the heavy expert answers everything"
+    early, late = 100 * found.early.value, 100 * found.late.value
+    return (
+        f"escalated: {early:.1f}% early by the prior, {late:.1f}% late by the confidence "
+        f"({early + late:.1f}% reach the heavy expert)"
+    )
 
 
 def _row(name: str, row: ExpertAccount, bundle: Bundle, expert: Expert | None) -> tuple[str, ...]:

@@ -75,16 +75,17 @@ def recover(
         how: epochs, rates and the weight of the distillation.
 
     Raises:
-        InputError: the loss is not finite (names the epoch and batch).
+        InputError: too few samples, or the loss is not finite (names the epoch and batch).
     """
     import torch
 
     if how.epochs == 0:
         return RecoveryReport(student.kind, 0, ())
     torch.manual_seed(how.seed)
-    order = np.random.default_rng(how.seed).permutation(len(x))
-    held = max(1, round(how.validation * len(x)))
-    validation, training = order[:held], order[held:]
+    student.module.requires_grad_(True)  # the owner may have frozen the heavy expert
+    validation, training = held_out(len(x), how)
+    if len(training) < 2:
+        raise InputError(f"{len(x)} training samples are too few to recover with: give more data, or --epochs 0")
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
     answers = logits_of(teacher, inputs)
     optimizer = torch.optim.AdamW(student.module.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
@@ -102,6 +103,13 @@ def recover(
     student.module.load_state_dict(best_state)
     student.module.eval()
     return RecoveryReport(student.kind, best, tuple(accuracies))
+
+
+def held_out(count: int, how: Recovery) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divides `count` training samples into rows that are held out, to judge with, and rows to train on."""
+    order = np.random.default_rng(how.seed).permutation(count)
+    held = max(1, round(how.validation * count))
+    return order[:held], order[held:]
 
 
 def logits_of(module: torch.nn.Module, inputs: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
@@ -128,10 +136,7 @@ def _epoch(
     student.module.train()
     order = training[np.random.default_rng((how.seed, epoch)).permutation(len(training))]
     losses = []
-    for number, start in enumerate(range(0, len(order), how.batch_size)):
-        chosen = order[start : start + how.batch_size]
-        if len(chosen) == 1 and number:
-            continue  # batch normalisation cannot train on a single sample
+    for number, chosen in enumerate(_batches(order, how.batch_size)):
         loss = _loss(student.module(inputs[chosen]), labels[chosen], answers[chosen], how)
         if not torch.isfinite(loss):
             raise InputError(
@@ -143,6 +148,12 @@ def _epoch(
         student.hold()
         losses.append(loss.item())
     return float(np.mean(losses))
+
+
+def _batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Cuts rows into batches of `size`; a last batch of one joins the one before: batch normalisation needs two."""
+    starts = list(range(0, max(1, len(order) - 1), size))
+    return np.split(order, starts[1:])
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor, how: Recovery) -> torch.Tensor:

@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 
     from agfedge.scores.registry import ScoreInputs
 
+    # For an ONNX tensor's name (Y, dL/dY), both (B, ...).
+    FeatureMaps = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
 logger = logging.getLogger(__name__)
 
 
-def feature_map_gradients(
-    inputs: ScoreInputs, tensors: list[str]
-) -> Iterator[tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], int]]:
+def feature_map_gradients(inputs: ScoreInputs, tensors: list[str]) -> Iterator[tuple[FeatureMaps, int]]:
     """Yields, batch by batch, the named feature maps with the gradient of the summed cross-entropy.
 
     The loss is summed over the batch, so that each sample's gradient is its own, whatever the batch size.
 
     Yields:
-        For each tensor (Y, dL/dY), both (B, ...), and the number of samples B.
+        For each tensor (Y, dL/dY), both (B, ...), and the number of samples B. A tensor is left out where torch has no
+        counterpart, or no gradient flows back to it.
 
     Raises:
         InputError: no torch program or data, labels outside the head's classes, or a loss that is not finite.
@@ -62,15 +64,17 @@ def feature_map_gradients(
         loss = torch.nn.functional.cross_entropy(logits, y, reduction="sum")
         if not torch.isfinite(loss):
             raise InputError(f"the loss is {loss.item()} in batch {number}: check the weights and the data for NaN")
-        gradients = torch.autograd.grad(loss, [maps[name] for name in wanted])
+        names = [name for name, value in maps.items() if value.requires_grad]
+        # What the loss does not depend on has a gradient of zero.
+        gradients = torch.autograd.grad(loss, [maps[name] for name in names], allow_unused=True, materialize_grads=True)
         yield (
-            {name: (maps[name].detach(), each) for name, each in zip(wanted, gradients, strict=True)},
+            {name: (maps[name].detach(), each) for name, each in zip(names, gradients, strict=True)},
             len(chosen),
         )
 
 
 def _run(program: ExportedProgram, x: torch.Tensor, wanted: set[str]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Runs the program on one batch; returns the logits and the wanted nodes' values."""
+    """Runs the program on one batch; returns the logits and the wanted nodes' values, tensors all."""
     import torch
 
     maps: dict[str, torch.Tensor] = {}
@@ -78,7 +82,7 @@ def _run(program: ExportedProgram, x: torch.Tensor, wanted: set[str]) -> tuple[t
     class Recorder(torch.fx.Interpreter):
         def run_node(self, n: torch.fx.Node) -> object:
             value = super().run_node(n)
-            if n.name in wanted:
+            if n.name in wanted and isinstance(value, torch.Tensor):
                 maps[n.name] = value
             return value
 
@@ -86,4 +90,10 @@ def _run(program: ExportedProgram, x: torch.Tensor, wanted: set[str]) -> tuple[t
     arguments = [values[spec.target] if spec.target else x for spec in program.graph_signature.input_specs]
     with torch.enable_grad():
         outputs = Recorder(program.graph_module).run(*arguments)
-    return outputs[0], maps
+    # Buffers that the module changes come first.
+    (logits,) = (
+        output
+        for output, spec in zip(outputs, program.graph_signature.output_specs, strict=True)
+        if spec.kind is torch.export.graph_signature.OutputKind.USER_OUTPUT
+    )
+    return logits, maps

@@ -7,8 +7,9 @@ AGF utility, Qian et al., "Alternating Gradient Flow Utility", arXiv:2603.12354:
 with the absolute value taken element by element and sample by sample, before any sum, so that contributions of
 opposite sign do not cancel. `taylor` is the signed, squared first-order term of Molchanov et al., arXiv:1906.10771.
 
-Y_c is the channel's feature map as the next linear layer reads it, after normalisation and activation. A group's unit
-that is read in several places (a residual stream) is worth the sum over those places.
+Y_c is the channel's feature map as the next linear layer reads it, after normalisation and activation. Where that layer
+reads a flattened map, all of a channel's entries are its positions. A group's unit that is read in several places (a
+residual stream) is worth the sum over those places.
 """
 
 from __future__ import annotations
@@ -20,55 +21,71 @@ import numpy as np
 
 from agfedge.scores.feature_maps import feature_map_gradients
 from agfedge.scores.registry import ScoreInputs, Scores, score
+from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    # (feature map, its gradient), both (B, ...), and the channel axis -> the batch's sum, one number an index.
-    Reduce = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+    from agfedge.scores.feature_maps import FeatureMaps
+    from agfedge_export import Group, Site
+
+    Elementwise = Callable[[torch.Tensor], torch.Tensor]
 
 
 @score("agf")
 def agf(inputs: ScoreInputs) -> Scores:
     """AGF utility: mean over samples of the sum over positions of |Y * dL/dY|."""
-    return _accumulated(inputs, _absolute_product)
+    return _accumulated(inputs, position=lambda product: product.abs(), channel=lambda total: total)
 
 
 @score("taylor")
 def taylor(inputs: ScoreInputs) -> Scores:
     """Mean over samples of (sum over positions of Y * dL/dY) squared."""
-    return _accumulated(inputs, _squared_signed_product)
+    return _accumulated(inputs, position=lambda product: product, channel=lambda total: total**2)
 
 
-def _absolute_product(feature_map: torch.Tensor, gradient: torch.Tensor, axis: int) -> torch.Tensor:
-    others = [each for each in range(feature_map.ndim) if each != axis]
-    return (feature_map * gradient).abs().double().sum(dim=others)
+def _accumulated(inputs: ScoreInputs, position: Elementwise, channel: Elementwise) -> dict[str, NDArray[np.float64]]:
+    """Averages over samples the sum over places of `channel(sum over positions of position(Y * dL/dY))`.
 
-
-def _squared_signed_product(feature_map: torch.Tensor, gradient: torch.Tensor, axis: int) -> torch.Tensor:
-    positions = [each for each in range(1, feature_map.ndim) if each != axis]
-    product = (feature_map * gradient).double()
-    by_sample = product.sum(dim=positions) if positions else product
-    return (by_sample**2).sum(dim=0)
-
-
-def _accumulated(inputs: ScoreInputs, reduce: Reduce) -> dict[str, NDArray[np.float64]]:
-    """Averages a reduction of (Y, dL/dY) over samples, and adds up each unit's indices and places."""
-    sites = {(site.tensor, site.axis) for group in inputs.groups.groups for site in group.sites}
-    totals: dict[tuple[str, int], NDArray[np.float64]] = {}
+    Raises:
+        InputError: a group whose channels no gradient reaches.
+    """
+    groups = inputs.groups.groups
+    scores = {group.name: np.zeros(group.size) for group in groups}
     samples = 0
-    for maps, count in feature_map_gradients(inputs, sorted({tensor for tensor, _ in sites})):
+    for maps, count in feature_map_gradients(inputs, sorted({site.tensor for group in groups for site in group.sites})):
         samples += count
-        for tensor, axis in sites:
-            if tensor in maps:
-                value = reduce(*maps[tensor], axis).numpy()
-                totals[tensor, axis] = totals.get((tensor, axis), 0.0) + value
-    scores = {group.name: np.zeros(group.size) for group in inputs.groups.groups}
-    for group in inputs.groups.groups:
-        for site in group.sites:
-            if (site.tensor, site.axis) in totals:
-                own = site.units >= 0
-                by_index = totals[site.tensor, site.axis] / samples
-                np.add.at(scores[group.name], site.units[own], by_index[own])
-    return scores
+        for group in groups:
+            for site in _reached(group, maps):
+                by_index = position(_products(maps, site)).sum(dim=2)
+                scores[group.name] += channel(_by_unit(by_index, site, group.size)).sum(dim=0).numpy()
+    return {name: values / samples for name, values in scores.items()}
+
+
+def _reached(group: Group, maps: FeatureMaps) -> list[Site]:
+    sites = [site for site in group.sites if site.tensor in maps]
+    if not sites:
+        raise InputError(
+            f"no gradient reaches the channels of {group.name}: use a score that needs none (l1, l2), or find what "
+            "detaches them in the model's code"
+        )
+    return sites
+
+
+def _products(maps: FeatureMaps, site: Site) -> torch.Tensor:
+    """Returns Y * dL/dY as float64 (B, size of the channel axis, positions)."""
+    feature_map, gradient = maps[site.tensor]
+    product = (feature_map * gradient).double()
+    if site.axis == 0:  # a map without a batch, made from parameters alone
+        return product.reshape(1, len(product), -1)
+    moved = product.movedim(site.axis, 1)
+    return moved.reshape(*moved.shape[:2], -1)
+
+
+def _by_unit(by_index: torch.Tensor, site: Site, size: int) -> torch.Tensor:
+    """Adds up (B, size of the channel axis) to (B, size), by the unit at each index."""
+    import torch
+
+    own = torch.from_numpy(np.flatnonzero(site.units >= 0))
+    return by_index.new_zeros(len(by_index), size).index_add_(1, torch.from_numpy(site.units)[own], by_index[:, own])

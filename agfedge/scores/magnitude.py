@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.scores.registry import ScoreInputs, Scores, score
+from agfedge_export.tracer import PRODUCES
+from agfedge_export.view import view_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,16 +32,14 @@ def l2(inputs: ScoreInputs) -> Scores:
 
 def _summed(inputs: ScoreInputs, power: int) -> dict[str, NDArray[np.float64]]:
     """Sums |w|^power over the producing filters (not biases nor norms) of every unit."""
-    import onnx
-
-    weights = {tensor.name: tensor for tensor in inputs.model.graph.initializer}
+    view = view_of(inputs.model)
     scores = {group.name: np.zeros(group.size) for group in inputs.groups.groups}
     for group in inputs.groups.groups:
         for member in group.members:
-            tensor = weights.get(member.tensor)
-            if member.role != "produces" or tensor is None or len(tensor.dims) < 2:
+            weights = view.constant(member.tensor) if member.role == PRODUCES else None
+            if weights is None or weights.ndim < 2:
                 continue
-            value = np.abs(onnx.numpy_helper.to_array(tensor).astype(np.float64)) ** power
+            value = np.abs(weights.astype(np.float64)) ** power
             by_index = value.sum(axis=tuple(axis for axis in range(value.ndim) if axis != member.axis))
             own = member.units >= 0
             np.add.at(scores[group.name], member.units[own], by_index[own])

@@ -74,6 +74,17 @@ def score_names() -> list[str]:
     return sorted(_SCORES)
 
 
+def check_score(name: str) -> None:
+    """Refuses a score that nobody registered.
+
+    Raises:
+        InputError: lists the known ones.
+    """
+    known = score_names()
+    if name not in known:
+        raise InputError(f"no score is called {name!r}: expected one of {', '.join(known)}")
+
+
 def score_groups(name: str, inputs: ScoreInputs) -> Scores:
     """Scores every channel of every group.
 
@@ -83,9 +94,7 @@ def score_groups(name: str, inputs: ScoreInputs) -> Scores:
     Raises:
         InputError: an unknown score (the known ones are listed), or one that is not finite.
     """
-    known = score_names()
-    if name not in known:
-        raise InputError(f"no score is called {name!r}: expected one of {', '.join(known)}")
+    check_score(name)
     scores = _SCORES[name](inputs)
     for group, values in scores.items():
         if not np.isfinite(values).all():

@@ -77,6 +77,7 @@ def attach_heads(
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise SurgeryError(f"an expert has one input and one output: got {len(graph.inputs)} and {len(graph.outputs)}")
     body_input, logits = graph.inputs[0], graph.outputs[0]
+    _free_names(graph, {IMAGE, PROBABILITIES, CONFIDENCE, *(priors or {})})
     dtype = np.uint8 if preprocessing.image else np.float32
     image = gs.Variable(IMAGE, dtype, ["batch", *input_shape])
     front: list[gs.Node] = []
@@ -98,6 +99,19 @@ def attach_heads(
     except Exception as error:  # the native libraries raise their own types
         raise SurgeryError(f"the expert's graph is not valid: {str(error).strip()[:300]}") from error
     return model
+
+
+def _free_names(graph: gs.Graph, taken: set[str]) -> None:
+    """Renames tensors of the core that are called like one of ours: a parameter may well be called `prior`.
+
+    Our other tensors are called `name__part`, which no core of ours uses for its own.
+    """
+    tensors = graph.tensors()
+    for name in sorted(taken & tensors.keys()):
+        free = f"{name}__core"
+        while free in tensors:
+            free += "_"
+        tensors[name].name = free
 
 
 def _preprocess(image: gs.Variable, body_input: gs.Variable, how: Preprocessing, nodes: list[gs.Node]) -> gs.Variable:

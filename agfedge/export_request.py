@@ -1,0 +1,86 @@
+"""What a user asks of `agfedge export`, and what can be told wrong before any work is done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from agfedge.calibrate.guarantee import check_bounds
+from agfedge.scores import check_score
+from agfedge_runtime.errors import InputError
+from agfedge_runtime.manifest import MANIFEST_NAME
+
+LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What a user asks of `agfedge export`.
+
+    Attributes:
+        model: `package.module:factory` or `file.py:factory`, returning a torch module.
+        weights: .safetensors or .pt, or None for the factory's own.
+        data: folder of images, .npz, or factory.
+        out: the bundle's folder.
+        keep: share of every group's channels that stay, in (0, 1].
+        score: name of the channel score.
+        epochs: of recovery.
+        seed: of everything that is drawn.
+        epsilon: bound on P(cascade wrong and heavy right).
+        delta: probability with which the bound may fail.
+        mean: per channel, after scaling to [0, 1].
+        std: likewise.
+    """
+
+    model: str
+    weights: str | None
+    data: str
+    out: str
+    keep: float = 0.5
+    score: str = "agf"
+    epochs: int = 10
+    seed: int = 0
+    epsilon: float = 0.005
+    delta: float = 0.05
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def check_request(request: ExportRequest) -> None:
+    """Refuses options that can never work, before the hours that an export may take.
+
+    Raises:
+        InputError: names the option, what it is and what was expected.
+    """
+    if not 0 < request.keep <= 1:
+        raise InputError(f"--keep is {request.keep}: expected a share in (0, 1], such as 0.5")
+    if request.epochs < 0:
+        raise InputError(f"--epochs is {request.epochs}: expected 0 or more")
+    check_seed(request.seed)
+    check_bounds(request.epsilon, request.delta)
+    check_score(request.score)
+    for name, values in (("--mean", request.mean), ("--std", request.std)):
+        if values is not None and not all(math.isfinite(each) for each in values):
+            raise InputError(
+                f"{name} holds {next(each for each in values if not math.isfinite(each))}: expected numbers"
+            )
+    _check_out(Path(request.out))
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed that a generator would refuse.
+
+    Raises:
+        InputError: it is negative or too large.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise InputError(f"--seed is {seed}: expected 0 to {LARGEST_SEED}")
+
+
+def _check_out(out: Path) -> None:
+    """The writer refuses the same folders, but only when everything is done."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"--out {out} is a file or a link: expected a bundle's folder or a free name")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+        raise InputError(f"--out {out} is not empty and holds no bundle: empty it or choose another folder")
