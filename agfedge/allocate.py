@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,47 +11,132 @@ import numpy as np
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from agfedge.scores import Scores
     from agfedge_export import ChannelGroups, Group
 
+    Keep = Mapping[str, NDArray[np.int64]]
 
-def uniform_keep(groups: ChannelGroups, scores: Scores, keep: float) -> Mapping[str, NDArray[np.int64]]:
-    """Keeps the same share of every group: its best channels, at least one along every axis.
+
+@dataclass(frozen=True)
+class Allocation:
+    """How much of a model stays.
+
+    Attributes:
+        keep: share of every group's units that stays, in (0, 1].
+        align: what stays along every axis of a parameter is a multiple of this, as far as the group allows.
+        per_group: for a group's name another share in (0, 1] (float), or a number of units (int), which is not aligned.
+        whole: names of the groups that are left alone.
+    """
+
+    keep: float = 0.5
+    align: int = 1
+    per_group: Mapping[str, float | int] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()
+
+
+def uniform_keep(groups: ChannelGroups, scores: Scores, keep: float) -> Keep:
+    """Keeps the same share of every group; see `allocate`."""
+    return allocate(groups, scores, Allocation(keep))
+
+
+def allocate(groups: ChannelGroups, scores: Scores, how: Allocation) -> Keep:
+    """Keeps the best units of every group, at least one along every axis of a parameter.
 
     Args:
         groups: the analysis.
-        scores: for each group float64 (size,), higher is worth more; only scores of one group are compared.
-        keep: share of the channels that stay, in (0, 1].
+        scores: for each group that is not left alone float64 (size,), higher is worth more; only scores of one group
+            are compared.
+        how: shares, alignment and exceptions.
 
     Returns:
-        For each group the units that stay, ascending, int64. Equal scores keep the lower unit.
+        For each group that is not left alone the units that stay, ascending, int64. Equal scores keep the lower unit.
 
     Raises:
-        InputError: `keep` is outside (0, 1].
+        InputError: a share, a count or the alignment is out of range.
     """
-    if not 0 < keep <= 1:
-        raise InputError(f"--keep is {keep}: expected a share in (0, 1], such as 0.5")
-    return {group.name: _best(group, scores[group.name], max(1, round(keep * group.size))) for group in groups.groups}
+    check_allocation(how)
+    chosen = {
+        group.name: _units(group, scores[group.name], how) for group in groups.groups if group.name not in how.whole
+    }
+    return _balanced(groups, scores, chosen)
 
 
-def _best(group: Group, scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Picks `count` units: from each stratum its share of best ones, the remainder by score.
+def check_allocation(how: Allocation) -> None:
+    """Refuses shares, counts and alignments that mean nothing.
 
-    A narrow stage shares its channels with the wider ones; without the shares, it could lose all of them.
+    Raises:
+        InputError: names the option or the group, what it is and what was expected.
     """
+    if not 0 < how.keep <= 1:
+        raise InputError(f"--keep is {how.keep}: expected a share in (0, 1], such as 0.5")
+    if how.align < 1:
+        raise InputError(f"--align is {how.align}: expected 1 or more, such as 8")
+    for name, value in how.per_group.items():
+        if not (value >= 0 if isinstance(value, int) else 0 < value <= 1):
+            raise InputError(
+                f"group {name!r} is to keep {value}: expected a share in (0, 1] such as 0.25, or a number of channels"
+            )
+
+
+def _units(group: Group, scores: NDArray[np.float64], how: Allocation) -> NDArray[np.int64]:
+    wanted = how.per_group.get(group.name, how.keep)
+    counted = isinstance(wanted, int)
+    share = wanted / group.size if counted else wanted
+    if share > 1:
+        raise InputError(f"group {group.name!r} is to keep {wanted} channels: it has {group.size}")
+    if share in (0, 1):
+        return np.arange(group.size if share else 0, dtype=np.int64)
+    kinds, kind_of = _kinds(group)
+    sizes = np.bincount(kind_of, minlength=len(kinds))
+    counts = _counts(kinds, sizes, share, 1 if counted else how.align)
     ranked = np.argsort(-scores, kind="stable")
-    stays = np.zeros(group.size, dtype=bool)
-    for stratum in np.unique(group.strata):
-        inside = ranked[group.strata[ranked] == stratum]
-        stays[inside[: count * len(inside) // group.size]] = True
-    rest = ranked[~stays[ranked]]
-    stays[rest[: count - int(stays.sum())]] = True
-    for member in group.members:
-        along = np.unique(member.units[member.units >= 0])
-        if not stays[along].any() and (member.units >= 0).all():
-            stays[along[np.argmax(scores[along])]] = True
-    return np.flatnonzero(stays)
+    best = [ranked[kind_of[ranked] == kind][:count] for kind, count in enumerate(counts)]
+    return np.sort(np.concatenate(best))
+
+
+def _kinds(group: Group) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sorts the units by what removing one takes from each axis: finer than `Group.strata`, which says whether.
+
+    Returns:
+        int64 (kinds, axes), the indices that a unit of this kind has along each axis; and int64 (size,), each unit's.
+    """
+    columns = {np.bincount(each.units[each.units >= 0], minlength=group.size).tobytes() for each in group.members}
+    table = np.array([np.frombuffer(each, dtype=np.int64) for each in sorted(columns)], dtype=np.int64)
+    kinds, kind_of = np.unique(table.reshape(-1, group.size).T, axis=0, return_inverse=True)
+    return kinds, kind_of.astype(np.int64).ravel()
+
+
+def _counts(along: NDArray[np.int64], sizes: NDArray[np.int64], share: float, align: int) -> NDArray[np.int64]:
+    """Chooses how many units of each kind stay.
+
+    A narrow stage shares its channels with the wider ones: kinds are decided from those that most axes share to those
+    that one axis has alone, each such that what was decided so far comes closest to its share. An axis is rounded where
+    its last kind is decided. Half a step rounds up.
+
+    Args:
+        along: (kinds, axes), as of `_kinds`.
+        sizes: (kinds,), how many units there are.
+        share: of the units, in (0, 1).
+        align: what stays along an axis is a multiple of this; an axis that is shorter stays whole.
+    """
+    counts = np.zeros(len(sizes), dtype=np.int64)
+    undecided = np.ones(len(sizes), dtype=bool)
+    totals, wanted = sizes @ along, 0.0
+    for kind in np.argsort(-(along > 0).sum(axis=1), kind="stable"):
+        undecided[kind] = False
+        wanted += share * sizes[kind]
+        options = np.arange(sizes[kind] + 1)
+        closed = (along[kind] > 0) & ~(along[undecided] > 0).any(axis=0)
+        stays = (counts @ along)[closed] + np.outer(options, along[kind, closed])
+        below = (stays < np.minimum(align, totals[closed])).sum(axis=1)
+        ragged = ((stays % align != 0) & (totals[closed] >= align)).sum(axis=1) if closed.any() else options % align > 0
+        distance = np.abs(options - (wanted - counts.sum())).round(9)
+        counts[kind] = np.lexsort((-options, distance, ragged, below))[0]
+    return counts
+
+
+def _balanced(groups: ChannelGroups, scores: Scores, keep: Keep) -> Keep:  # noqa: ARG001 (a hook)
+    """Repairs what was chosen where units must stay in equal numbers; no group asks for that yet."""
+    return keep

@@ -108,11 +108,13 @@ def _export(request: ExportRequest, step: Step) -> ExportResult:
     probe = train_x[np.unique(np.linspace(0, len(train_x) - 1, PROBES).astype(np.int64))]
     check = _proved(exported.model, pruned, plan, probe)
     step()
-    student = make_student(module, plan, pruned, probe)
     how = Recovery(epochs=request.epochs, seed=request.seed)
-    recovery = recover(student, module, train_x, data.train.y, how)
+    light, recovery = pruned, RecoveryReport("none", 0, ())
+    if request.epochs:
+        student = make_student(module, plan, pruned, probe)
+        recovery = recover(student, module, train_x, data.train.y, how)
+        light = write_back(student, pruned, probe)
     held = data.train.take(held_out(len(data.train), how)[0])
-    light = write_back(student, pruned, probe) if request.epochs else pruned
     step()
     costs = (graph_costs(light), graph_costs(exported.model))
     calibration = calibrate(
@@ -132,7 +134,7 @@ def _export(request: ExportRequest, step: Step) -> ExportResult:
     bundle = write_expert_bundle(Path(request.out), experts, plan, calibration, data, _provenance(request))
     evaluation = evaluate(bundle, data.test)
     sizes = [bundle.manifest.files[name].size for name in ("heavy.onnx", "light.onnx")]
-    warnings = _warnings(data, evaluation, student.kind)
+    warnings = _warnings(data, evaluation, recovery)
     facts = [
         GraphFacts(size, cost.macs, cost.parameters) for size, cost in zip(sizes, (costs[1], costs[0]), strict=True)
     ]
@@ -215,10 +217,10 @@ def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | 
     }
 
 
-def _warnings(data: Dataset, evaluation: Evaluation, kind: str) -> tuple[str, ...]:
+def _warnings(data: Dataset, evaluation: Evaluation, recovery: RecoveryReport) -> tuple[str, ...]:
     warnings = [data.warning] if data.warning else []
-    if kind == "masked":
-        warnings.append("recovery ran masked, at the dense cost: the torch module's code fixes its shapes")
+    if recovery.kind == "masked":
+        warnings.append(f"recovery trained the light expert masked, at the dense cost: {recovery.reason}")
     common = float(np.bincount(data.test.y).max() / len(data.test))
     if evaluation.heavy.value < common + 0.1 * (1 - common):
         warnings.append(

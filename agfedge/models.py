@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.factory import one_line, resolve
+from agfedge.recover.slim import names_of
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,8 +94,10 @@ def head_size(module: torch.nn.Module, x: NDArray[np.float32]) -> int:
 
 
 def _load_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    own = module.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    own, twins = module.state_dict(), names_of(module)
+    # A tied parameter is stored once; the count of batches serves training alone.
+    given = [name for name in own if not state.keys().isdisjoint(twins[name]) or name.endswith("num_batches_tracked")]
+    missing = sorted(own.keys() - set(given))
     unexpected = [name for name in state if name not in own]
     if missing or unexpected:
         parts = [

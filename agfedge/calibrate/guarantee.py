@@ -80,15 +80,14 @@ def certify(
 
     check_bounds(epsilon, delta)
     check_samples(len(confidence), epsilon, delta)
-    bad = heavy_right & ~light_right
-    certified = (NEVER, 0)
-    exact = confidence.astype(np.float64)  # the runtime compares in double precision too
-    for threshold in threshold_grid(classes):
-        count = int((bad & (exact >= threshold)).sum())
-        if binom.cdf(count, len(confidence), epsilon) > delta:
-            break
-        certified = (float(threshold), count)
-    return Guarantee(certified[0], epsilon, delta, len(confidence), certified[1])
+    grid = threshold_grid(classes)
+    # In double precision, in which the runtime compares too.
+    bad = np.sort(confidence[heavy_right & ~light_right].astype(np.float64))
+    counts = len(bad) - np.searchsorted(bad, grid, side="left")
+    rejected = binom.cdf(counts, len(confidence), epsilon) <= delta
+    last = len(grid) if rejected.all() else int(np.argmin(rejected))
+    threshold, count = (NEVER, 0) if last == 0 else (float(grid[last - 1]), int(counts[last - 1]))
+    return Guarantee(threshold, epsilon, delta, len(confidence), count)
 
 
 def check_bounds(epsilon: float, delta: float) -> None:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agfedge.cli.output import print_json, print_line, print_table
+from agfedge.cli.output import plain, print_json, print_line, print_table
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from agfedge_export import ChannelGroups, Plan
+    from collections.abc import Sequence
+
+    from agfedge_export import ChannelGroups, GraphCosts, KeptWhole, Member
     from agfedge_runtime import Bundle
 
 BAR_WIDTH = 24
+# More axes that stay whole than these are summed up by reason.
+MOST_KEPT_ROWS = 20
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's arguments."""
     parser = commands.add_parser("inspect", help="list a model's channel groups, or what a bundle holds")
     parser.add_argument("path", metavar="BUNDLE|MODEL.onnx", help="a bundle's folder or an ONNX file")
+    parser.add_argument("--all", action="store_true", help="list every axis that stays whole, not only the reasons")
+    parser.add_argument("--html", metavar="FILE", help="write a page about the model, for people")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -28,39 +35,69 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     path = Path(arguments.path)
     if path.is_dir():
-        return _bundle(path, arguments.json)
+        if arguments.html is not None:
+            raise InputError(f"--html is for ONNX files: the bundle {path} holds its page, report.html")
+        return _bundle(path, arguments)
     if path.is_file():
-        return _model(path, arguments.json)
+        return _model(path, arguments)
     raise InputError(f"nothing at {path}: expected a bundle's folder or an ONNX file")
 
 
-def _model(path: Path, as_json: bool) -> int:
+def _model(path: Path, arguments: argparse.Namespace) -> int:
     from agfedge_export import analyse, graph_costs, load_model
     from agfedge_export.costs import costs_at_stake
 
+    page = None if arguments.html is None else _page_path(path, arguments.html)
     model = load_model(path)
     groups, costs = analyse(model), graph_costs(model)
     stakes = costs_at_stake(model, groups)
-    if as_json:
-        found = [
-            {
-                "name": group.name,
-                "size": group.size,
-                "macs": stake.macs,
-                "parameters": stake.parameters,
-                "members": _members(group.members),
-            }
-            for group, stake in zip(groups.groups, stakes, strict=True)
-        ]
-        print_json(
-            {
-                "model_sha256": groups.model_sha256,
-                **vars(costs),
-                "groups": found,
-                "kept_whole": groups.kept_whole,
-            }
-        )
+    if page is not None:
+        from agfedge.model_report import model_report
+        from agfedge_runtime.atomic import write_text
+
+        write_text(page, model_report(path.name, model, groups, costs, stakes))
+    if arguments.json:
+        print_json(_document(groups, costs, stakes))
         return 0
+    _print_model(path, groups, costs, stakes)
+    _print_kept(groups.kept_whole, arguments.all)
+    if page is not None:
+        print_line(f"\npage: {page}")
+    return 0
+
+
+def _page_path(model: Path, page: str) -> Path:
+    """Refuses, before any work, a page that cannot be written."""
+    path = Path(page)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"--html {path} is a folder, or in none: expected a file's name in a folder that is there")
+    if os.path.realpath(path) == os.path.realpath(model):
+        raise InputError(f"--html {path} is the model itself: choose another name")
+    return path
+
+
+def _document(groups: ChannelGroups, costs: GraphCosts, stakes: Sequence[GraphCosts]) -> dict[str, object]:
+    found = [
+        {
+            "name": group.name,
+            "size": group.size,
+            "macs": stake.macs,
+            "parameters": stake.parameters,
+            "members": [_member(each) for each in group.members],
+        }
+        for group, stake in zip(groups.groups, stakes, strict=True)
+    ]
+    return {"model_sha256": groups.model_sha256, **vars(costs), "groups": found, "kept_whole": groups.kept_whole}
+
+
+def _member(member: Member) -> object:
+    listed = plain(member)
+    if isinstance(listed, dict):
+        del listed["units"]
+    return listed
+
+
+def _print_model(path: Path, groups: ChannelGroups, costs: GraphCosts, stakes: Sequence[GraphCosts]) -> None:
     print_line(
         f"{path}: {costs.macs / 1e6:,.2f} MMACs, {costs.parameters:,} parameters, {len(groups.groups)} channel groups"
     )
@@ -69,36 +106,33 @@ def _model(path: Path, as_json: bool) -> int:
         for group, stake in zip(groups.groups, stakes, strict=True)
     ]
     print_table(("group", "channels", "members", "MMACs at stake", "parameters at stake"), rows)
-    _print_kept(groups)
-    return 0
 
 
-def _members(members: object) -> object:
-    from agfedge.cli.output import plain
+def _print_kept(kept: Sequence[KeptWhole], everything: bool) -> None:
+    """Prints the axes that stay whole: each of a few or where asked, else by reason."""
+    from agfedge.kept_whole import by_reason
 
-    listed = plain(members)
-    if isinstance(listed, list):
-        for each in listed:
-            del each["units"]
-    return listed
-
-
-def _print_kept(found: ChannelGroups | Plan) -> None:
-    if found.kept_whole:
+    if not kept:
+        return
+    if everything or len(kept) <= MOST_KEPT_ROWS:
         print_line("\nkept whole:")
-        print_table(
-            ("parameter", "axis", "node", "reason"),
-            [(each.tensor, each.axis, each.node, each.reason) for each in found.kept_whole],
-        )
+        rows = [(each.tensor, each.axis, each.node, each.reason) for each in kept]
+        print_table(("parameter", "axis", "node", "reason"), rows)
+        return
+    print_line(f"\nkept whole: {len(kept):,} axes; --all lists them")
+    reasons = [
+        (each.text, each.axes, each.nodes, f"{each.first.tensor} axis {each.first.axis}") for each in by_reason(kept)
+    ]
+    print_table(("reason", "axes", "nodes", "such as"), reasons)
 
 
-def _bundle(path: Path, as_json: bool) -> int:
+def _bundle(path: Path, arguments: argparse.Namespace) -> int:
     from agfedge_export import Plan
     from agfedge_runtime import Bundle
 
     bundle = Bundle.open(path)
     plan = Plan.from_json(bundle.file("plan.json").read_text())
-    if as_json:
+    if arguments.json:
         groups = [{"name": group.name, "size": group.size, "kept": len(group.keep)} for group in plan.groups]
         print_json(
             {
@@ -112,7 +146,7 @@ def _bundle(path: Path, as_json: bool) -> int:
     _print_bundle(bundle)
     rows = [(group.name, group.size, len(group.keep), _bar(len(group.keep), group.size)) for group in plan.groups]
     print_table(("group", "channels", "kept", "".ljust(BAR_WIDTH)), rows)
-    _print_kept(plan)
+    _print_kept(plan.kept_whole, arguments.all)
     return 0
 
 

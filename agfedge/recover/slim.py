@@ -40,17 +40,27 @@ def parameter_cuts(plan: Plan, module: torch.nn.Module, roles: tuple[str, ...] |
     Raises:
         SlimError: two uses of one parameter keep different indices.
     """
-    own = dict(module.state_dict())
+    twins = names_of(module)
     cuts: Cuts = {}
     for group in plan.groups:
         for member in group.members:
-            if member.tensor not in own or (roles is not None and member.role not in roles):
+            if roles is not None and member.role not in roles:
                 continue
             keep = np.array(member.keep, dtype=np.int64)
-            earlier = cuts.setdefault(member.tensor, {}).setdefault(member.axis, keep)
-            if not np.array_equal(earlier, keep):
-                raise SlimError(f"parameter {member.tensor} is used twice and loses different channels")
+            for name in twins.get(member.tensor, ()):
+                earlier = cuts.setdefault(name, {}).setdefault(member.axis, keep)
+                if not np.array_equal(earlier, keep):
+                    raise SlimError(f"parameter {name} is used twice and loses different channels")
     return cuts
+
+
+def names_of(module: torch.nn.Module) -> dict[str, list[str]]:
+    """Returns for each parameter's and buffer's name all names of the same tensor: a graph has a tied one once."""
+    shared: dict[int, list[str]] = {}
+    state = module.state_dict(keep_vars=True)
+    for name, value in state.items():
+        shared.setdefault(id(value), []).append(name)
+    return {name: shared[id(value)] for name, value in state.items()}
 
 
 def sliced(value: torch.Tensor, cuts: dict[int, NDArray[np.int64]]) -> torch.Tensor:
@@ -73,6 +83,7 @@ def slim(module: torch.nn.Module, plan: Plan) -> torch.nn.Module:
 
     cuts = parameter_cuts(plan, module)
     small = copy.deepcopy(module)
+    made: dict[int, torch.Tensor] = {}
     for prefix, layer in small.named_modules():
         touched = False
         for name, value in _own_tensors(layer):
@@ -80,14 +91,21 @@ def slim(module: torch.nn.Module, plan: Plan) -> torch.nn.Module:
             if full not in cuts:
                 continue
             touched = True
-            kept = sliced(value, cuts[full])
-            if isinstance(value, torch.nn.Parameter):
-                layer.register_parameter(name, torch.nn.Parameter(kept, requires_grad=value.requires_grad))
+            kept = made.setdefault(id(value), _remade(value, cuts[full]))
+            if isinstance(kept, torch.nn.Parameter):
+                layer.register_parameter(name, kept)
             else:
                 layer.register_buffer(name, kept)
         if touched:
             _resize(layer)
     return small
+
+
+def _remade(value: torch.Tensor, cuts: dict[int, NDArray[np.int64]]) -> torch.Tensor:
+    import torch
+
+    kept = sliced(value, cuts)
+    return torch.nn.Parameter(kept, value.requires_grad) if isinstance(value, torch.nn.Parameter) else kept
 
 
 def _own_tensors(layer: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -52,7 +52,8 @@ class RecoveryReport:
     """What the fine-tuning did.
 
     Attributes:
-        kind: "slimmed" or "masked": what was trained.
+        kind: what was trained: "slimmed", "masked", or "none" without epochs.
+        reason: for "masked", why the module could not be slimmed.
         best_epoch: counted from 1; 0 when no epoch beat the start.
         validation_accuracy: at the start and after each epoch.
     """
@@ -60,6 +61,7 @@ class RecoveryReport:
     kind: str
     best_epoch: int
     validation_accuracy: tuple[float, ...]
+    reason: str = ""
 
 
 def recover(
@@ -80,15 +82,15 @@ def recover(
     import torch
 
     if how.epochs == 0:
-        return RecoveryReport(student.kind, 0, ())
+        return RecoveryReport("none", 0, ())
     torch.manual_seed(how.seed)
-    student.module.requires_grad_(True)  # the owner may have frozen the heavy expert
     validation, training = held_out(len(x), how)
     if len(training) < 2:
         raise InputError(f"{len(x)} training samples are too few to recover with: give more data, or --epochs 0")
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
     answers = logits_of(teacher, inputs)
-    optimizer = torch.optim.AdamW(student.module.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
+    trained = [value for value in student.module.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=how.learning_rate, weight_decay=how.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.epochs)
     accuracies = [_accuracy(student.module, inputs[validation], labels[validation])]
     best, best_state = 0, copy.deepcopy(student.module.state_dict())
@@ -102,7 +104,7 @@ def recover(
             best, best_state = epoch, copy.deepcopy(student.module.state_dict())
     student.module.load_state_dict(best_state)
     student.module.eval()
-    return RecoveryReport(student.kind, best, tuple(accuracies))
+    return RecoveryReport(student.kind, best, tuple(accuracies), student.reason)
 
 
 def held_out(count: int, how: Recovery) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -18,6 +18,7 @@ from agfedge_runtime.errors import InputError
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
+    from torch.export.graph_signature import InputSpec
 
     from agfedge.scores.registry import ScoreInputs
 
@@ -65,17 +66,17 @@ def feature_map_gradients(inputs: ScoreInputs, tensors: list[str]) -> Iterator[t
         if not torch.isfinite(loss):
             raise InputError(f"the loss is {loss.item()} in batch {number}: check the weights and the data for NaN")
         names = [name for name, value in maps.items() if value.requires_grad]
-        # What the loss does not depend on has a gradient of zero.
-        gradients = torch.autograd.grad(loss, [maps[name] for name in names], allow_unused=True, materialize_grads=True)
-        yield (
-            {name: (maps[name].detach(), each) for name, each in zip(names, gradients, strict=True)},
-            len(chosen),
-        )
+        gradients = torch.autograd.grad(loss, [maps[name] for name in names], allow_unused=True) if names else ()
+        found = {
+            name: (maps[name].detach(), each) for name, each in zip(names, gradients, strict=True) if each is not None
+        }
+        yield found, len(chosen)
 
 
 def _run(program: ExportedProgram, x: torch.Tensor, wanted: set[str]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Runs the program on one batch; returns the logits and the wanted nodes' values, tensors all."""
     import torch
+    from torch.export.graph_signature import OutputKind
 
     maps: dict[str, torch.Tensor] = {}
 
@@ -86,14 +87,23 @@ def _run(program: ExportedProgram, x: torch.Tensor, wanted: set[str]) -> tuple[t
                 maps[n.name] = value
             return value
 
-    values = {**program.state_dict, **program.constants}
-    arguments = [values[spec.target] if spec.target else x for spec in program.graph_signature.input_specs]
+    arguments = [_argument(program, spec, x) for spec in program.graph_signature.input_specs]
     with torch.enable_grad():
         outputs = Recorder(program.graph_module).run(*arguments)
     # Buffers that the module changes come first.
     (logits,) = (
         output
         for output, spec in zip(outputs, program.graph_signature.output_specs, strict=True)
-        if spec.kind is torch.export.graph_signature.OutputKind.USER_OUTPUT
+        if spec.kind is OutputKind.USER_OUTPUT
     )
     return logits, maps
+
+
+def _argument(program: ExportedProgram, spec: InputSpec, x: torch.Tensor) -> object:
+    """Returns what the program takes at a place: the batch, or its own state. Frozen parameters thaw."""
+    from torch.export.graph_signature import InputKind
+
+    if spec.kind is InputKind.USER_INPUT:
+        return x
+    value = {**program.state_dict, **program.constants}[str(spec.target)]
+    return value.detach().requires_grad_() if spec.kind is InputKind.PARAMETER else value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.groups import ChannelGroups, Group, KeptWhole, Member, Site
+from agfedge_export.groups import ChannelGroups, Group, KeptWhole, Member, Rows, Site
 from agfedge_export.model_io import load_model, model_sha256
 from agfedge_export.rules import find_rule
 from agfedge_export.tracer import PRODUCES, Touch, Tracer
@@ -28,33 +28,50 @@ _WITHOUT_CHANNELS = frozenset(
 
 @dataclass(frozen=True)
 class Analysis:
-    """The groups, with what the surgery needs beside them."""
+    """What the surgery needs beside the groups.
 
-    groups: ChannelGroups
+    Attributes:
+        tracer: what the rules recorded.
+        unit_of: int64 (atoms,), each atom's unit counted through all groups; -1 where it is kept whole.
+        composites: for classes of composite atoms, their atoms and the rows that they stand for.
+    """
+
     tracer: Tracer
+    unit_of: NDArray[np.int64]
+    composites: tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...]
+
+    def removed_atoms(self, removed_units: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Returns which atoms go when these units, counted through all groups, do: bool (atoms,)."""
+        removed: NDArray[np.bool_] = np.append(removed_units, False)[self.unit_of]  # the last entry serves unit -1
+        for atoms, rows in self.composites:
+            removed[atoms] = all(removed[row].all() for row in rows)
+        return removed
 
 
-def analyse(source: ModelSource) -> ChannelGroups:
+def analyse(source: ModelSource, *, inexact: bool = False) -> ChannelGroups:
     """Finds the channel groups of a model.
 
     Args:
         source: a path or a `ModelProto`, which is not changed.
+        inexact: also cross norms over several channels (LayerNorm, GroupNorm), whose other channels then change.
 
     Raises:
         ModelError: the model cannot be read, checked, or its shapes inferred.
     """
-    return analyse_loaded(load_model(source)).groups
+    model = load_model(source)
+    tracer = Tracer(view_of(model), inexact=inexact)
+    trace(tracer)
+    tracer.atoms.settle()
+    return _groups(tracer, model)
 
 
-def analyse_loaded(model: onnx.ModelProto) -> Analysis:
-    """As `analyse`, for a model that was loaded and checked already."""
-    tracer = Tracer(view_of(model))
+def trace(tracer: Tracer) -> None:
+    """Walks the graph from inputs to outputs, and lets the rules record what they find."""
     for node in tracer.view.nodes:
         _visit(tracer, node)
     for name in tracer.view.graph_outputs:
         tracer.block(None, name, "the channels are an output of the model")
     _tie_shared_weights(tracer)
-    return Analysis(_groups(tracer, model), tracer)
 
 
 def _visit(tracer: Tracer, node: NodeView) -> None:
@@ -94,7 +111,7 @@ def _read_by(node: NodeView) -> set[str]:
 def _shape(tracer: Tracer, node: NodeView) -> None:
     """A shape that is read: only dimensions without channels may be picked from it."""
     data = node.inputs[0]
-    labelled = {axis for each in tracer.fields.get(data, ()) for axis in each.axes}
+    labelled = {axis for each in tracer.fields(data) for axis in each.axes}
     if not labelled:
         return
     rank = tracer.rank(data)
@@ -120,13 +137,18 @@ def _tie_shared_weights(tracer: Tracer) -> None:
             continue
         twin = first.setdefault((touch.tensor, touch.axis), touch)
         if twin is not touch:
-            tracer.atoms.union(twin.atoms, touch.atoms)
+            tracer.unite(twin.atoms, touch.atoms)
 
 
 def _groups(tracer: Tracer, model: onnx.ModelProto) -> ChannelGroups:
     roots = tracer.atoms.roots()
-    free = np.array([tracer.atoms.pin_of(int(root)) is None for root in roots], dtype=bool)
-    component = _components(tracer, roots)
+    composites = _composites(tracer, roots)
+    active = np.zeros(len(roots), dtype=bool)
+    np.logical_or.at(active, roots, ~np.array(tracer.atoms.passive, dtype=bool))
+    for atoms, _ in composites:
+        active[roots[atoms]] = False  # follows its parts
+    free = active[roots] & np.array([tracer.atoms.pin_of(int(root)) is None for root in roots], dtype=bool)
+    component = _components(tracer, roots, composites)
     unit_of = np.full(len(roots), -1, dtype=np.int64)
     sizes: list[int] = []
     for each in np.unique(component[free]) if len(roots) else ():
@@ -134,12 +156,24 @@ def _groups(tracer: Tracer, model: onnx.ModelProto) -> ChannelGroups:
         units, number = np.unique(roots[inside], return_inverse=True)
         unit_of[inside] = number + sum(sizes)
         sizes.append(len(units))
-    groups = _collect(tracer, unit_of, sizes)
-    return ChannelGroups(model_sha256(model), groups, _kept_whole(tracer, unit_of), unit_of, tuple(tracer.touches))
+    analysis = Analysis(tracer, unit_of, composites)
+    return ChannelGroups(model_sha256(model), _collect(analysis, sizes), _kept_whole(tracer, unit_of), analysis)
 
 
-def _components(tracer: Tracer, roots: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns each atom's component: producers that share a class are chosen together."""
+def _composites(
+    tracer: Tracer, roots: NDArray[np.int64]
+) -> tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...]:
+    """Returns the classes of composite atoms, each with the rows that it stands for."""
+    made = [root for root in np.unique(roots) if tracer.atoms.parts(int(root))]
+    return tuple((np.flatnonzero(roots == root), tuple(tracer.atoms.parts(int(root)))) for root in made)
+
+
+def _components(
+    tracer: Tracer,
+    roots: NDArray[np.int64],
+    composites: tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...],
+) -> NDArray[np.int64]:
+    """Returns each atom's component: producers whose channels depend on each other are chosen together."""
     parent = list(range(len(tracer.atoms.space_names)))
 
     def find(space: int) -> int:
@@ -148,28 +182,68 @@ def _components(tracer: Tracer, roots: NDArray[np.int64]) -> NDArray[np.int64]:
             space = parent[space]
         return space
 
+    def join(first: int, second: int) -> None:
+        a, b = find(first), find(second)
+        parent[max(a, b)] = min(a, b)
+
     spaces = tracer.atoms.space
     for atom, root in enumerate(roots.tolist()):
-        a, b = find(spaces[atom]), find(spaces[root])
-        parent[max(a, b)] = min(a, b)
+        join(spaces[atom], spaces[root])
+    spread = [labels.atoms.ravel() for labels in tracer.joints]
+    spread += [np.concatenate([atoms, *rows]) for atoms, rows in composites]
+    for together in spread:
+        for atom in together.tolist():
+            join(spaces[together[0]], spaces[atom])
     return np.array([find(space) for space in spaces], dtype=np.int64)
 
 
-def _collect(tracer: Tracer, unit_of: NDArray[np.int64], sizes: list[int]) -> tuple[Group, ...]:
-    """Gives every group its members and sites."""
+def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
+    """Gives every group its members, sites and constraints."""
+    tracer, unit_of = analysis.tracer, analysis.unit_of
     offsets = np.cumsum([0, *sizes])
     members: list[list[Member]] = [[] for _ in sizes]
     sites: list[dict[tuple[str, int], Site]] = [{} for _ in sizes]
+    joints: list[dict[bytes, NDArray[np.int64]]] = [{} for _ in sizes]
+    rows: list[list[Rows]] = [[] for _ in sizes]
     for touch in tracer.touches:
-        for index, units in _by_group(unit_of[touch.atoms], offsets):
+        for index, units in _by_group(_followed(analysis, touch.atoms), offsets):
             members[index].append(Member(touch.tensor, touch.node, touch.input, touch.axis, touch.role, units))
     for read in tracer.reads:
         for index, units in _by_group(unit_of[read.atoms], offsets):
             sites[index].setdefault((read.tensor, read.axis), Site(read.tensor, read.axis, units))
+    for labels in tracer.joints:
+        column = labels.axes[-1] if labels.column is None else labels.column
+        spread = np.moveaxis(unit_of[labels.atoms], column, -1)
+        spread = spread.reshape([size for size in spread.shape[:-1] if size > 1] + [spread.shape[-1]])
+        for index, units in _by_group(spread, offsets):
+            joints[index].setdefault(units.tobytes() + str(units.shape).encode(), units)
+    for atoms, parts in analysis.composites:
+        fixed = tracer.atoms.pin_of(int(atoms[0])) is not None
+        together = [_by_group(unit_of[part], offsets) for part in parts]
+        for index in sorted({index for found in together for index, _ in found}):
+            rows[index].append(Rows(tuple(units for found in together for at, units in found if at == index), fixed))
     return tuple(
-        Group(_name(own), size, tuple(own), tuple(places.values()), _strata(own, size))
-        for size, own, places in zip(sizes, members, sites, strict=True)
+        Group(
+            _name(members[index]),
+            size,
+            tuple(members[index]),
+            tuple(sites[index].values()),
+            _strata(members[index], size),
+            tuple(joints[index].values()),
+            tuple(rows[index]),
+        )
+        for index, size in enumerate(sizes)
     )
+
+
+def _followed(analysis: Analysis, atoms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the atoms' units; a composite atom counts as the first unit of its rows."""
+    units: NDArray[np.int64] = analysis.unit_of[atoms].copy()
+    if (units < 0).any() and analysis.composites:
+        first = {int(atom): int(analysis.unit_of[rows[0]].max()) for own, rows in analysis.composites for atom in own}
+        for position in np.flatnonzero(units < 0):
+            units[position] = first.get(int(atoms[position]), -1)
+    return units
 
 
 def _strata(members: list[Member], size: int) -> NDArray[np.int64]:

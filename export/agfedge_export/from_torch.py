@@ -89,16 +89,22 @@ def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the exporter's progress lines and deprecation warnings, which say nothing of the user's model."""
-    torch_logger = logging.getLogger("torch.onnx")
-    level = torch_logger.level
-    torch_logger.setLevel(logging.ERROR)
+    """Silences the exporter's progress, its dumps of graphs and its deprecation warnings.
+
+    What of it concerns the user's model is in the error that it raises.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch_logger.setLevel(level)
+        logging.disable(before)
 
 
 def _reason(error: Exception) -> str:

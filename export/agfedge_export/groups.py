@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge_export.tracer import Touch
+    from agfedge_export.analyse import Analysis
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,20 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Sets of units of which all go together or none does: the dimensions of one attention head, say.
+
+    Attributes:
+        sets: int64 arrays of units (query and key dimensions in one, value dimensions in the other); -1 is a channel
+            that is kept whole.
+        fixed: whether no set may go as a whole.
+    """
+
+    sets: tuple[NDArray[np.int64], ...]
+    fixed: bool
+
+
+@dataclass(frozen=True)
 class Group:
     """Channels that are chosen among each other: one producer, or several that a residual sum ties together.
 
@@ -61,6 +75,9 @@ class Group:
         sites: the feature maps where its channels can be scored.
         strata: int64 (size,), equal for units that run along the same members: the channels that a narrow stage of a
             network shares with a wide one, and those that the wide one has alone.
+        joints: for each tensor over which channels are spread along several axes, its units, int64 (rows..., columns),
+            -1 where a channel is kept whole. Whole slices of rows may go; the rows that stay keep equally many columns.
+        rows: sets that go together.
     """
 
     name: str
@@ -68,6 +85,8 @@ class Group:
     members: tuple[Member, ...]
     sites: tuple[Site, ...]
     strata: NDArray[np.int64]
+    joints: tuple[NDArray[np.int64], ...] = ()
+    rows: tuple[Rows, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,14 +107,13 @@ class ChannelGroups:
         model_sha256: digest of the analysed model.
         groups: in the order of their producers in the graph.
         kept_whole: sorted by the reading node.
-        unit_of: int64 (atoms,), each atom's unit counted through all groups; -1 where it is kept whole.
+        analysis: what the surgery needs beside them.
     """
 
     model_sha256: str
     groups: tuple[Group, ...]
     kept_whole: tuple[KeptWhole, ...]
-    unit_of: NDArray[np.int64] = field(repr=False)
-    touches: tuple[Touch, ...] = field(repr=False)
+    analysis: Analysis = field(repr=False)
 
     def group(self, name: str) -> Group:
         """Returns the group of that name.

@@ -106,11 +106,15 @@ def _free_names(graph: gs.Graph, taken: set[str]) -> None:
 
     Our other tensors are called `name__part`, which no core of ours uses for its own.
     """
+    import onnx_graphsurgeon as gs
+
     tensors = graph.tensors()
     for name in sorted(taken & tensors.keys()):
         free = f"{name}__core"
         while free in tensors:
             free += "_"
+        if isinstance(tensors[name], gs.Constant):
+            tensors[name].values = tensors[name].values.copy()  # else the caller's own initializer would be renamed
         tensors[name].name = free
 
 

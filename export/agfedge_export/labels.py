@@ -31,24 +31,51 @@ class Pin:
 
 
 class Atoms:
-    """Disjoint sets of atoms, with pins and the producer ("space") that each atom was born in."""
+    """Disjoint sets of atoms, with pins and the producer ("space") that each atom was born in.
+
+    A **composite** atom stands for a whole row of others: an attention head for its dimensions. It goes when, and only
+    when, all of its parts go.
+    """
 
     def __init__(self) -> None:
         self._parent: list[int] = []
         self._pin: dict[int, Pin] = {}
+        self._parts: dict[int, list[NDArray[np.int64]]] = {}
         self.space: list[int] = []
         self.space_names: list[str] = []
+        self.passive: list[bool] = []
 
     def __len__(self) -> int:
         return len(self._parent)
 
-    def new(self, count: int, name: str) -> NDArray[np.int64]:
-        """Makes `count` fresh atoms, the channels of one producer called `name`; returns their ids, int64 (count,)."""
+    def new(self, count: int, name: str, *, passive: bool = False) -> NDArray[np.int64]:
+        """Makes fresh atoms, the channels of one producer.
+
+        Args:
+            count: how many.
+            name: of the producer.
+            passive: channels that only follow others, such as the rows of a constant: alone they never go.
+
+        Returns:
+            Their ids, int64 (count,).
+        """
         first = len(self._parent)
         self._parent.extend(range(first, first + count))
         self.space.extend([len(self.space_names)] * count)
         self.space_names.append(name)
+        self.passive.extend([passive] * count)
         return np.arange(first, first + count, dtype=np.int64)
+
+    def composite(self, rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
+        """Makes one composite atom for each row of `rows` (R, n); returns their ids, int64 (R,)."""
+        made = self.new(len(rows), name, passive=True)
+        for atom, row in zip(made.tolist(), rows, strict=True):
+            self._parts[atom] = [row]
+        return made
+
+    def parts(self, atom: int) -> list[NDArray[np.int64]]:
+        """Returns the rows that go together with the atom's class; empty when none of it is composite."""
+        return self._parts.get(self.find(atom), [])
 
     def find(self, atom: int) -> int:
         """Returns the representative of the atom's class."""
@@ -66,9 +93,11 @@ class Atoms:
                 continue
             low, high = min(root_a, root_b), max(root_a, root_b)
             self._parent[high] = low
-            pin = self._pin.pop(high, None)
+            pin, parts = self._pin.pop(high, None), self._parts.pop(high, None)
             if pin is not None:
                 self._pin.setdefault(low, pin)
+            if parts is not None:
+                self._parts.setdefault(low, []).extend(parts)
 
     def pin(self, atoms: Iterable[int], pin: Pin) -> None:
         """Keeps the classes of these atoms whole; the first reason given stands."""
@@ -78,6 +107,25 @@ class Atoms:
     def pin_of(self, atom: int) -> Pin | None:
         """Returns why the atom's class is kept whole, or None when it may go."""
         return self._pin.get(self.find(atom))
+
+    def settle(self) -> None:
+        """Carries pins between composites and their parts until nothing changes.
+
+        A row with a pinned part never goes as a whole; a row of one class that must not go as a whole pins that class.
+        """
+        changed = True
+        while changed:
+            changed = False
+            for root, rows in list(self._parts.items()):
+                reasons = (self.pin_of(int(atom)) for row in rows for atom in row)
+                reason = self._pin.get(root) or next((each for each in reasons if each is not None), None)
+                if reason is None:
+                    continue
+                single = [row[0] for row in rows if len({self.find(int(atom)) for atom in row}) == 1]
+                for atom in (root, *single):
+                    if self.pin_of(int(atom)) is None:
+                        self.pin([int(atom)], reason)
+                        changed = True
 
     def roots(self) -> NDArray[np.int64]:
         """Returns the representative of every atom, int64 (len(self),)."""
@@ -92,10 +140,13 @@ class Field:
         atoms: int64, broadcastable to the tensor's shape.
         dead: float64, same shape: what the elements of a channel hold once its producing parameters are zero;
             NaN when that depends on the input.
+        column: where the label spans several axes, the one along which each row may lose entries of its own choice
+            (as many as every other row); the others lose whole slices.
     """
 
     atoms: NDArray[np.int64]
     dead: NDArray[np.float64]
+    column: int | None = None
 
     @staticmethod
     def along(axis: int, rank: int, atoms: NDArray[np.int64], dead: NDArray[np.float64] | float = 0.0) -> Field:
@@ -113,3 +164,22 @@ class Field:
     def spans(self, axis: int) -> bool:
         """Whether the label depends on `axis`."""
         return bool(self.atoms.shape[axis] > 1)
+
+    def rows(self, axis: int) -> NDArray[np.int64]:
+        """Returns the atoms of each index along `axis`, (size of the axis, everything else)."""
+        return np.moveaxis(self.atoms, axis, 0).reshape(self.atoms.shape[axis], -1)
+
+    def aligned(self, rank: int) -> Field:
+        """Returns the field of the tensor seen with more axes, padded in front as broadcasting does."""
+        extra = rank - self.atoms.ndim
+        shape = (1,) * extra + self.atoms.shape
+        column = None if self.column is None else self.column + extra
+        return Field(self.atoms.reshape(shape), self.dead.reshape(shape), column)
+
+    def with_dead(self, dead: NDArray[np.float64]) -> Field:
+        """Returns the same labels with other dead values, of the same shape."""
+        return Field(self.atoms, dead, self.column)
+
+    def with_zero_kept(self) -> Field:
+        """Returns the same labels where zero stays zero and any other dead value becomes unknown."""
+        return self.with_dead(np.where(self.dead == 0, 0.0, np.nan))

@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge_export.balance import violation
 from agfedge_export.errors import PlanError
+from agfedge_export.order import kept_orders
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge_export.groups import ChannelGroups, KeptWhole
+    from agfedge_export.groups import ChannelGroups, Group, KeptWhole
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class PlanMember:
-    """One axis of one parameter, and the indices along it that stay.
+    """One axis of one parameter, and the indices along it that stay, in their new order.
+
+    The order is ascending but behind a channel shuffle whose rows lost different columns.
 
     An axis that carries the channels of several groups (after a concatenation) stands in the first of them alone, with
     the indices that all of them keep.
@@ -122,33 +126,48 @@ def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> P
     if unknown:
         raise PlanError(f"no group is called {unknown[0]!r}: list them with `agfedge inspect`")
     kept = [np.unique(np.asarray(keep.get(group.name, np.arange(group.size)))) for group in groups.groups]
-    for group, units in zip(groups.groups, kept, strict=True):
-        if not len(units) or units[0] < 0 or units[-1] >= group.size:
-            raise PlanError(
-                f"group {group.name!r} has units 0 to {group.size - 1} and keeps at least one: got {units.tolist()}"
-            )
     stays = np.zeros(int(groups.offsets()[-1]), dtype=bool)
-    for offset, units in zip(groups.offsets(), kept, strict=False):
+    for group, offset, units in zip(groups.groups, groups.offsets(), kept, strict=False):
+        _check_units(group, units)
         stays[offset + units] = True
-    return Plan(groups.model_sha256, _plan_groups(groups, kept, stays), groups.kept_whole)
+    return Plan(groups.model_sha256, _plan_groups(groups, kept, ~stays), groups.kept_whole)
+
+
+def _check_units(group: Group, units: NDArray[np.int64]) -> None:
+    if not len(units) or units[0] < 0 or units[-1] >= group.size:
+        raise PlanError(
+            f"group {group.name!r} has units 0 to {group.size - 1} and keeps at least one: got {units.tolist()}"
+        )
+    stays = np.zeros(group.size, dtype=bool)
+    stays[units] = True
+    broken = violation(group, stays)
+    if broken is not None:
+        raise PlanError(f"group {group.name!r}: {broken}")
 
 
 def _plan_groups(
-    groups: ChannelGroups, kept: list[NDArray[np.int64]], stays: NDArray[np.bool_]
+    groups: ChannelGroups, kept: list[NDArray[np.int64]], removed: NDArray[np.bool_]
 ) -> tuple[PlanGroup, ...]:
-    along = {(touch.node, touch.input, touch.axis): groups.unit_of[touch.atoms] for touch in groups.touches}
+    gone = groups.analysis.removed_atoms(removed)
+    orders = kept_orders(groups.analysis, gone)
+    pending = {(touch.node, touch.input, touch.axis): touch for touch in groups.analysis.tracer.touches}
     made = []
     for group, units in zip(groups.groups, kept, strict=True):
         members = []
         for member in group.members:
-            axis_units = along.pop((member.node, member.input, member.axis), None)
-            if axis_units is not None:
-                keep = tuple(np.flatnonzero((axis_units < 0) | stays[axis_units]).tolist())
-                if not keep:
-                    raise PlanError(
-                        f"axis {member.axis} of {member.tensor!r} would lose every channel: keep one of group {group.name!r}"
-                    )
-                members.append(PlanMember(member.tensor, member.node, member.input, member.axis, member.role, keep))
+            key = (member.node, member.input, member.axis)
+            touch = pending.pop(key, None)
+            if touch is None:
+                continue
+            keep = orders.get(key)
+            keep = np.flatnonzero(~gone[touch.atoms]) if keep is None else keep
+            if not len(keep):
+                raise PlanError(
+                    f"axis {member.axis} of {member.tensor!r} would lose every channel: "
+                    f"keep one of group {group.name!r}"
+                )
+            made_keep = tuple(keep.tolist())
+            members.append(PlanMember(member.tensor, member.node, member.input, member.axis, member.role, made_keep))
         made.append(PlanGroup(group.name, group.size, tuple(units.tolist()), tuple(members)))
     return tuple(made)
 

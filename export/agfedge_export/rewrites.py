@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge_export.rules.movement import slice_bounds
+
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
     from numpy.typing import NDArray
 
+    from agfedge_export.labels import Field
     from agfedge_export.tracer import Tracer
     from agfedge_export.view import NodeView
 
@@ -26,17 +29,37 @@ class Surgeon:
 
     def stays(self, tensor: str, axis: int) -> NDArray[np.bool_] | None:
         """Returns which indices along an axis of an original tensor stay, or None when all do."""
-        labels = self.tracer.field(tensor, axis)
+        labels = next((each for each in self.tracer.fields(tensor) if each.axes == (axis,)), None)
         if labels is None:
             return None
         stays: NDArray[np.bool_] = ~self.removed[labels.atoms.ravel()]
         return None if stays.all() else stays
 
+    def new_sizes(self, tensor: str) -> dict[int, int]:
+        """Returns the size of every axis of an original tensor that loses something."""
+        sizes: dict[int, int] = {}
+        for labels in self.tracer.fields(tensor):
+            if self.removed[labels.atoms].any():
+                sizes.update(_sizes_left(labels, ~self.removed[labels.atoms]))
+        return sizes
+
     def constant(self, name: str, values: NDArray[np.generic]) -> gs.Constant:
         """Makes a constant of its own for one node's input."""
         import onnx_graphsurgeon as gs
 
-        return gs.Constant(name, values)
+        return gs.Constant(name, np.ascontiguousarray(values))
+
+
+def _sizes_left(labels: Field, kept: NDArray[np.bool_]) -> dict[int, int]:
+    """Returns what is left of each axis that a field spans: whole slices of rows, and columns of the rows that stay."""
+    column = labels.column if labels.column is not None else labels.axes[-1]
+    sizes = {}
+    for axis in labels.axes:
+        if axis != column:
+            others = tuple(each for each in range(kept.ndim) if each != axis)
+            kept = np.compress(kept.any(axis=others), kept, axis=axis)
+            sizes[axis] = kept.shape[axis]
+    return {**sizes, column: int(kept.sum(axis=column).flat[0])}
 
 
 Rewrite = Callable[[Surgeon, "NodeView", "gs.Node"], None]
@@ -45,7 +68,7 @@ Rewrite = Callable[[Surgeon, "NodeView", "gs.Node"], None]
 def rewrite_shapes(graph: gs.Graph, tracer: Tracer, removed: NDArray[np.bool_]) -> None:
     """Rewrites every attribute and shape constant that counts channels which are gone."""
     surgeon = Surgeon(graph, tracer, removed)
-    for view, node in zip(tracer.view.nodes, graph.nodes, strict=True):
+    for view, node in zip(tracer.view.nodes, list(graph.nodes), strict=True):
         rewrite = _REWRITES.get(view.op) if not view.domain else None
         if rewrite is not None:
             rewrite(surgeon, view, node)
@@ -60,46 +83,70 @@ def _groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
 
 
 def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
-    """Reshape: the target names the new number of channels; what it left to be inferred stays inferred."""
-    output = view.outputs[0]
-    if surgeon.tracer.view.shape(output) is None or surgeon.tracer.view.shape(view.inputs[0]) is None:
-        return  # the analysis kept these channels whole
-    rank = surgeon.tracer.rank(output)
-    masks = {axis: surgeon.stays(output, axis) for axis in range(rank)}
-    changed = {axis: int(mask.sum()) for axis, mask in masks.items() if mask is not None}
-    if not changed and not any(
-        surgeon.stays(view.inputs[0], axis) is not None for axis in range(surgeon.tracer.rank(view.inputs[0]))
-    ):
+    """Reshape and Expand: the target names the new number of channels; what it left to be inferred stays inferred."""
+    changed = surgeon.new_sizes(view.outputs[0])
+    if not changed and not surgeon.new_sizes(view.inputs[0]):
         return
     old = surgeon.tracer.view.constant(view.inputs[1])
     target = _symbolic_target(surgeon, view) if old is None else old.astype(np.int64).copy()
+    if target is None:
+        _patch_computed(surgeon, view, node, changed)
+        return
+    offset = len(target) - surgeon.tracer.rank(view.outputs[0])
     for axis, size in changed.items():
-        if target[axis] not in (-1, 0):
-            target[axis] = size
+        if axis + offset >= 0 and target[axis + offset] not in ((-1, 0) if view.op == "Reshape" else (1,)):
+            target[axis + offset] = size
     node.inputs[1] = surgeon.constant(f"{view.name}__shape", target)
 
 
-def _symbolic_target(surgeon: Surgeon, view: NodeView) -> NDArray[np.int64]:
-    """Returns a constant target for one that the graph computes: static sizes, and at most one to be inferred."""
-    sizes = surgeon.tracer.view.static_shapes[view.outputs[0]]
-    return np.array([-1 if size is None else size for size in sizes], dtype=np.int64)
+def _symbolic_target(surgeon: Surgeon, view: NodeView) -> NDArray[np.int64] | None:
+    """Returns a constant target for one that the graph computes, or None when two sizes would have to be inferred."""
+    tensors = surgeon.tracer.view
+    sizes = tensors.static_shapes[view.outputs[0]]
+    before = tensors.static_shapes[view.inputs[0]]
+    if view.op != "Reshape":
+        return None
+    dynamic = [axis for axis, size in enumerate(sizes) if size is None]
+    target = np.array([-1 if size is None else size for size in sizes], dtype=np.int64)
+    for axis in dynamic[:-1]:
+        # Zero copies the input's dimension, where that one is dynamic at the same place and all before it agree.
+        if axis >= len(before) or before[: axis + 1] != sizes[: axis + 1]:
+            return None
+        target[axis] = 0
+    return target
+
+
+def _patch_computed(
+    surgeon: Surgeon, view: NodeView, node: gs.Node, changed: dict[int, int], position: int = 1
+) -> None:
+    """Overwrites the channel counts in sizes that the graph computes, right before they are read."""
+    import onnx_graphsurgeon as gs
+
+    if not changed:
+        return
+    axes, sizes = (np.array(each, dtype=np.int64) for each in zip(*sorted(changed.items()), strict=True))
+    patched = gs.Variable(f"{view.name}__patched", np.int64)
+    new = [surgeon.constant(f"{view.name}__axes", axes), surgeon.constant(f"{view.name}__sizes", sizes)]
+    scatter = gs.Node("ScatterElements", f"{view.name}__patch", {"axis": 0}, [node.inputs[position], *new], [patched])
+    surgeon.graph.nodes.insert(surgeon.graph.nodes.index(node), scatter)
+    node.inputs[position] = patched
 
 
 def _slice_bounds(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Slice of the channels: bounds count what stays before them."""
-    starts, ends = (surgeon.tracer.view.constant(view.inputs[position]) for position in (1, 2))
-    if starts is None or ends is None:
+    constants = [surgeon.tracer.view.number(view.input(position)) for position in range(1, 5)]
+    if constants[0] is None or constants[1] is None:
         return
-    given = surgeon.tracer.view.constant(view.input(3))
     rank = surgeon.tracer.rank(view.inputs[0])
-    axes = [int(axis) % rank for axis in (given if given is not None else range(len(starts)))]
-    starts, ends = starts.copy(), ends.copy()
+    starts, ends = constants[0].copy(), constants[1].copy()
     changed = False
-    for position, axis in enumerate(axes):
+    for position, (axis, bounds) in enumerate(slice_bounds(constants, rank).items()):
         stays = surgeon.stays(view.inputs[0], axis)
         if stays is None:
             continue
-        first, last, _ = slice(int(starts[position]), int(ends[position])).indices(len(stays))
+        first, last, _ = bounds.indices(len(stays))
+        if (first, last) == (0, len(stays)):
+            continue
         starts[position], ends[position] = stays[:first].sum(), stays[:last].sum()
         changed = True
     if changed:
@@ -107,10 +154,53 @@ def _slice_bounds(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
         node.inputs[2] = surgeon.constant(f"{view.name}__ends", ends)
 
 
+def _split_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
+    """Split along the channels: every output has its own new size."""
+    axis = int(view.attributes.get("axis", 0)) % surgeon.tracer.rank(view.inputs[0])
+    if axis not in surgeon.new_sizes(view.inputs[0]):
+        return
+    shapes = surgeon.tracer.view.shapes
+    sizes = [surgeon.new_sizes(output).get(axis, shapes[output][axis]) for output in view.outputs]
+    if surgeon.tracer.view.opset < 13:
+        node.attrs["split"] = sizes
+        return
+    node.attrs.pop("num_outputs", None)
+    constant = surgeon.constant(f"{view.name}__sizes", np.array(sizes, dtype=np.int64))
+    node.inputs = [node.inputs[0], constant]
+
+
+def _gather_indices(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
+    """Gather of the channels: indices count what stays before them; channels that are gone are not picked."""
+    indices = surgeon.tracer.view.constant(view.inputs[1])
+    axis = int(view.attributes.get("axis", 0)) % surgeon.tracer.rank(view.inputs[0])
+    stays = surgeon.stays(view.inputs[0], axis)
+    if indices is None or stays is None or indices.ndim != 1:
+        return
+    picked = np.where(indices < 0, indices + len(stays), indices)
+    renumbered = (np.cumsum(stays) - 1)[picked[stays[picked]]]
+    node.inputs[1] = surgeon.constant(f"{view.name}__indices", renumbered.astype(indices.dtype))
+
+
+def _resize_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
+    """Resize to sizes: the number of channels is one of them."""
+    changed = surgeon.new_sizes(view.outputs[0])
+    if not changed or not view.input(3):
+        return
+    sizes = surgeon.tracer.view.constant(view.input(3))
+    if sizes is None:
+        _patch_computed(surgeon, view, node, changed, position=3)
+        return
+    sizes = sizes.copy()
+    axes_given = view.attributes.get("axes") or range(len(sizes))
+    for position, axis in enumerate(axes_given):
+        sizes[position] = changed.get(axis, sizes[position])
+    node.inputs[3] = surgeon.constant(f"{view.name}__sizes", sizes)
+
+
 def _pad_amounts(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Pad along the channels: fewer entries are added."""
     pads = surgeon.tracer.view.constant(view.inputs[1])
-    if pads is None:
+    if pads is None or view.input(3):
         return
     rank = surgeon.tracer.rank(view.inputs[0])
     pads, changed = pads.copy(), False
@@ -127,7 +217,11 @@ def _pad_amounts(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
 
 _REWRITES: dict[str, Rewrite] = {
     "Conv": _groups,
+    "Expand": _reshape_target,
+    "Gather": _gather_indices,
     "Pad": _pad_amounts,
     "Reshape": _reshape_target,
+    "Resize": _resize_sizes,
     "Slice": _slice_bounds,
+    "Split": _split_sizes,
 }

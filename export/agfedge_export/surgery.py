@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge_export.analyse import Analysis, analyse_loaded
+from agfedge_export.analyse import Analysis, analyse
 from agfedge_export.errors import SurgeryError
 from agfedge_export.model_io import load_model, skeleton
 from agfedge_export.plan import Plan, removed_units
 from agfedge_export.rewrites import rewrite_shapes
-from agfedge_export.tracer import PRODUCES, Touch
+from agfedge_export.tracer import PRODUCES
 
 if TYPE_CHECKING:
     import onnx
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from agfedge_export.model_io import ModelSource
 
-    # For one parameter's value and the axes on which entries go (axis -> bool mask of those that stay): the new value.
-    Cut = Callable[[NDArray[Any], dict[int, NDArray[np.bool_]]], NDArray[Any]]
+    # For each axis of a parameter the indices that stay, in their new order.
+    Keeps = dict[int, NDArray[np.int64]]
+    Cut = Callable[[NDArray[Any], Keeps], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ def prune(source: ModelSource, plan: Plan) -> PrunedModel:
         PlanError: the plan is for another model, or its members do not fit.
         SurgeryError: the result fails the ONNX checker or shape inference.
     """
-    analysis = analyse_loaded(load_model(source))
-    removed = _removed_atoms(analysis, plan)
-    graph = _edited(analysis, removed, list(analysis.tracer.touches), _taken)
-    rewrite_shapes(graph, analysis.tracer, removed)
-    return PrunedModel(_finished(graph, analysis), plan)
+    groups = analyse(load_model(source))
+    removed = groups.analysis.removed_atoms(removed_units(plan, groups))
+    graph = _edited(groups.analysis, _edges(plan), _taken)
+    rewrite_shapes(graph, groups.analysis.tracer, removed)
+    return PrunedModel(_finished(graph, groups.analysis), plan)
 
 
 def mask(source: ModelSource, plan: Plan) -> onnx.ModelProto:
@@ -59,65 +60,92 @@ def mask(source: ModelSource, plan: Plan) -> onnx.ModelProto:
     Same arguments and errors as `prune`. Weights, biases, and normalisation scale and bias are zeroed; running
     statistics and slopes are not.
     """
-    analysis = analyse_loaded(load_model(source))
-    removed = _removed_atoms(analysis, plan)
-    touches = [touch for touch in analysis.tracer.touches if touch.role == PRODUCES]
-    return _finished(_edited(analysis, removed, touches, _zeroed), analysis)
+    groups = analyse(load_model(source))
+    removed_units(plan, groups)
+    return _finished(_edited(groups.analysis, _edges(plan, PRODUCES), _zeroed), groups.analysis)
 
 
-def _removed_atoms(analysis: Analysis, plan: Plan) -> NDArray[np.bool_]:
-    """Returns which atoms go, bool (atoms,)."""
-    removed = np.append(removed_units(plan, analysis.groups), False)  # the last entry serves unit -1: kept whole
-    return removed[analysis.groups.unit_of]
+def cut_in_order(analysis: Analysis, gone: NDArray[np.bool_]) -> onnx.ModelProto:
+    """Returns the graph without the atoms that go, every axis in ascending order, node for node as the original."""
+    import onnx_graphsurgeon as gs
+
+    edges: dict[tuple[int, int], tuple[str, Keeps]] = {}
+    for touch in analysis.tracer.touches:
+        name_and_keeps = edges.setdefault((touch.node, touch.input), (touch.tensor, {}))
+        name_and_keeps[1][touch.axis] = np.flatnonzero(~gone[touch.atoms])
+    graph = _edited(analysis, edges, _taken)
+    rewrite_shapes(graph, analysis.tracer, gone)
+    _forget_shapes(graph)
+    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    return model
 
 
-def _edited(analysis: Analysis, removed: NDArray[np.bool_], touches: list[Touch], cut: Cut) -> gs.Graph:
-    """Imports the model and replaces each touched parameter, at each node that reads it, by its new value.
+def _edges(plan: Plan, role: str | None = None) -> dict[tuple[int, int], tuple[str, Keeps]]:
+    """Returns for each (node, input) the parameter that it reads and what stays along each axis."""
+    edges: dict[tuple[int, int], tuple[str, Keeps]] = {}
+    for group in plan.groups:
+        for member in group.members:
+            if role is None or member.role == role:
+                _, keeps = edges.setdefault((member.node, member.input), (member.tensor, {}))
+                keeps[member.axis] = np.array(member.keep, dtype=np.int64)
+    return edges
+
+
+def _edited(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]], cut: Cut) -> gs.Graph:
+    """Imports the model and replaces each parameter, at each node that reads it, by its new value.
 
     A parameter that several nodes read alike stays one parameter, under its own name.
     """
     import onnx_graphsurgeon as gs
 
-    graph = gs.import_onnx(analysis.tracer.view.model)
-    edges: dict[tuple[int, int], dict[int, NDArray[np.bool_]]] = {}
-    names: dict[tuple[int, int], str] = {}
-    for touch in touches:
-        stays = ~removed[touch.atoms]
-        names[touch.node, touch.input] = touch.tensor
-        if not stays.all():
-            edges.setdefault((touch.node, touch.input), {})[touch.axis] = stays
+    view = analysis.tracer.view
+    graph = gs.import_onnx(view.model)
     originals = graph.tensors()
     made: dict[str, list[tuple[bytes, gs.Constant]]] = {}
-    for (node, position), axes in edges.items():
-        name = names[node, position]
-        key = b"|".join(b"%d:" % axis + stays.tobytes() for axis, stays in sorted(axes.items()))
+    for (node, position), (name, keeps) in edges.items():
+        shape = view.constant_shape(name) or ()
+        changed = {axis: keep for axis, keep in keeps.items() if not np.array_equal(keep, np.arange(shape[axis]))}
+        if not changed:
+            continue
+        key = b"|".join(b"%d:" % axis + keep.tobytes() for axis, keep in sorted(changed.items()))
         twins = made.setdefault(name, [])
         constant = next((each for twin_key, each in twins if twin_key == key), None)
         if constant is None:
-            value = analysis.tracer.view.constant(name)
+            value = view.constant(name)
             if value is None:
                 raise SurgeryError(f"parameter {name!r} has no constant value: report this model")
             if not twins:
                 # The first cut takes the parameter's name; the original, should a node still read it whole, yields.
                 originals[name].name = f"{name}__whole"
             free = f"{name}__{len(twins)}" if twins else name
-            constant = gs.Constant(free, np.ascontiguousarray(cut(value, axes)))
+            constant = gs.Constant(free, np.ascontiguousarray(cut(value, changed)))
             twins.append((key, constant))
         graph.nodes[node].inputs[position] = constant
     return graph
 
 
-def _taken(value: NDArray[Any], axes: dict[int, NDArray[np.bool_]]) -> NDArray[Any]:
-    for axis, stays in axes.items():
-        value = np.compress(stays, value, axis=axis)
+def _taken(value: NDArray[Any], keeps: Keeps) -> NDArray[Any]:
+    for axis, keep in keeps.items():
+        value = np.take(value, keep, axis=axis)
     return value
 
 
-def _zeroed(value: NDArray[Any], axes: dict[int, NDArray[np.bool_]]) -> NDArray[Any]:
+def _zeroed(value: NDArray[Any], keeps: Keeps) -> NDArray[Any]:
     value = value.copy()
-    for axis, stays in axes.items():
-        np.moveaxis(value, axis, 0)[~stays] = 0
+    for axis, keep in keeps.items():
+        dropped = np.setdiff1d(np.arange(value.shape[axis]), keep)
+        np.moveaxis(value, axis, 0)[dropped] = 0
     return value
+
+
+def _forget_shapes(graph: gs.Graph) -> None:
+    """Drops the recorded shapes of computed tensors, which may be stale now."""
+    import onnx_graphsurgeon as gs
+
+    outputs = {tensor.name for tensor in graph.outputs}
+    for name, tensor in graph.tensors().items():
+        if isinstance(tensor, gs.Variable) and name not in outputs and tensor.inputs:
+            tensor.shape = None
 
 
 def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:
@@ -125,10 +153,7 @@ def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:
     import onnx
     import onnx_graphsurgeon as gs
 
-    outputs = {tensor.name for tensor in graph.outputs}
-    for name, tensor in graph.tensors().items():
-        if isinstance(tensor, gs.Variable) and name not in outputs and tensor.inputs:
-            tensor.shape = None
+    _forget_shapes(graph)
     graph.cleanup(remove_unused_graph_inputs=False)
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     source = analysis.tracer.view.model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,13 +55,23 @@ class Read:
 
 @dataclass
 class Tracer:
-    """What the rules know and record while they walk the graph from inputs to outputs."""
+    """What the rules know and record while they walk the graph from inputs to outputs.
+
+    Attributes:
+        inexact: whether norms across channels may be crossed.
+    """
 
     view: GraphView
+    inexact: bool = False
     atoms: Atoms = field(default_factory=Atoms)
-    fields: dict[str, list[Field]] = field(default_factory=dict)
     touches: list[Touch] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
+    joints: list[Field] = field(default_factory=list)
+    fresh: dict[tuple[int, str], NDArray[np.int64]] = field(default_factory=dict)
+    _fields: dict[str, list[Field]] = field(default_factory=dict)
+    _coarse: dict[tuple[bytes, int], NDArray[np.int64]] = field(default_factory=dict)
+    _passive: dict[int, int] = field(default_factory=dict)
+    _constants: dict[tuple[int, int], tuple[Field, ...]] = field(default_factory=dict)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -69,23 +79,91 @@ class Tracer:
         """Returns the number of axes of a tensor whose shape is known."""
         return len(self.view.shapes[tensor])
 
+    def fields(self, tensor: str) -> tuple[Field, ...]:
+        """Returns the fields of a computed tensor."""
+        return tuple(self._fields.get(tensor, ()))
+
+    def labels(self, node: NodeView, position: int) -> tuple[Field, ...]:
+        """Returns the fields of a node's input. The axes of a constant get passive channels of their own."""
+        name = node.input(position)
+        if name in self._fields or not self.view.is_constant(name):
+            return self.fields(name)
+        if (node.index, position) not in self._constants:
+            self._constants[node.index, position] = self._passive_fields(node, position, name)
+        return self._constants[node.index, position]
+
+    def _passive_fields(self, node: NodeView, position: int, name: str) -> tuple[Field, ...]:
+        shape = self.view.constant_shape(name) or ()
+        found = []
+        for axis, size in enumerate(shape):
+            if size > 1:
+                atoms = self.new_atoms(node, f"passive {position} {axis}", size, name, passive=True)
+                found.append(Field.along(axis, len(shape), atoms, np.nan))
+                self._passive[int(atoms[0])] = len(self.touches)
+                self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, CARRIES))
+        return tuple(found)
+
     def field(self, tensor: str, axis: int) -> Field | None:
-        """Returns the field that runs along one axis of a tensor and no other, or None."""
-        for each in self.fields.get(tensor, ()):
-            if each.axes == (axis,):
-                return each
+        """Returns the field along one axis, or None. Channels that span other axes too are tied along those."""
+        for each in self.fields(tensor):
+            if each.spans(axis):
+                return each if each.axes == (axis,) else self.tie(tensor, each, (axis,))
         return None
+
+    # -- atoms ------------------------------------------------------------------------------------------------
+
+    def new_atoms(
+        self, node: NodeView, what: str, count: int, name: str, *, passive: bool = False
+    ) -> NDArray[np.int64]:
+        """Makes fresh atoms; `node` and `what` identify them when the graph is traced again after surgery."""
+        atoms = self.atoms.new(count, name, passive=passive)
+        self.fresh[node.index, what] = atoms
+        return atoms
+
+    def unite(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+        """Makes two equally long arrays of atoms live and die together, element by element."""
+        self.atoms.union(left, right)
+
+    def coarse(self, labels: Field, axis: int) -> NDArray[np.int64]:
+        """Returns an atom for each index along one axis: the label itself, or composites of the rows."""
+        if labels.axes == (axis,):
+            return labels.atoms.ravel()
+        key = (labels.atoms.tobytes() + str(labels.atoms.shape).encode(), axis)
+        if key not in self._coarse:
+            self._coarse[key] = self.atoms.composite(labels.rows(axis), "rows")
+        return self._coarse[key]
 
     # -- recording --------------------------------------------------------------------------------------------
 
     def lay(self, tensor: str, labels: Field) -> None:
         """Adds a field to a tensor."""
-        if labels.axes:
-            self.fields.setdefault(tensor, []).append(labels)
+        if not labels.axes:
+            return
+        if len(labels.axes) == 1:
+            labels = replace(labels, column=None)
+        else:
+            if labels.column is None or not labels.spans(labels.column):
+                labels = replace(labels, column=labels.axes[-1])
+            self.joints.append(labels)
+        self._fields.setdefault(tensor, []).append(labels)
+
+    def tie(self, tensor: str, labels: Field, axes: tuple[int, ...]) -> Field:
+        """Makes channels that differ only along axes other than `axes` live and die together; returns what is left."""
+        atoms, dead = labels.atoms, labels.dead
+        for axis in labels.axes:
+            if axis not in axes:
+                first = atoms.take([0], axis=axis)
+                self.unite(np.broadcast_to(first, atoms.shape), atoms)
+                same = (dead == dead.take([0], axis=axis)).all(axis=axis, keepdims=True)
+                atoms, dead = first, np.where(same, dead.take([0], axis=axis), np.nan)
+        column = labels.column if labels.column in axes and len(axes) > 1 else None
+        tied = Field(atoms, dead, column)
+        self._fields[tensor] = [tied if each is labels else each for each in self._fields.get(tensor, [])]
+        return tied
 
     def produce(self, node: NodeView, tensor: str, axis: int, count: int, name: str) -> NDArray[np.int64]:
         """Gives one axis of a node's output fresh atoms; returns them."""
-        atoms = self.atoms.new(count, name)
+        atoms = self.new_atoms(node, f"{tensor} {axis}", count, name)
         if count > 1:
             self.lay(tensor, Field.along(axis, self.rank(tensor), atoms))
         else:
@@ -93,12 +171,22 @@ class Tracer:
         return atoms
 
     def touch(self, node: NodeView, position: int, axis: int, atoms: NDArray[np.int64], role: str) -> None:
-        """Records that an axis of a constant input runs along these atoms; pins them when it is not a constant."""
+        """Records that an axis of a constant input runs along these atoms; pins them when it is not a constant.
+
+        A constant that was moved before it is read (a transposed weight) was labelled there: its labels join these.
+        """
         name = node.input(position)
-        if not self.view.is_constant(name):
+        if self.view.is_constant(name):
+            self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, role))
+            return
+        labels = self.field(name, axis) if self.view.is_derived(name) else None
+        if labels is None or labels.atoms.size != len(atoms):
             self.pin(atoms, name, axis, node, f"input {position} of {node.op} is computed, not a constant")
             return
-        self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, role))
+        self.unite(labels.atoms.ravel(), atoms)
+        index = self._passive.get(int(labels.atoms.min()))
+        if index is not None:
+            self.touches[index] = replace(self.touches[index], role=role)
 
     def consume(self, node: NodeView, tensor: str, axis: int, weight: int, weight_axis: int) -> None:
         """Records that a linear node sums over an axis of `tensor`, by an axis of its constant input `weight`.
@@ -107,19 +195,23 @@ class Tracer:
         """
         labels = self.field(tensor, axis)
         if labels is None:
-            self.block(node, tensor, f"{node.op} sums over axis {axis} of split channels", axes=(axis,))
-            fixed = self.atoms.new(self.view.shapes[tensor][axis], tensor)
+            fixed = self.new_atoms(node, f"fixed {tensor}", self.view.shapes[tensor][axis], tensor)
             self.pin(fixed, tensor, axis, node, f"{tensor} has no channels that can be removed")
             self.touch(node, weight, weight_axis, fixed, CONSUMES)
             return
-        atoms, dead = labels.atoms.ravel(), labels.dead.ravel()
-        alive = dead != 0  # NaN compares unequal
-        if alive.any():
-            value = dead[alive][0]
-            held = "a value that depends on the input" if np.isnan(value) else f"{value:.4g}"
-            self.pin(atoms[alive], tensor, axis, node, f"a zeroed channel reaches {node.op} as {held}, not as zero")
+        atoms = labels.atoms.ravel()
+        self.require_zero(node, tensor, labels)
         self.reads.append(Read(tensor, axis, atoms))
         self.touch(node, weight, weight_axis, atoms, CONSUMES)
+
+    def require_zero(self, node: NodeView, tensor: str, labels: Field) -> None:
+        """Pins the channels that hold anything but zero once they are dead."""
+        alive = labels.dead != 0  # NaN compares unequal
+        if alive.any():
+            value = labels.dead[alive][0]
+            held = "a value that depends on the input" if np.isnan(value) else f"{value:.4g}"
+            reason = f"a zeroed channel reaches {node.op} as {held}, not as zero"
+            self.pin(labels.atoms[alive], tensor, labels.axes[0], node, reason)
 
     def pin(self, atoms: NDArray[np.int64], tensor: str, axis: int, node: NodeView | None, reason: str) -> None:
         """Keeps these atoms whole."""
@@ -127,16 +219,30 @@ class Tracer:
         self.atoms.pin(atoms.ravel().tolist(), Pin(tensor, axis, name, reason))
 
     def block(self, node: NodeView | None, tensor: str, reason: str, axes: tuple[int, ...] | None = None) -> None:
-        """Keeps every channel of a tensor whole, or those that run along any of `axes`."""
-        for each in self.fields.get(tensor, ()):
-            if axes is None or any(each.spans(axis) for axis in axes):
+        """Keeps every channel of a tensor whole, or those that run along any of `axes`.
+
+        Channels that span one of `axes` and another axis are tied along the blocked one, and may go as whole rows.
+        """
+        for each in self.fields(tensor):
+            blocked = each.axes if axes is None else tuple(axis for axis in each.axes if axis in axes)
+            if not blocked:
+                continue
+            rest = tuple(axis for axis in each.axes if axis not in blocked)
+            if rest:
+                self.tie(tensor, each, rest)
+            else:
                 self.pin(each.atoms, tensor, each.axes[0], node, reason)
 
-    def merge(self, node: NodeView, left: Field, right: Field, tensor: str) -> None:
-        """Makes two fields of one shape live and die together; `tensor` names where they meet."""
+    def merge(self, tensor: str, left: Field, right: Field) -> Field:
+        """Makes two fields that meet on an axis live and die together; returns the field of the result."""
         if left.atoms.shape == right.atoms.shape:
-            self.atoms.union(left.atoms, right.atoms)
-            return
-        reason = f"channels meet channels laid out otherwise in {node.op}"
-        for each in (left, right):
-            self.pin(each.atoms, tensor, each.axes[0], node, reason)
+            self.unite(left.atoms, right.atoms)
+            return left
+        small, large = sorted((left, right), key=lambda each: len(each.axes))
+        common = tuple(axis for axis in small.axes if axis in large.axes)
+        if len(common) == 1:  # rows of the larger one meet the channels of the smaller one
+            self.unite(self.coarse(small, common[0]), self.coarse(large, common[0]))
+            return large
+        small, large = self.tie(tensor, small, common), self.tie(tensor, large, common)
+        self.unite(small.atoms, large.atoms)
+        return large

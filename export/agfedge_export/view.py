@@ -70,6 +70,7 @@ class GraphView:
         model: the original model.
         nodes: its nodes, in the original order.
         shapes: concrete shapes, symbolic dimensions replaced by `SIZES`; absent where inference gave none.
+        values: what the graph computes from shapes, at those sizes.
         static_shapes: as `shapes`, with None for every dimension that follows a symbolic one.
     """
 
@@ -78,8 +79,10 @@ class GraphView:
     shapes: dict[str, tuple[int, ...]]
     static_shapes: dict[str, tuple[int | None, ...]]
     opset: int
+    values: dict[str, NDArray[Any]] = field(repr=False)
     _initializers: dict[str, onnx.TensorProto] = field(repr=False)
     _constants: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    _derived: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @cached_property
     def producer(self) -> dict[str, NodeView]:
@@ -141,6 +144,20 @@ class GraphView:
                 return None
         return self._constants[root]
 
+    def number(self, name: str) -> NDArray[Any] | None:
+        """Returns the value of a constant, or of what the graph computes from shapes (at `SIZES`), or None."""
+        value = self.constant(name) if name else None
+        return self.values.get(name) if value is None else value
+
+    def is_derived(self, name: str) -> bool:
+        """Whether a computed tensor depends on constants alone."""
+        if name not in self._derived:
+            node = self.producer.get(name)
+            self._derived[name] = self.is_constant(name) or (
+                node is not None and bool(node.inputs) and all(self.is_derived(each) for each in node.inputs if each)
+            )
+        return self._derived[name]
+
 
 def constant_of(node: onnx.NodeProto) -> NDArray[Any]:
     """Returns the value of a Constant node."""
@@ -179,6 +196,7 @@ def view_of(model: onnx.ModelProto) -> GraphView:
         shapes=concrete.shapes,
         static_shapes={name: _static(shape, other.shapes.get(name)) for name, shape in concrete.shapes.items()},
         opset=opset,
+        values=concrete.values,
         _initializers={tensor.name: tensor for tensor in model.graph.initializer},
     )
 

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agfedge_runtime.errors import InputError
@@ -29,13 +29,19 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         InputError: the file cannot be written there.
     """
+    write_chunks(path, (data,))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file whole, piece after piece, where it would not fit into memory at once; see `write_bytes`."""
     path = Path(os.path.abspath(path))
     temporary = _beside(path, "new")
     with _place_named(path):
         _remove_leftovers(path)
         try:
             with open(temporary, "xb") as file:
-                file.write(data)
+                for chunk in chunks:
+                    file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

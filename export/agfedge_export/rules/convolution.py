@@ -75,7 +75,7 @@ def _grouped(tracer: Tracer, node: NodeView, groups: int) -> None:
         return
     members = labels.atoms.ravel().reshape(groups, -1)
     for column in members.T[1:]:
-        tracer.atoms.union(members[:, 0], column)
+        tracer.unite(members[:, 0], column)
     atoms = np.repeat(members[:, 0], outputs // groups)
     tracer.lay(node.outputs[0], Field.along(CHANNELS, tracer.rank(node.outputs[0]), atoms))
     tracer.reads.append(Read(node.inputs[0], CHANNELS, labels.atoms.ravel()))

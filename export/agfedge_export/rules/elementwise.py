@@ -23,6 +23,9 @@ UNARY = (
     "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish",
     "Tan", "Tanh", "ThresholdedRelu",
 )  # fmt: skip
+BROADCAST = (
+    "Add", "Div", "Equal", "Greater", "Less", "Max", "Mean", "Min", "Mod", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where",
+)  # fmt: skip
 # Zeroing this operand's channel zeroes (or stops contributing to) the channel; other operands are only carried.
 _ZEROED_OPERANDS = {
     "Add": (0, 1),
@@ -38,8 +41,8 @@ _ZEROED_OPERANDS = {
 @rule(*UNARY)
 def unary(tracer: Tracer, node: NodeView) -> None:
     """A function of each element."""
-    for each in tracer.fields.get(node.inputs[0], ()):
-        tracer.lay(node.outputs[0], Field(each.atoms, dead_after(node, tracer.view.opset, each.dead)))
+    for each in tracer.fields(node.inputs[0]):
+        tracer.lay(node.outputs[0], each.with_dead(dead_after(node, tracer.view.opset, each.dead)))
 
 
 @rule("Clip", "Dropout")
@@ -50,18 +53,20 @@ def bounded(tracer: Tracer, node: NodeView) -> None:
         if node.input(2) and (training is None or bool(training)):
             tracer.block(node, node.inputs[0], "Dropout is in training mode")
     if node.op == "Dropout":
-        for each in tracer.fields.get(node.inputs[0], ()):
+        for each in tracer.fields(node.inputs[0]):
             tracer.lay(node.outputs[0], each)
         return
     bounds = [tracer.view.constant(name) if name else None for name in node.inputs[1:]]
     if any(name and bound is None for name, bound in zip(node.inputs[1:], bounds, strict=True)):
         tracer.block(node, node.inputs[0], "Clip has computed bounds")
         return
-    for each in tracer.fields.get(node.inputs[0], ()):
-        tracer.lay(node.outputs[0], Field(each.atoms, dead_after(node, tracer.view.opset, each.dead, *bounds)))
+    for each in tracer.fields(node.inputs[0]):
+        tracer.lay(node.outputs[0], each.with_dead(dead_after(node, tracer.view.opset, each.dead, *bounds)))
 
 
-@rule("Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Sum", "Max", "Min", "Mean")
+@rule(
+    "Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Sum", "Max", "Min", "Mean", "Where", "Equal", "Greater", "Less", "Mod"
+)
 def broadcast(tracer: Tracer, node: NodeView) -> None:
     """Two or more operands of broadcast shapes: channels that meet on an axis live and die together."""
     shapes = [tracer.view.shape(name) for name in node.inputs]
@@ -70,23 +75,15 @@ def broadcast(tracer: Tracer, node: NodeView) -> None:
             tracer.block(node, name, "an operand's shape is unknown")
         return
     rank = tracer.rank(node.outputs[0])
-    computed: list[list[Field]] = []
-    for name in node.inputs:
-        fields = [] if tracer.view.is_constant(name) else tracer.fields.get(name, [])
-        computed.append([_aligned(each, rank) for each in fields])
-    result = _meet(tracer, node, computed, rank)
-    for labels in result:
-        operands = [
-            _operand_dead(tracer, node, position, labels, computed[position], rank)
-            for position in range(len(node.inputs))
+    computed = [
+        [] if tracer.view.is_constant(name) else [each.aligned(rank) for each in tracer.fields(name)]
+        for name in node.inputs
+    ]
+    for labels in _meet(tracer, node, computed, rank):
+        held = [
+            _operand_dead(tracer, node, position, labels, computed[position], rank) for position in range(len(shapes))
         ]
-        tracer.lay(node.outputs[0], Field(labels.atoms, _combine(node.op, operands, labels)))
-
-
-def _aligned(labels: Field, rank: int) -> Field:
-    """Pads a field's shape with leading ones, as broadcasting does."""
-    shape = (1,) * (rank - labels.atoms.ndim) + labels.atoms.shape
-    return Field(labels.atoms.reshape(shape), labels.dead.reshape(shape))
+        tracer.lay(node.outputs[0], labels.with_dead(_combine(node.op, held, labels)))
 
 
 def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], rank: int) -> list[Field]:
@@ -98,21 +95,16 @@ def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], rank: int
             if twin is None:
                 merged.append(each)
             else:
-                tracer.merge(node, twin, each, node.outputs[0])
+                merged[merged.index(twin)] = tracer.merge(node.outputs[0], twin, each)
     for labels in merged:
-        for position, fields in enumerate(computed):
-            name = node.inputs[position]
-            if tracer.view.is_constant(name) or any(set(each.axes) & set(labels.axes) for each in fields):
+        for name, fields in zip(node.inputs, computed, strict=True):
+            if tracer.view.is_constant(name):
                 continue
             shape = _padded_shape(tracer, name, rank)
-            if any(shape[axis] > 1 for axis in labels.axes):
-                tracer.pin(
-                    labels.atoms,
-                    name,
-                    labels.axes[0],
-                    node,
-                    f"{node.op} joins them with a tensor whose channels are fixed",
-                )
+            for axis in labels.axes:
+                if shape[axis] > 1 and not any(each.spans(axis) for each in fields):
+                    reason = f"{node.op} joins them with a tensor whose channels are fixed"
+                    tracer.pin(tracer.coarse(labels, axis), name, axis, node, reason)
     return merged
 
 
@@ -131,22 +123,21 @@ def _operand_dead(
     name = node.inputs[position]
     unknown = np.full(labels.atoms.shape, np.nan)
     if not tracer.view.is_constant(name):
-        own = next((each for each in fields if each.axes == labels.axes), None)
-        return unknown if own is None else own.dead
+        own = next((each for each in fields if set(each.axes) <= set(labels.axes)), None)
+        return unknown if own is None else np.broadcast_to(own.dead, labels.atoms.shape)
     shape = tracer.view.constant_shape(name) or ()
     padded = (1,) * (rank - len(shape)) + shape
     along = [axis for axis in labels.axes if padded[axis] > 1]
-    if along and len(labels.axes) == 1:
-        zeroed = _ZEROED_OPERANDS.get(node.op, ())
-        role = PRODUCES if zeroed is None or position in zeroed else CARRIES
-        tracer.touch(node, position, along[0] - (rank - len(shape)), labels.atoms.ravel(), role)
-        if role == PRODUCES:
-            return np.zeros(labels.atoms.shape)
+    if not along:
         return _uniform(tracer, name, padded, labels)
-    if along:
+    zeroed = _ZEROED_OPERANDS.get(node.op, ())
+    produces = len(labels.axes) == 1 and (zeroed is None or position in zeroed)
+    if len(along) > 1:
         tracer.pin(labels.atoms, name, along[0], node, f"a constant of {node.op} runs along split channels")
         return unknown
-    return _uniform(tracer, name, padded, labels)
+    atoms = tracer.coarse(labels, along[0])
+    tracer.touch(node, position, along[0] - (rank - len(shape)), atoms, PRODUCES if produces else CARRIES)
+    return np.zeros(labels.atoms.shape) if produces else _uniform(tracer, name, padded, labels)
 
 
 def _uniform(tracer: Tracer, name: str, padded: tuple[int, ...], labels: Field) -> NDArray[np.float64]:
@@ -179,6 +170,10 @@ def _combine(op: str, operands: list[NDArray[np.float64]], labels: Field) -> NDA
             result = np.mean(operands, axis=0)
         elif op == "Sub":
             result = operands[0] - operands[1]
+        elif op == "Where":
+            result = np.where(operands[1] == operands[2], operands[1], np.nan)
+        elif op in ("Equal", "Greater", "Less", "Mod"):
+            result = np.full(labels.atoms.shape, np.nan)
         elif op == "Pow":
             result = np.power(operands[0], operands[1])
         elif op in ("Max", "Min"):

@@ -62,6 +62,6 @@ def softmax(tracer: Tracer, node: NodeView) -> None:
     axis = int(node.attributes.get("axis", default)) % rank
     normalised = (axis,) if tracer.view.opset >= 13 else tuple(range(axis, rank))
     tracer.block(node, data, f"{node.op} runs across these channels", axes=normalised)
-    for each in tracer.fields.get(data, ()):
+    for each in tracer.fields(data):
         if not any(each.spans(one) for one in normalised):
-            tracer.lay(node.outputs[0], Field(each.atoms, np.full(each.atoms.shape, np.nan)))
+            tracer.lay(node.outputs[0], each.with_dead(np.full(each.atoms.shape, np.nan)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.labels import Field
+from agfedge_export.rules.movement import moved
 from agfedge_export.rules.registry import rule
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def pool(tracer: Tracer, node: NodeView) -> None:
         return
     spatial = tuple(axis for axis in range(tracer.rank(data)) if axis != CHANNELS)
     tracer.block(node, data, f"{node.op} runs over this axis", axes=spatial)
-    for each in tracer.fields.get(data, ()):
+    for each in tracer.fields(data):
         if each.axes == (CHANNELS,):
-            tracer.lay(output, Field(each.atoms, _kept_if(node.op in _KEEP_CONSTANTS, each)))
+            tracer.lay(output, each if node.op in _KEEP_CONSTANTS else each.with_zero_kept())
 
 
 @rule("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
@@ -45,13 +45,11 @@ def reduce(tracer: Tracer, node: NodeView) -> None:
         return
     tracer.block(node, data, f"{node.op} runs across these channels", axes=axes)
     keepdims = bool(node.attributes.get("keepdims", 1))
-    for each in tracer.fields.get(data, ()):
+    for each in tracer.fields(data):
         if any(each.spans(axis) for axis in axes):
             continue
-        labels = Field(each.atoms, _kept_if(node.op in _KEEP_CONSTANTS, each))
-        if not keepdims:
-            labels = Field(np.squeeze(labels.atoms, axis=axes), np.squeeze(labels.dead, axis=axes))
-        tracer.lay(output, labels)
+        labels = each if node.op in _KEEP_CONSTANTS else each.with_zero_kept()
+        tracer.lay(output, labels if keepdims else moved(labels, lambda array: np.squeeze(array, axis=axes)))
 
 
 def reduced_axes(tracer: Tracer, node: NodeView) -> tuple[int, ...] | None:
@@ -59,7 +57,7 @@ def reduced_axes(tracer: Tracer, node: NodeView) -> tuple[int, ...] | None:
     rank = tracer.rank(node.inputs[0])
     axes = node.attributes.get("axes")
     if axes is None and node.input(1):
-        axes = tracer.view.constant(node.input(1))
+        axes = tracer.view.number(node.input(1))
         if axes is None:
             return None
     if axes is None or len(axes) == 0:
@@ -67,6 +65,16 @@ def reduced_axes(tracer: Tracer, node: NodeView) -> tuple[int, ...] | None:
     return tuple(int(axis) % rank for axis in axes)
 
 
-def _kept_if(kept: bool, labels: Field) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Returns the dead values where they survive; otherwise zero stays zero and the rest is unknown."""
-    return labels.dead if kept else np.where(labels.dead == 0, 0.0, np.nan)
+@rule("Resize", "Upsample")
+def resize(tracer: Tracer, node: NodeView) -> None:
+    """Interpolation over the spatial axes; channels that it does not stretch pass."""
+    data, output = node.inputs[0], node.outputs[0]
+    before, after = tracer.view.shape(data), tracer.view.shape(output)
+    if before is None or after is None:
+        tracer.block(node, data, f"shapes around {node.op} are unknown")
+        return
+    stretched = tuple(axis for axis in range(len(before)) if axis != CHANNELS or before[axis] != after[axis])
+    tracer.block(node, data, f"{node.op} stretches this axis", axes=stretched)
+    for each in tracer.fields(data):
+        if each.axes == (CHANNELS,):
+            tracer.lay(output, each.with_zero_kept())

@@ -1,0 +1,118 @@
+"""`agfedge prune`: channels leave a bare ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from agfedge.cli.output import print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from agfedge.pruning import PruneRequest, PruneResult
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's arguments."""
+    parser = commands.add_parser(
+        "prune",
+        help="remove channels from a bare ONNX file, exactly",
+        description="Removes channels from an ONNX file and checks that the result answers as the original does with "
+        "those channels zeroed. NAME is a channel group or a parameter of one, as `agfedge inspect` lists them, or a "
+        "glob of either.",
+    )
+    parser.add_argument("model", metavar="MODEL.onnx", help="the file to prune, opset 11 or newer")
+    parser.add_argument("-o", "--out", required=True, metavar="OUT.onnx", help="where the pruned model goes")
+    parser.add_argument("--keep", type=float, default=0.5, help="share of every group that stays (default 0.5)")
+    parser.add_argument("--score", default="l1", help="l1, l2, random, or FILE.npz with your own (default l1)")
+    parser.add_argument("--seed", type=int, default=0, help="of random scores and of the check's inputs (default 0)")
+    parser.add_argument(
+        "--align", type=int, default=1, metavar="N", help="round what stays to multiples of N, such as 8 (default 1)"
+    )
+    parser.add_argument(
+        "--exclude",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="groups, or parameters, that stay as they are",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="groups, or parameters, that alone may shrink",
+    )
+    parser.add_argument("--per-layer", metavar="FILE.toml", help='lines such as "conv1.weight" = 0.25, or = 24')
+    parser.add_argument("--plan", metavar="OUT.json", help="where to write what was removed, and why the rest stayed")
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compare with the masked original first, and write nothing where they differ (default)",
+    )
+    parser.add_argument(
+        "--inexact",
+        action="store_true",
+        help="cross norms too; the check then only measures the difference",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    from agfedge.pruning import PruneRequest, prune_file
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in ("run", "json")}
+    request = PruneRequest(**{**asked, "exclude": tuple(arguments.exclude), "only": tuple(arguments.only)})
+    result = prune_file(request)
+    if arguments.json:
+        print_json(_document(request, result))
+    else:
+        _print(request, result)
+    return 0
+
+
+def _document(request: PruneRequest, result: PruneResult) -> dict[str, object]:
+    plan = result.plan
+    return {
+        "out": request.out,
+        "plan": request.plan,
+        "model_sha256": plan.model_sha256,
+        "before": result.before,
+        "after": result.after,
+        "check": result.check,
+        "inexact": request.inexact,
+        "groups": [{"name": each.name, "size": each.size, "kept": len(each.keep)} for each in plan.groups],
+        "kept_whole": plan.kept_whole,
+    }
+
+
+def _print(request: PruneRequest, result: PruneResult) -> None:
+    rows = [
+        (name, f"{facts.size_bytes / 1024:,.0f}", f"{facts.macs / 1e6:,.2f}", f"{facts.parameters:,}")
+        for name, facts in ((request.model, result.before), (request.out, result.after))
+    ]
+    print_table(("model", "KiB", "MMACs", "parameters"), rows)
+    print_line()
+    groups = result.plan.groups
+    cut = [(group.size - len(group.keep), group.size) for group in groups]
+    print_line(
+        f"removed {sum(gone for gone, _ in cut):,} of {sum(size for _, size in cut):,} channels, from "
+        f"{sum(gone > 0 for gone, _ in cut)} of {len(groups)} groups"
+    )
+    print_line(_checked(request, result))
+    if result.plan.kept_whole:
+        print_line(f"{len(result.plan.kept_whole)} axes stay whole: `agfedge inspect {request.model}` says why")
+    if request.plan is not None:
+        print_line(f"plan: {request.plan}")
+
+
+def _checked(request: PruneRequest, result: PruneResult) -> str:
+    report = result.check
+    if report is None:
+        return "not checked (--no-check)"
+    distance = f"{report.max_relative_error:.1e} of the output's scale apart on {report.inputs} inputs"
+    return f"inexact: removed and masked lie {distance}" if request.inexact else f"removed equals masked: {distance}"

@@ -1,0 +1,1 @@
+"""Networks written for the benchmarks from their papers, small, in plain torch."""

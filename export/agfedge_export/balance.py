@@ -1,0 +1,117 @@
+"""Constraints between the channels of a group: what a plan must satisfy, and a choice of units that does.
+
+A tensor whose channels are spread over several axes (attention heads and their dimensions, the halves of a channel
+shuffle) stays rectangular only where every row that stays keeps equally many columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge_export.groups import Group
+
+
+def violation(group: Group, stays: NDArray[np.bool_]) -> str | None:
+    """Says which constraint a choice breaks, or None.
+
+    Args:
+        group: with its joints and rows.
+        stays: bool (group.size,), the units that stay.
+    """
+    for joint in group.joints:
+        counts = _row_counts(joint, stays)
+        if counts.size == 0 or (counts != counts.flat[0]).any():
+            kept = sorted(set(counts.ravel().tolist()))
+            return f"rows of {joint.shape[-1]} channels would keep {kept} of them: keep equally many"
+    for rows in group.rows:
+        gone = {not _kept(units, stays).any() for units in rows.sets}
+        if len(gone) > 1:
+            return "a head would lose all its query and key dimensions, or all its value dimensions, but not both"
+        if rows.fixed and True in gone:
+            return "a row of channels would go as a whole, which meets a tensor of fixed size"
+    return None
+
+
+def _kept(units: NDArray[np.int64], stays: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return (units < 0) | stays[units]
+
+
+def _row_counts(joint: NDArray[np.int64], stays: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Returns how many columns each row keeps, without the slices of rows that are gone."""
+    kept = _kept(joint, stays)
+    for axis in range(joint.ndim - 1):
+        others = tuple(each for each in range(joint.ndim) if each != axis)
+        kept = np.compress(kept.any(axis=others), kept, axis=axis)
+    counts: NDArray[np.int64] = kept.sum(axis=-1)
+    return counts
+
+
+def balanced_units(group: Group, scores: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+    """Chooses units of a group with constraints: whole heads first, then equally many columns of every row.
+
+    Args:
+        group: with joints or rows.
+        scores: float64 (group.size,), higher is worth more.
+        share: of the units that stay, in (0, 1].
+
+    Returns:
+        The units that stay, ascending. All of them where no choice of that share satisfies the constraints.
+    """
+    stays, rest = _without_heads(group, scores, share)
+    decided = ~stays
+    for joint in group.joints:
+        if not _level(joint, scores, rest, stays, decided):
+            return np.arange(group.size)
+    for stratum in np.unique(group.strata[~decided]):
+        inside = np.flatnonzero((group.strata == stratum) & ~decided)
+        ranked = inside[np.argsort(-scores[inside], kind="stable")]
+        stays[ranked[max(1, round(rest * len(ranked))) :]] = False
+    return np.flatnonzero(stays) if violation(group, stays) is None else np.arange(group.size)
+
+
+def _without_heads(group: Group, scores: NDArray[np.float64], share: float) -> tuple[NDArray[np.bool_], float]:
+    """Drops the worst heads; returns what stays and the share that each of the other heads has to keep."""
+    stays = np.ones(group.size, dtype=bool)
+    heads = [np.unique(np.concatenate(rows.sets)) for rows in group.rows if not rows.fixed and len(rows.sets) > 1]
+    if len(heads) < 2:
+        return stays, share
+    count = max(1, int(np.ceil(share * len(heads) - 1e-9)))
+    worth = np.array([scores[head].sum() for head in heads])
+    for index in np.argsort(-worth, kind="stable")[count:]:
+        stays[heads[index]] = False
+    return stays, min(1.0, share * len(heads) / count)
+
+
+def _level(
+    joint: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    share: float,
+    stays: NDArray[np.bool_],
+    decided: NDArray[np.bool_],
+) -> bool:
+    """Makes the rows of one joint keep equally many columns; changes `stays` and `decided`; False where it cannot."""
+    rows = [row for row in joint.reshape(-1, joint.shape[-1]) if _kept(row, stays).any()]
+    if all(len(np.unique(row)) == 1 for row in rows):
+        return True  # every row is one unit and goes as a whole
+    target = max(1, round(share * joint.shape[-1]))
+    settled = {int(_kept(row, stays).sum()) for row in rows if (row < 0).all() or decided[row[row >= 0]].all()}
+    fixed = max((int((_kept(row, stays) & ((row < 0) | decided[row])).sum()) for row in rows), default=0)
+    if len(settled) > 1:
+        return False
+    target = settled.pop() if settled else max(target, fixed)
+    for row in rows:
+        open_units = np.unique(row[(row >= 0) & ~decided[row]])
+        certain = int((_kept(row, stays) & ((row < 0) | decided[row])).sum())
+        for unit in open_units[np.argsort(-scores[open_units], kind="stable")]:
+            weight = int((row == unit).sum())
+            stays[unit] = certain + weight <= target
+            certain += weight if stays[unit] else 0
+        decided[open_units] = True
+        if certain != target:
+            return False
+    return True

@@ -1,0 +1,116 @@
+"""The certified threshold: what it promises holds, as often as it says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from agfedge.calibrate.guarantee import NEVER, certify, samples_needed, threshold_grid
+from agfedge_runtime.errors import InputError
+
+CLASSES = 4
+
+
+def draw(generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidences, uniform from chance to 1; light is wrong with probability (1 - confidence) / 2, heavy never."""
+    confidence = generator.uniform(1 / CLASSES, 1, count).astype(np.float32)
+    return confidence, generator.uniform(size=count) >= (1 - confidence) / 2, np.ones(count, bool)
+
+
+def true_risk(threshold: float) -> float:
+    """P(confidence >= threshold and light wrong), by integration of the above."""
+    low = min(max(threshold, 1 / CLASSES), 1)
+    return (1 - low) ** 2 / 4 / (1 - 1 / CLASSES)
+
+
+@pytest.mark.parametrize(("epsilon", "delta", "count"), [(0.05, 0.1, 200), (0.02, 0.2, 300)])
+def test_over_1000_calibration_sets_the_bound_fails_in_at_most_delta(epsilon: float, delta: float, count: int) -> None:
+    generator = np.random.default_rng(0)
+    thresholds = [certify(*draw(generator, count), CLASSES, epsilon, delta).threshold for _ in range(1000)]
+    failures = sum(true_risk(threshold) > epsilon for threshold in thresholds)
+    # The sampling error of 1,000 draws: more than this happens once in a thousand where the rate is delta.
+    assert failures <= binom.ppf(0.999, 1000, delta)
+    # And the guarantee is no excuse for answering nothing.
+    assert np.mean([true_risk(threshold) for threshold in thresholds]) > epsilon / 4
+
+
+def test_the_threshold_is_the_lowest_whose_count_is_rejected_all_the_way_down() -> None:
+    confidence, light, heavy = draw(np.random.default_rng(1), 500)
+    found = certify(confidence, light, heavy, CLASSES, 0.05, 0.1)
+    bad = ~light & heavy
+    counts = [int((bad & (confidence >= each)).sum()) for each in threshold_grid(CLASSES)]
+    rejected = [binom.cdf(count, 500, 0.05) <= 0.1 for count in counts]
+    last = rejected.index(False) - 1
+    assert found.threshold == threshold_grid(CLASSES)[last]
+    assert found.bad_answers == counts[last]
+    assert (found.epsilon, found.delta, found.samples) == (0.05, 0.1, 500)
+
+
+def test_wrong_answers_where_heavy_is_wrong_too_cost_nothing() -> None:
+    confidence = np.linspace(0.3, 1, 200, dtype=np.float32)
+    nobody = np.zeros(200, bool)
+    found = certify(confidence, nobody, nobody, CLASSES, 0.05, 0.1)
+    assert found.threshold == threshold_grid(CLASSES)[-1]
+
+
+def test_nothing_certifies_where_light_is_wrong_and_sure() -> None:
+    found = certify(np.ones(200, np.float32), np.zeros(200, bool), np.ones(200, bool), CLASSES, 0.05, 0.1)
+    assert (found.threshold, found.bad_answers) == (NEVER, 0)
+
+
+def test_the_sequence_ends_at_the_first_threshold_that_fails() -> None:
+    # Bad answers near 1 and none below: testing on, a data-driven choice, would void the guarantee.
+    confidence = np.concatenate([np.full(30, 0.9999, np.float32), np.full(170, 0.5, np.float32)])
+    light = confidence < 0.9
+    found = certify(confidence, light, np.ones(200, bool), CLASSES, 0.05, 0.1)
+    assert found.threshold > 0.9999
+
+
+def test_the_grid_runs_from_almost_one_to_chance() -> None:
+    grid = threshold_grid(10)
+    assert grid[0] == pytest.approx(1 - 1e-6)
+    assert grid[-1] == pytest.approx(0.1)
+    assert (np.diff(grid) < 0).all()
+
+
+@pytest.mark.parametrize(("epsilon", "delta"), [(0.05, 0.1), (0.005, 0.05), (0.3, 0.9), (0.9, 0.9)])
+def test_the_number_of_samples_it_takes_is_exact(epsilon: float, delta: float) -> None:
+    needed = samples_needed(epsilon, delta)
+    assert needed >= 1
+    assert (1 - epsilon) ** needed <= delta
+    assert needed == 1 or (1 - epsilon) ** (needed - 1) > delta
+
+
+def test_with_just_enough_samples_a_faultless_light_expert_is_certified() -> None:
+    needed = samples_needed(0.05, 0.1)
+    right = np.ones(needed, bool)
+    confidence = np.full(needed, 0.99, np.float32)
+    assert certify(confidence, right, right, CLASSES, 0.05, 0.1).threshold < 0.99
+
+
+def test_too_few_samples_say_how_many_it_takes() -> None:
+    right = np.ones(44, bool)
+    with pytest.raises(InputError, match=r"44 calibration samples cannot certify .* it takes at least 45; give more"):
+        certify(np.ones(44, np.float32), right, right, CLASSES, 0.05, 0.1)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, math.nan, 1e-320])
+@pytest.mark.parametrize("name", ["epsilon", "delta"])
+def test_bounds_outside_zero_to_one_are_refused(name: str, value: float) -> None:
+    right = np.ones(100, bool)
+    bounds = {"epsilon": 0.05, "delta": 0.1, name: value}
+    with pytest.raises(InputError, match=f"--{name} is .*: expected a number between 0 and 1"):
+        certify(np.ones(100, np.float32), right, right, CLASSES, **bounds)
+
+
+def test_confidences_are_compared_in_double_precision_as_the_runtime_does() -> None:
+    # Thresholds that float32 would round up onto this confidence: the runtime answers below it, never above.
+    grid = threshold_grid(CLASSES)
+    above = grid[grid.astype(np.float32) < grid][5]
+    confidence = np.full(200, np.float32(above))
+    assert confidence[0] < above
+    found = certify(confidence, np.zeros(200, bool), np.ones(200, bool), CLASSES, 0.05, 0.1)
+    assert found.threshold == above
