@@ -57,10 +57,9 @@ def allocate(groups: ChannelGroups, scores: Scores, how: Allocation) -> Keep:
         InputError: a share, a count or the alignment is out of range.
     """
     check_allocation(how)
-    chosen = {
+    return {
         group.name: _units(group, scores[group.name], how) for group in groups.groups if group.name not in how.whole
     }
-    return _balanced(groups, scores, chosen)
 
 
 def check_allocation(how: Allocation) -> None:
@@ -93,7 +92,7 @@ def _units(group: Group, scores: NDArray[np.float64], how: Allocation) -> NDArra
     counts = _counts(kinds, sizes, share, 1 if counted else how.align)
     ranked = np.argsort(-scores, kind="stable")
     best = [ranked[kind_of[ranked] == kind][:count] for kind, count in enumerate(counts)]
-    return np.sort(np.concatenate(best))
+    return _balanced(group, scores, np.sort(np.concatenate(best)))
 
 
 def _kinds(group: Group) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -137,6 +136,6 @@ def _counts(along: NDArray[np.int64], sizes: NDArray[np.int64], share: float, al
     return counts
 
 
-def _balanced(groups: ChannelGroups, scores: Scores, keep: Keep) -> Keep:  # noqa: ARG001 (a hook)
-    """Repairs what was chosen where units must stay in equal numbers; no group asks for that yet."""
-    return keep
+def _balanced(group: Group, scores: NDArray[np.float64], units: NDArray[np.int64]) -> NDArray[np.int64]:  # noqa: ARG001
+    """Repairs a choice where units must stay in equal numbers: a hook, as no group asks for that yet."""
+    return units

@@ -75,9 +75,6 @@ def trace(tracer: Tracer) -> None:
 
 
 def _visit(tracer: Tracer, node: NodeView) -> None:
-    if node.op == "Shape" and not node.domain:
-        _shape(tracer, node)
-        return
     if node.op in _WITHOUT_CHANNELS and not node.domain:
         return
     rule = find_rule(node.domain, node.op)
@@ -106,24 +103,6 @@ def _read_by(node: NodeView) -> set[str]:
             names.update(inner.input)
             pending.extend(each.g for each in inner.attribute if each.type == onnx.AttributeProto.GRAPH)
     return names
-
-
-def _shape(tracer: Tracer, node: NodeView) -> None:
-    """A shape that is read: only dimensions without channels may be picked from it."""
-    data = node.inputs[0]
-    labelled = {axis for each in tracer.fields(data) for axis in each.axes}
-    if not labelled:
-        return
-    rank = tracer.rank(data)
-    start, end = node.attributes.get("start", 0), node.attributes.get("end", rank)
-    offered = list(range(rank))[start:end]
-    picked: set[int] = set()
-    for reader, position in tracer.view.consumers.get(node.outputs[0], []):
-        index = tracer.view.constant(reader.input(1)) if reader.op == "Gather" and position == 0 else None
-        picked.update(offered if index is None else (offered[int(each)] for each in index.ravel()))
-    if node.outputs[0] in tracer.view.graph_outputs:
-        picked.update(offered)
-    tracer.block(node, data, "the number of channels is computed with", axes=tuple(picked & labelled))
 
 
 def _tie_shared_weights(tracer: Tracer) -> None:

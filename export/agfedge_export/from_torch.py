@@ -14,6 +14,7 @@ from agfedge_export.errors import ModelError
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
     import torch
 
 INPUT, LOGITS = "input", "logits"
@@ -73,7 +74,8 @@ def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
     from onnxscript import optimizer
 
     with _quiet():
-        optimizer.fold_constants(program.model)
+        parameters = set(program.exported_program.state_dict) if program.exported_program is not None else set()
+        optimizer.fold_constants(program.model, should_fold=lambda node: _may_fold(node, parameters))
         optimizer.remove_unused_nodes(program.model)
         model = program.model_proto
     for node in model.graph.node:
@@ -84,7 +86,31 @@ def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    _drop_made_up_biases(model, set(program.exported_program.state_dict))
     return model
+
+
+def _drop_made_up_biases(model: onnx.ModelProto, own: set[str]) -> None:
+    """Takes away the biases of zeros that the exporter gives to convolutions which have none."""
+    import onnx
+
+    made_up = {
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.name not in own and not onnx.numpy_helper.to_array(tensor).any()
+    }
+    for node in model.graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] in made_up:
+            del node.input[2]
+    read = {name for node in model.graph.node for name in node.input}
+    for tensor in [each for each in model.graph.initializer if each.name in made_up - read]:
+        model.graph.initializer.remove(tensor)
+
+
+def _may_fold(node: ir.Node, parameters: set[str]) -> bool | None:
+    """Keeps parameters as they are: a folded transpose would hide a weight under another name."""
+    reads = any(value is not None and value.name in parameters for value in node.inputs)
+    return False if reads and node.op_type != "Shape" else None
 
 
 @contextlib.contextmanager

@@ -68,10 +68,61 @@ Rewrite = Callable[[Surgeon, "NodeView", "gs.Node"], None]
 def rewrite_shapes(graph: gs.Graph, tracer: Tracer, removed: NDArray[np.bool_]) -> None:
     """Rewrites every attribute and shape constant that counts channels which are gone."""
     surgeon = Surgeon(graph, tracer, removed)
-    for view, node in zip(tracer.view.nodes, list(graph.nodes), strict=True):
+    originals = list(graph.nodes)
+    _freeze_shapes(surgeon)
+    for view, node in zip(tracer.view.nodes, originals, strict=True):
         rewrite = _REWRITES.get(view.op) if not view.domain else None
         if rewrite is not None:
             rewrite(surgeon, view, node)
+
+
+def _freeze_shapes(surgeon: Surgeon) -> None:
+    """What the graph computes from the shape of a tensor that loses channels keeps its original value.
+
+    A scale of 1 / sqrt(channels) must stay what it was; sizes that name channels are rewritten one by one below.
+    """
+    view = surgeon.tracer.view
+    tainted: set[str] = set()
+    for node_view, node in zip(view.nodes, list(surgeon.graph.nodes), strict=True):
+        shape_of = node_view.inputs[0] if node_view.op in ("Shape", "Size") and node_view.inputs else None
+        if shape_of is not None and surgeon.new_sizes(shape_of):
+            tainted.update(node_view.outputs)
+            if node_view.outputs[0] not in view.static_values:
+                _restore_shape(surgeon, node_view, node)
+        elif any(name in view.values for name in node_view.outputs) and tainted.intersection(node_view.inputs):
+            tainted.update(node_view.outputs)
+        elif tainted.intersection(node_view.inputs):
+            for position, name in enumerate(node_view.inputs):
+                if name in tainted and name in view.static_values:
+                    node.inputs[position] = surgeon.constant(f"{node_view.name}__{position}", view.static_values[name])
+
+
+def _restore_shape(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
+    """Puts the original sizes back into a shape that holds symbolic ones too."""
+    import onnx_graphsurgeon as gs
+
+    if view.op == "Size":
+        return
+    rank = surgeon.tracer.rank(view.inputs[0])
+    offered = list(range(rank))[view.attributes.get("start", 0) : view.attributes.get("end", rank)]
+    sizes = surgeon.tracer.view.static_shapes[view.inputs[0]]
+    original = {
+        position: size
+        for position, axis in enumerate(offered)
+        if axis in surgeon.new_sizes(view.inputs[0]) and (size := sizes[axis]) is not None
+    }
+    if not original:
+        return
+    shrunk = gs.Variable(f"{view.name}__shrunk", np.int64)
+    positions, values = (np.array(each, dtype=np.int64) for each in zip(*sorted(original.items()), strict=True))
+    constants = [
+        surgeon.constant(f"{view.name}__positions", positions),
+        surgeon.constant(f"{view.name}__sizes", values),
+    ]
+    restored = node.outputs[0]
+    node.outputs[0] = shrunk
+    patch = gs.Node("ScatterElements", f"{view.name}__restore", {"axis": 0}, [shrunk, *constants], [restored])
+    surgeon.graph.nodes.insert(surgeon.graph.nodes.index(node) + 1, patch)
 
 
 def _groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
@@ -87,7 +138,7 @@ def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     changed = surgeon.new_sizes(view.outputs[0])
     if not changed and not surgeon.new_sizes(view.inputs[0]):
         return
-    old = surgeon.tracer.view.constant(view.inputs[1])
+    old = surgeon.tracer.view.fixed(view.inputs[1])
     target = _symbolic_target(surgeon, view) if old is None else old.astype(np.int64).copy()
     if target is None:
         _patch_computed(surgeon, view, node, changed)
@@ -171,7 +222,7 @@ def _split_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
 
 def _gather_indices(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Gather of the channels: indices count what stays before them; channels that are gone are not picked."""
-    indices = surgeon.tracer.view.constant(view.inputs[1])
+    indices = surgeon.tracer.view.fixed(view.inputs[1])
     axis = int(view.attributes.get("axis", 0)) % surgeon.tracer.rank(view.inputs[0])
     stays = surgeon.stays(view.inputs[0], axis)
     if indices is None or stays is None or indices.ndim != 1:
@@ -186,7 +237,7 @@ def _resize_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     changed = surgeon.new_sizes(view.outputs[0])
     if not changed or not view.input(3):
         return
-    sizes = surgeon.tracer.view.constant(view.input(3))
+    sizes = surgeon.tracer.view.fixed(view.input(3))
     if sizes is None:
         _patch_computed(surgeon, view, node, changed, position=3)
         return
@@ -199,7 +250,7 @@ def _resize_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
 
 def _pad_amounts(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Pad along the channels: fewer entries are added."""
-    pads = surgeon.tracer.view.constant(view.inputs[1])
+    pads = surgeon.tracer.view.fixed(view.inputs[1])
     if pads is None or view.input(3):
         return
     rank = surgeon.tracer.rank(view.inputs[0])

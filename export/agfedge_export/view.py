@@ -71,6 +71,7 @@ class GraphView:
         nodes: its nodes, in the original order.
         shapes: concrete shapes, symbolic dimensions replaced by `SIZES`; absent where inference gave none.
         values: what the graph computes from shapes, at those sizes.
+        static_values: those of them that do not follow a symbolic dimension.
         static_shapes: as `shapes`, with None for every dimension that follows a symbolic one.
     """
 
@@ -80,6 +81,7 @@ class GraphView:
     static_shapes: dict[str, tuple[int | None, ...]]
     opset: int
     values: dict[str, NDArray[Any]] = field(repr=False)
+    static_values: dict[str, NDArray[Any]] = field(repr=False)
     _initializers: dict[str, onnx.TensorProto] = field(repr=False)
     _constants: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     _derived: dict[str, bool] = field(default_factory=dict, repr=False)
@@ -149,6 +151,11 @@ class GraphView:
         value = self.constant(name) if name else None
         return self.values.get(name) if value is None else value
 
+    def fixed(self, name: str) -> NDArray[Any] | None:
+        """Returns the value of a constant, or of what the graph computes from shapes alike for every batch, or None."""
+        value = self.constant(name) if name else None
+        return self.static_values.get(name) if value is None else value
+
     def is_derived(self, name: str) -> bool:
         """Whether a computed tensor depends on constants alone."""
         if name not in self._derived:
@@ -197,6 +204,9 @@ def view_of(model: onnx.ModelProto) -> GraphView:
         static_shapes={name: _static(shape, other.shapes.get(name)) for name, shape in concrete.shapes.items()},
         opset=opset,
         values=concrete.values,
+        static_values={
+            name: value for name, value in concrete.values.items() if np.array_equal(value, other.values.get(name))
+        },
         _initializers={tensor.name: tensor for tensor in model.graph.initializer},
     )
 

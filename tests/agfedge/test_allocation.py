@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -23,8 +25,7 @@ def group(name: str, *axes: Sequence[int]) -> Group:
 
 
 def analysis(*groups: Group) -> ChannelGroups:
-    none = np.zeros(0, dtype=np.int64)
-    return ChannelGroups("0" * 64, groups, (), none, ())
+    return cast("ChannelGroups", SimpleNamespace(groups=groups))
 
 
 def kept(one: Group, **how: object) -> list[int]:
@@ -95,8 +96,8 @@ def test_a_share_of_one_keeps_a_group_whole_also_where_it_is_no_multiple() -> No
 
 def test_a_unit_that_takes_two_indices_of_every_axis_is_aligned_in_indices() -> None:
     pairs = group("pairs", np.repeat(np.arange(12), 2), np.tile(np.arange(12), 2))
-    assert len(kept(pairs, keep=0.5, align=8)) == 8 or len(kept(pairs, keep=0.5, align=8)) == 4
     assert along(pairs, kept(pairs, keep=0.3, align=8)) == [8, 8]
+    assert along(pairs, kept(pairs, keep=0.6, align=8)) == [16, 16]
 
 
 def test_every_stage_of_a_shared_stream_is_aligned() -> None:
@@ -151,7 +152,7 @@ def test_a_share_outside_nought_to_one_is_refused(keep: float) -> None:
 
 @pytest.mark.parametrize("align", [0, -8])
 def test_an_alignment_below_one_is_refused(align: int) -> None:
-    with pytest.raises(InputError, match="--align is .*expected 1 or more"):
+    with pytest.raises(InputError, match=r"--align is .*expected 1 or more"):
         kept(PLAIN, align=align)
 
 
@@ -180,6 +181,6 @@ def test_no_aligned_axis_is_ragged_or_too_short(narrow: int, more: int, share: f
 @given(size=st.integers(1, 200), share=st.floats(0.01, 1.0), align=st.integers(1, 32))
 def test_what_stays_of_a_plain_group_is_the_nearest_multiple_that_it_has(size: int, share: float, align: int) -> None:
     stays = len(kept(group("one", range(size)), keep=share, align=align))
-    multiples = [each for each in range(align, size + 1, align)] or [size]
+    multiples = list(range(align, size + 1, align)) or [size]
     nearest = min(abs(each - share * size) for each in multiples)
     assert share == 1.0 or abs(abs(stays - share * size) - nearest) < 1e-6

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agfedge_runtime import atomic
-from agfedge_runtime.atomic import replace_folder, staging_folder, write_bytes, write_text
+from agfedge_runtime.atomic import replace_folder, staging_folder, write_bytes, write_chunks, write_text
 from agfedge_runtime.errors import InputError
 
 MARKER = "manifest.json"
@@ -76,6 +76,18 @@ def way(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("way")
+def test_a_file_written_in_pieces_is_whole_or_as_it_was(tmp_path):
+    def broken():
+        yield b"half"
+        raise RuntimeError
+
+    write_chunks(tmp_path / "file", (b"one ", b"two"))
+    with pytest.raises(RuntimeError):
+        write_chunks(tmp_path / "file", broken())
+    assert (tmp_path / "file").read_bytes() == b"one two"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_staged_folder_takes_its_place(tmp_path):
     target = tmp_path / "deep" / "target"
     fill(target, "old")

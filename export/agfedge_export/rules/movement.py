@@ -161,7 +161,7 @@ def slice_(tracer: Tracer, node: NodeView) -> None:
     for axis, bounds in slice_bounds(parts, len(shape)).items():
         index[axis] = bounds
         whole = len(range(*bounds.indices(shape[axis]))) == shape[axis] and bounds.indices(shape[axis])[2] == 1
-        literal = all(tracer.view.is_constant(node.input(position)) for position in (1, 2))
+        literal = all(tracer.view.fixed(node.input(position)) is not None for position in (1, 2))
         if not whole and (bounds.indices(shape[axis])[2] != 1 or not literal):
             tracer.block(node, data, "Slice of the channels with a step or computed bounds", axes=(axis,))
     for each in tracer.labels(node, 0):
@@ -211,7 +211,7 @@ def gather(tracer: Tracer, node: NodeView) -> None:
         tracer.block(node, data, "Gather with an unknown shape")
         return
     axis = int(node.attributes.get("axis", 0)) % len(shape)
-    if indices is None or indices.ndim > 1 or not tracer.view.is_constant(node.inputs[1]):
+    if indices is None or indices.ndim > 1 or tracer.view.fixed(node.inputs[1]) is None:
         tracer.block(node, data, "Gather picks these channels by computed indices", axes=(axis,))
     for each in tracer.labels(node, 0):
         if each.spans(axis) and (indices is None or indices.ndim > 1):
