@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Operators that read a tensor's shape or make a constant: no channel passes through them.
 _WITHOUT_CHANNELS = frozenset(
-    ("Constant", "ConstantOfShape", "Range", "Size", "RandomNormal", "RandomUniform", "EyeLike")
+    ("Constant", "ConstantOfShape", "EyeLike", "RandomNormal", "RandomUniform", "Range", "Shape", "Size")
 )
 
 

@@ -98,20 +98,30 @@ def _level(
     rows = [row for row in joint.reshape(-1, joint.shape[-1]) if _kept(row, stays).any()]
     if all(len(np.unique(row)) == 1 for row in rows):
         return True  # every row is one unit and goes as a whole
-    target = max(1, round(share * joint.shape[-1]))
-    settled = {int(_kept(row, stays).sum()) for row in rows if (row < 0).all() or decided[row[row >= 0]].all()}
-    fixed = max((int((_kept(row, stays) & ((row < 0) | decided[row])).sum()) for row in rows), default=0)
+    is_open = [(row >= 0) & ~decided[row] for row in rows]
+    certain = [int((_kept(row, stays) & ~mask).sum()) for row, mask in zip(rows, is_open, strict=True)]
+    free = [int(mask.sum()) for mask in is_open]
+    settled = {count for count, more in zip(certain, free, strict=True) if not more}
     if len(settled) > 1:
         return False
-    target = settled.pop() if settled else max(target, fixed)
-    for row in rows:
-        open_units = np.unique(row[(row >= 0) & ~decided[row]])
-        certain = int((_kept(row, stays) & ((row < 0) | decided[row])).sum())
-        for unit in open_units[np.argsort(-scores[open_units], kind="stable")]:
-            weight = int((row == unit).sum())
-            stays[unit] = certain + weight <= target
-            certain += weight if stays[unit] else 0
-        decided[open_units] = True
-        if certain != target:
-            return False
-    return True
+    wished = round(float(np.mean(certain)) + share * float(np.mean(free)))
+    target = settled.pop() if settled else max(1, *certain, wished)
+    return all(_fill(row, target, scores, stays, decided) for row in rows)
+
+
+def _fill(
+    row: NDArray[np.int64],
+    target: int,
+    scores: NDArray[np.float64],
+    stays: NDArray[np.bool_],
+    decided: NDArray[np.bool_],
+) -> bool:
+    """Decides a row's open units so that it keeps `target` columns, the best ones; False where it cannot."""
+    open_units = np.unique(row[(row >= 0) & ~decided[row]])
+    count = int((_kept(row, stays) & ((row < 0) | decided[row])).sum())
+    for unit in open_units[np.argsort(-scores[open_units], kind="stable")]:
+        columns = int((row == unit).sum())
+        stays[unit] = count + columns <= target
+        count += columns if stays[unit] else 0
+    decided[open_units] = True
+    return count == target

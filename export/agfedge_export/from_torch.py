@@ -73,8 +73,8 @@ def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
     """Folds constant subgraphs (and nothing else), and drops what names this machine's files."""
     from onnxscript import optimizer
 
+    parameters = set(program.exported_program.state_dict) if program.exported_program is not None else set()
     with _quiet():
-        parameters = set(program.exported_program.state_dict) if program.exported_program is not None else set()
         optimizer.fold_constants(program.model, should_fold=lambda node: _may_fold(node, parameters))
         optimizer.remove_unused_nodes(program.model)
         model = program.model_proto
@@ -86,18 +86,18 @@ def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
-    _drop_made_up_biases(model, set(program.exported_program.state_dict))
+    _drop_made_up_biases(model, parameters)
     return model
 
 
-def _drop_made_up_biases(model: onnx.ModelProto, own: set[str]) -> None:
+def _drop_made_up_biases(model: onnx.ModelProto, parameters: set[str]) -> None:
     """Takes away the biases of zeros that the exporter gives to convolutions which have none."""
     import onnx
 
     made_up = {
         tensor.name
         for tensor in model.graph.initializer
-        if tensor.name not in own and not onnx.numpy_helper.to_array(tensor).any()
+        if tensor.name not in parameters and not onnx.numpy_helper.to_array(tensor).any()
     }
     for node in model.graph.node:
         if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] in made_up:

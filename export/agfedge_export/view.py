@@ -205,7 +205,9 @@ def view_of(model: onnx.ModelProto) -> GraphView:
         opset=opset,
         values=concrete.values,
         static_values={
-            name: value for name, value in concrete.values.items() if np.array_equal(value, other.values.get(name))
+            name: value
+            for name, value in concrete.values.items()
+            if name in other.values and np.array_equal(value, other.values[name])
         },
         _initializers={tensor.name: tensor for tensor in model.graph.initializer},
     )

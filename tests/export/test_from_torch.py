@@ -86,3 +86,17 @@ def test_logging_is_as_before_afterwards() -> None:
         assert logging.root.manager.disable == logging.DEBUG
     finally:
         logging.disable(logging.NOTSET)
+
+
+def test_a_convolution_without_a_bias_is_given_none() -> None:
+    model = exported(seeded(Residual), samples()[0]).model
+    biases = {node.input[1]: len(node.input) == 3 for node in model.graph.node if node.op_type == "Conv"}
+    assert biases == {"stem.weight": True, "inner.weight": True, "outer.weight": False}
+    read = {name for node in model.graph.node for name in node.input}
+    assert {tensor.name for tensor in model.graph.initializer} <= read
+
+
+def test_a_bias_of_zeros_that_the_module_has_stays() -> None:
+    module, (x, _) = seeded(Residual), samples()
+    nn.init.zeros_(module.inner.bias)
+    assert "inner.bias" in {tensor.name for tensor in exported(module, x).model.graph.initializer}

@@ -41,8 +41,15 @@ _ZEROED_OPERANDS = {
 @rule(*UNARY)
 def unary(tracer: Tracer, node: NodeView) -> None:
     """A function of each element."""
-    for each in tracer.fields(node.inputs[0]):
+    for each in tracer.labels(node, 0) if node.op == "Cast" else tracer.fields(node.inputs[0]):
         tracer.lay(node.outputs[0], each.with_dead(dead_after(node, tracer.view.opset, each.dead)))
+
+
+@rule("CastLike")
+def cast_like(tracer: Tracer, node: NodeView) -> None:
+    """The first operand, in the type of the second."""
+    for each in tracer.labels(node, 0):
+        tracer.lay(node.outputs[0], each)
 
 
 @rule("Clip", "Dropout")

@@ -82,7 +82,7 @@ def _batched(tracer: Tracer, node: NodeView, rank: int) -> None:
     sums = (_along(left, rank - 1), _along(right, rank - 2))
     _contract(tracer, node, sums, rank)
     passing = [each for each in left if not each.spans(rank - 1)] + [each for each in right if not each.spans(rank - 2)]
-    # Where whole rows and their columns both pass (heads of the scores, dimensions of the values), the columns tell all.
+    # Where whole rows and their columns both pass (heads of the scores, dimensions of the values), the columns suffice.
     passing = [each for each in passing if not any(set(each.axes) < set(other.axes) for other in passing)]
     for each in passing:
         tracer.lay(node.outputs[0], each.with_zero_kept())
