@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge_export import order_conflicts
+from agfedge_export.balance import aligned_units, balanced_units
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from agfedge_export import ChannelGroups, Group
 
     Keep = Mapping[str, NDArray[np.int64]]
+
+
+# How many numbers of units are tried, in steps of the alignment, where several constraints must be met at once.
+TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,28 @@ def allocate(groups: ChannelGroups, scores: Scores, how: Allocation) -> Keep:
         InputError: a share, a count or the alignment is out of range.
     """
     check_allocation(how)
-    return {
+    keep = {
         group.name: _units(group, scores[group.name], how) for group in groups.groups if group.name not in how.whole
     }
+    return _without_conflicts(groups, scores, keep)
+
+
+def _without_conflicts(groups: ChannelGroups, scores: Scores, keep: dict[str, NDArray[np.int64]]) -> Keep:
+    """Behind a chain of channel shuffles every row has to lose the same columns; what still conflicts stays whole."""
+    spread = [group for group in groups.groups if group.joints and group.name in keep]
+    if not spread or not order_conflicts(groups, keep):
+        return keep
+    for group in spread:
+        share = len(keep[group.name]) / group.size
+        if 0 < share < 1:
+            keep[group.name] = aligned_units(group, scores[group.name], share)
+    left = order_conflicts(groups, keep)
+    while left:
+        whole = [group for group in spread if len(keep[group.name]) < group.size]
+        for group in [each for each in whole if each.name in left] or whole:
+            keep[group.name] = np.arange(group.size)
+        left = order_conflicts(groups, keep) if whole else set()
+    return keep
 
 
 def check_allocation(how: Allocation) -> None:
@@ -89,10 +114,13 @@ def _units(group: Group, scores: NDArray[np.float64], how: Allocation) -> NDArra
         return np.arange(group.size if share else 0, dtype=np.int64)
     kinds, kind_of = _kinds(group)
     sizes = np.bincount(kind_of, minlength=len(kinds))
-    counts = _counts(kinds, sizes, share, 1 if counted else how.align)
+    align = 1 if counted else how.align
+    counts = _counts(kinds, sizes, share, align)
+    if group.joints or group.rows:
+        return _balanced(group, scores, int(counts.sum()), kinds[kind_of], align)
     ranked = np.argsort(-scores, kind="stable")
     best = [ranked[kind_of[ranked] == kind][:count] for kind, count in enumerate(counts)]
-    return _balanced(group, scores, np.sort(np.concatenate(best)))
+    return np.sort(np.concatenate(best))
 
 
 def _kinds(group: Group) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -136,6 +164,48 @@ def _counts(along: NDArray[np.int64], sizes: NDArray[np.int64], share: float, al
     return counts
 
 
-def _balanced(group: Group, scores: NDArray[np.float64], units: NDArray[np.int64]) -> NDArray[np.int64]:  # noqa: ARG001
-    """Repairs a choice where units must stay in equal numbers: a hook, as no group asks for that yet."""
-    return units
+def _balanced(
+    group: Group, scores: NDArray[np.float64], wanted: int, along: NDArray[np.int64], align: int
+) -> NDArray[np.int64]:
+    """Chooses where units must stay in equal numbers: attention heads, the halves of a channel shuffle.
+
+    Args:
+        group: with joints or rows.
+        scores: (group.size,).
+        wanted: how many units are to stay.
+        along: (group.size, axes), the indices that each unit has along each axis.
+        align: numbers around `wanted` are tried until every axis keeps a multiple of this.
+    """
+    by_distance = sorted(range(1, group.size + 1), key=lambda count: (abs(count - wanted), -count))
+    tries = [(scores, count) for count in by_distance[: TRIES * align if align > 1 else 1]]
+    if align > 1 and not group.rows:
+        levelled = _levelled(group, scores, along)
+        tries += [(levelled, count) for _, count in tries]
+    totals = along.sum(axis=0)
+    fewest, best = len(totals) + 1, np.arange(group.size)
+    for values, count in tries:
+        units = balanced_units(group, values, count / group.size)
+        stays = along[units].sum(axis=0)
+        ragged = int(((stays % align > 0) & (totals >= align)).sum())  # a short axis may be one of whole heads
+        if ragged < fewest:
+            fewest, best = ragged, units
+        if not fewest:
+            break
+    return best
+
+
+def _levelled(group: Group, scores: NDArray[np.float64], along: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Replaces each score by its rank among the units of the same rows and axes: all of those then lose alike."""
+    columns = [along]
+    for joint in group.joints:
+        rows = joint.reshape(-1, joint.shape[-1])
+        row_of = np.full((group.size, 1), -1, dtype=np.int64)
+        for number, row in enumerate(rows):
+            row_of[row[row >= 0]] = number
+        columns.append(row_of)
+    cell_of = np.unique(np.hstack(columns), axis=0, return_inverse=True)[1].ravel()
+    levelled = np.zeros(group.size)
+    for cell in range(int(cell_of.max()) + 1):
+        inside = np.flatnonzero(cell_of == cell)
+        levelled[inside[np.argsort(scores[inside], kind="stable")]] = np.arange(1, len(inside) + 1) / len(inside)
+    return levelled

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agfedge_export import KeptWhole
 
-# What differs between two cases of one reason: a number with decimals, or a tensor's name such as relu_12, norm.0.bias
-# or /layer1/Conv_output_0; an operator's name holds none of these marks.
-_VARIES = re.compile(r"(?<!\S)(?:-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+|(?=\S*[/_.:])(?=\S*\d)\S*[^\s,;:])(?!\w)")
+# What differs between two cases of one reason: the tensor that a sentence begins with, a number with decimals, or a
+# tensor's name such as relu_12, norm.0.bias or /layer1/Conv_output_0; an operator's name holds none of these marks.
+_VARIES = re.compile(
+    r"^\S+(?= has no channels)"
+    r"|(?<!\S)(?:-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+|(?=\S*[/_.:])(?=\S*\d)\S*[^\s,;:])(?!\w)"
+)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def _group(group: Group, stake: GraphCosts, costs: GraphCosts, nodes: Sequence[s
     ]
     return (
         f'<details class="found"><summary><b>{escape(group.name)}</b>, {group.size:,} channels'
+        + (" (the branch may go whole)" if group.may_vanish else "")
         + _stake(f"{stake.macs / 1e6:,.2f} MMACs", stake.macs, costs.macs)
         + _stake(f"{stake.parameters:,} parameters", stake.parameters, costs.parameters)
         + "</summary>"

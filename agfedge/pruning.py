@@ -150,7 +150,7 @@ def make_prune_plan(model: onnx.ModelProto, request: PruneRequest) -> Plan:
         SurgeryError: no channel of the model can be removed exactly.
         InputError: a name matches nothing, names leave no group, or a file does not fit.
     """
-    groups = analyse(model)
+    groups = analyse(model, inexact=request.inexact)
     if not groups.groups:
         first = groups.kept_whole[0].reason if groups.kept_whole else "it has no convolutions or matrix products"
         raise SurgeryError(

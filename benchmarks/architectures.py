@@ -75,13 +75,14 @@ def _own(
     *shapes: tuple[int, ...],
     kind: Kind = "batch-norm CNN",
     opset: int | None = None,
+    label: str = "",
     **options: object,
 ) -> Architecture:
     """A network of the folder own_architectures; see `_cv` for `way`."""
     exporter, batch, folded = _way(way)
     chosen = tuple(sorted(options.items()))
     given = shapes or ((3, 64, 64),)
-    name = source.split(".")[1]
+    name = label or source.split(".")[1]
     return Architecture(name, family, f"own/{source}", exporter, batch, folded, given, kind, chosen, opset)
 
 
@@ -98,6 +99,8 @@ def _way(way: str) -> tuple[Exporter, Literal["fixed", "symbolic"], bool]:
 
 
 _CHAINS = (
+    _own("convolutional.vgg", "chain", "DSM", label="vgg11_bn"),
+    _own("convolutional.vgg", "chain", "TSU", kind="CNN", opset=11, label="vgg11", batch_norm=False),
     _cv("nin_cifar10", "chain", "TFU", 32, kind="CNN"),
     _cv("darknet_tiny", "chain", "DFU", 96),
     _light("light_bvlc_alexnet", "chain", "CNN"),
@@ -175,6 +178,9 @@ _SHUFFLE = (
     _cv("shufflenetv2_w1", "split and shuffle", "TSU"),
     _cv("shufflenetv2b_w1", "split and shuffle", "DFM"),
     _cv("menet108_8x1_g3", "channel shuffle", "TFU"),
+    _own("convolutional.res2net", "split, concatenation", "DSU"),
+    _own("convolutional.gated", "split, gates", "TFU"),
+    _own("convolutional.espcn", "pixel shuffle", "TSU", (3, 32, 32), kind="CNN"),
     _light("light_shufflenet", "channel shuffle", "batch-norm CNN"),
 )
 
@@ -183,8 +189,50 @@ _RESOLUTIONS = (
     _cv("hrnet_w18_small_v2", "multi-resolution", "TSM"),
     _cv("unet_cityscapes", "segmentation, resize", "TFU"),
     _cv("simplepose_resnet18_coco", "transposed convolution", "DSU", return_heatmap=True),
+    _own("segmentation.unet", "segmentation, transposed convolution", "DSM", label="unet_transposed"),
+    _own("segmentation.unet", "segmentation, resize", "TSU", label="unet_resize", transposed=False),
+    _own("segmentation.deeplab", "segmentation head, resize", "DSU"),
     _cv("fcn8sd_resnetd50b_voc", "segmentation head", "TSU"),
     _cv("centernet_resnet18_coco", "detection head", "TFM"),
+    _own("yolo.yolo", "detection head, C2f, neck", "DSU", label="yolo"),
+    _own("yolo.yolo", "detection head, C2f, neck", "TFM", label="yolo_raw", raw=True, opset=13),
+    _own("detectors.retinanet", "detection head, pyramid, shared weights", "DSM"),
+    _own("detectors.single_shot", "detection head, several outputs", "TSU"),
+)
+
+_LARGE_KERNELS = (
+    _own("convolutional.convnext", "ConvNeXt", "DSU", kind="CNN"),
+    _own("convolutional.convnext", "ConvNeXt", "TFU", kind="CNN", label="convnext_v2", second=True),
+    _own("convolutional.replknet", "large kernels", "TSM"),
+)
+
+_TRANSFORMERS = (
+    _own("vit.vit", "ViT", "DSU", kind="transformer", label="vit_fused"),
+    _own("vit.vit", "ViT", "TSU", kind="transformer", label="vit_separate", attention="separate"),
+    _own("vit.vit", "ViT", "DFM", kind="transformer", label="vit_chunked", attention="chunked"),
+    _own("vit.vit", "ViT", "TFU", kind="transformer", label="vit_torch_attention", attention="torch", opset=14),
+    _own("vit.deit", "DeiT", "TSU", kind="transformer", attention="chunked"),
+    _own("vit.cait", "CaiT", "DSU", kind="transformer"),
+    _own("swin.swin", "Swin", "DFM", kind="transformer"),
+    _own("swin.swin", "Swin", "TSU", kind="transformer", label="swin_torchscript", opset=13),
+    _own("pyramid.pvt", "PVT", "DSU", kind="transformer"),
+    _own("pyramid.pvt", "PVT", "TFU", kind="transformer", label="pvt_torchscript", opset=13),
+    _own("pyramid.segformer", "segmentation head, PVT", "TSU", kind="transformer"),
+    _own("pyramid.poolformer", "PoolFormer", "DSU", kind="transformer"),
+    _own("pyramid.mixer", "MLP-Mixer", "TSU", kind="transformer", opset=11),
+    _own("hybrid.mobilevit", "MobileViT", "DSU", kind="transformer"),
+    _own("hybrid.mobilevit", "MobileViT", "TFM", kind="transformer", label="mobilevit_torchscript"),
+    _own("hybrid.levit", "LeViT", "TSU", kind="transformer"),
+    _own("hybrid.levit", "LeViT", "DFM", kind="transformer", label="levit_dynamo"),
+    _own("hybrid.crosscovariance", "cross-covariance attention", "DSU", kind="transformer"),
+    _own("detectors.detr", "detection head, DETR", "TSU", kind="transformer"),
+)
+
+_TOWERS = (
+    _own("towers.colour_and_depth", "several inputs and outputs", "DSU", (3, 64, 64), (1, 64, 64)),
+    _own("towers.siamese", "several inputs, shared weights", "TSU", (3, 64, 64), (3, 64, 64)),
+    _own("towers.recurrent", "shared weights", "DSU"),
+    _own("towers.deep_supervision", "several outputs", "TFM"),
 )
 
 ARCHITECTURES: tuple[Architecture, ...] = (
@@ -196,4 +244,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     *_DENSE,
     *_SHUFFLE,
     *_RESOLUTIONS,
+    *_LARGE_KERNELS,
+    *_TRANSFORMERS,
+    *_TOWERS,
 )

@@ -28,7 +28,9 @@ def main(arguments: list[str]) -> int:
         from coverage_row import measure_row
 
         architecture = next(each for each in ARCHITECTURES if each.name == given.one)
-        print(json.dumps(asdict(measure_row(architecture, given.keep, given.score, given.cache, not given.no_tensorrt))))
+        print(
+            json.dumps(asdict(measure_row(architecture, given.keep, given.score, given.cache, not given.no_tensorrt)))
+        )
         return 0
     rows = []
     for architecture in select(given.only):

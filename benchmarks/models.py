@@ -72,7 +72,7 @@ def example(architecture: Architecture, batch: int) -> tuple[torch.Tensor, ...]:
     return tuple(torch.randn(batch, *shape, generator=generator) for shape in architecture.shapes)
 
 
-def _factory(source: str):  # noqa: ANN202  (the signature differs from network to network)
+def _factory(source: str):
     origin, name = source.split("/")
     if origin == "own":
         module, function = name.split(".")
@@ -202,9 +202,13 @@ def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextlib.contextmanager
-def _quiet():  # noqa: ANN202
+def _quiet():
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield
 
@@ -229,7 +233,9 @@ def main() -> None:
             path = model_path(architecture, given.cache)
             print(f"{architecture.name}: {path.stat().st_size / 1e6:.1f} MB")
         except Exception as error:  # each exporter raises its own kinds; the list must go on
-            print(f"{architecture.name}: {type(error).__name__}: {str(error.__cause__ or error).strip().splitlines()[:1]}")
+            print(
+                f"{architecture.name}: {type(error).__name__}: {str(error.__cause__ or error).strip().splitlines()[:1]}"
+            )
 
 
 if __name__ == "__main__":

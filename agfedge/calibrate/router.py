@@ -105,13 +105,11 @@ def _signals(
     light: onnx.ModelProto, preprocessing: Preprocessing, data: Arrays, temperature: float
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     """Returns confidence (N,) and priors by kind, in double precision, in which the runtime compares them too."""
-    kinds = prior_kinds(data.x.ndim)
-    graph = attach_heads(
-        light, preprocessing, data.x.shape[1:], temperature=temperature, priors={kind: kind for kind in kinds}
-    )
+    shape = data.x.shape[1:]
+    kinds = prior_kinds((shape[-1], *shape[:-1]) if preprocessing.image else shape)
+    graph = attach_heads(light, preprocessing, shape, temperature=temperature, priors={kind: kind for kind in kinds})
     confidence, *values = (each.astype(np.float64) for each in OnnxRun(graph).outputs(data.x, [CONFIDENCE, *kinds]))
-    # One row or column of pixels has no neighbours: a mean over none of them is NaN.
-    return confidence, {kind: each for kind, each in zip(kinds, values, strict=True) if np.isfinite(each).all()}
+    return confidence, dict(zip(kinds, values, strict=True))
 
 
 def prior_cost(kind: str, shape: tuple[int, ...], heavy_macs: int) -> float:

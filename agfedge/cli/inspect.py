@@ -81,6 +81,7 @@ def _document(groups: ChannelGroups, costs: GraphCosts, stakes: Sequence[GraphCo
         {
             "name": group.name,
             "size": group.size,
+            "may_vanish": group.may_vanish,
             "macs": stake.macs,
             "parameters": stake.parameters,
             "members": [_member(each) for each in group.members],

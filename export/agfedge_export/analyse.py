@@ -11,6 +11,7 @@ from agfedge_export.groups import ChannelGroups, Group, KeptWhole, Member, Rows,
 from agfedge_export.model_io import load_model, model_sha256
 from agfedge_export.rules import find_rule
 from agfedge_export.tracer import PRODUCES, Touch, Tracer
+from agfedge_export.vanish import may_vanish
 from agfedge_export.view import view_of
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
             _strata(members[index], size),
             tuple(joints[index].values()),
             tuple(rows[index]),
+            may_vanish(tracer, members[index]),
         )
         for index, size in enumerate(sizes)
     )

@@ -74,6 +74,49 @@ def balanced_units(group: Group, scores: NDArray[np.float64], share: float) -> N
     return np.flatnonzero(stays) if violation(group, stays) is None else np.arange(group.size)
 
 
+def aligned_units(group: Group, scores: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+    """Chooses units so that all rows of each joint lose the same columns: what a chain of channel shuffles asks for.
+
+    Same arguments and result as `balanced_units`. Columns that are tied so are judged by their mean score.
+    """
+    cluster = _tied_columns(group)
+    names, number, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
+    worth = np.bincount(number, weights=scores) / sizes
+    stays = np.ones(group.size, dtype=bool)
+    budget = group.size - max(1, round(share * group.size))
+    for index in np.argsort(worth, kind="stable"):
+        if names[index] < 0 or sizes[index] > budget:
+            continue
+        stays[number == index] = False
+        if violation(group, stays) is None and _everywhere(group, stays):
+            budget -= int(sizes[index])
+        else:
+            stays[number == index] = True
+    return np.flatnonzero(stays)
+
+
+def _tied_columns(group: Group) -> NDArray[np.int64]:
+    """Numbers the sets of units that columns tie together; -1 where one of them is kept whole."""
+    cluster = np.arange(group.size)
+    changed = True
+    while changed:
+        changed = False
+        for joint in group.joints:
+            rows = joint.reshape(-1, joint.shape[-1])
+            labels = np.where(rows < 0, -1, cluster[rows])
+            lowest = labels.min(axis=0)
+            if (labels != lowest).any():
+                for row in rows:
+                    np.minimum.at(cluster, row[row >= 0], lowest[row >= 0])
+                changed = True
+    return cluster
+
+
+def _everywhere(group: Group, stays: NDArray[np.bool_]) -> bool:
+    """Whether every axis that the group covers keeps a channel."""
+    return all((member.units < 0).any() or bool(stays[member.units].any()) for member in group.members)
+
+
 def _without_heads(group: Group, scores: NDArray[np.float64], share: float) -> tuple[NDArray[np.bool_], float]:
     """Drops the worst heads; returns what stays and the share that each of the other heads has to keep."""
     stays = np.ones(group.size, dtype=bool)

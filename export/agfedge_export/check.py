@@ -26,11 +26,14 @@ class CheckReport:
         max_relative_error: greatest absolute difference over all outputs, relative to the output's largest magnitude.
         max_absolute_error: the same, not scaled.
         inputs: how many inputs were tried.
+        rounding: where the error passes `TOLERANCE`, how far the first graph lies from itself when ONNX Runtime runs it
+            without optimisations: the part that rounding alone explains. 0 where it was not needed.
     """
 
     max_relative_error: float
     max_absolute_error: float
     inputs: int
+    rounding: float = 0.0
 
 
 def compare(left: onnx.ModelProto, right: onnx.ModelProto, feeds: list[Mapping[str, NDArray[Any]]]) -> CheckReport:
@@ -38,38 +41,59 @@ def compare(left: onnx.ModelProto, right: onnx.ModelProto, feeds: list[Mapping[s
 
     Raises:
         ModelError: one of them does not run.
+        SurgeryError: an output has another shape.
     """
     first, second = _outputs(left, feeds), _outputs(right, feeds)
-    relative = absolute = 0.0
-    for ours, theirs in zip(first, second, strict=True):
-        for a, b in zip(ours, theirs, strict=True):
-            if a.shape != b.shape:
-                raise SurgeryError(f"an output changed its shape from {a.shape} to {b.shape}, nothing was written")
-            if a.size == 0 or a.dtype.kind not in "fiu":
-                continue
-            finite = np.isfinite(a) & np.isfinite(b)
-            if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-                relative = absolute = float("inf")
-            difference = np.abs(a.astype(np.float64) - b.astype(np.float64))[finite].max(initial=0.0)
-            scale = np.abs(a.astype(np.float64))[finite].max(initial=0.0)
-            absolute = max(absolute, float(difference))
-            relative = max(relative, float(difference / scale) if scale > 0 else float(difference))
+    errors = [_apart(ours, theirs) for ours, theirs in zip(first, second, strict=True)]
+    relative, absolute = (max(each) for each in zip(*errors, strict=True))
     return CheckReport(relative, absolute, len(feeds))
 
 
+def _apart(ours: list[NDArray[Any]], theirs: list[NDArray[Any]]) -> tuple[float, float]:
+    """Returns the greatest difference of one input's outputs: relative to each output's scale, and absolute."""
+    relative = absolute = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        if a.shape != b.shape:
+            raise SurgeryError(f"an output changed its shape from {a.shape} to {b.shape}, nothing was written")
+        if a.size == 0 or a.dtype.kind not in "fiu":
+            continue
+        if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+            return float("inf"), float("inf")
+        finite = np.isfinite(a)
+        difference = float(np.abs(a.astype(np.float64) - b.astype(np.float64))[finite].max(initial=0.0))
+        scale = float(np.abs(a.astype(np.float64))[finite].max(initial=0.0))
+        absolute = max(absolute, difference)
+        relative = max(relative, difference / scale if scale > 0 else difference)
+    return relative, absolute
+
+
 def check(masked: onnx.ModelProto, pruned: onnx.ModelProto, seed: int = 0) -> CheckReport:
-    """Compares the pruned graph with the masked original.
+    """Compares the pruned graph with the masked original, on random and on extreme inputs.
+
+    An ill-conditioned network magnifies rounding on extreme inputs until even the masked graph, run without
+    optimisations, differs from itself. An input on which that happens may differ by four times as much, and no more.
 
     Raises:
         SurgeryError: they differ by more than `TOLERANCE` of the output's scale.
     """
-    report = compare(masked, pruned, trial_inputs(masked, seed))
-    if not report.max_relative_error <= TOLERANCE:
-        raise SurgeryError(
-            f"the pruned graph differs from the masked one by {report.max_relative_error:.2e} of the output's scale, "
-            f"expected at most {TOLERANCE:.0e}; nothing was written: report this model"
-        )
-    return report
+    feeds = trial_inputs(masked, seed)
+    report = compare(masked, pruned, feeds)
+    if report.max_relative_error <= TOLERANCE:
+        return report
+    rounding = 0.0
+    for feed in feeds:
+        error = compare(masked, pruned, [feed]).max_relative_error
+        if error <= TOLERANCE:
+            continue
+        itself = zip(_outputs(masked, [feed]), _outputs(masked, [feed], optimised=False), strict=True)
+        noise = max(_apart(ours, theirs)[0] for ours, theirs in itself)
+        rounding = max(rounding, noise)
+        if not error <= 4 * noise:
+            raise SurgeryError(
+                f"the pruned graph differs from the masked one by {error:.2e} of the output's scale, expected at most "
+                f"{TOLERANCE:.0e}; nothing was written: report this model"
+            )
+    return CheckReport(report.max_relative_error, report.max_absolute_error, report.inputs, rounding)
 
 
 def trial_inputs(model: onnx.ModelProto, seed: int = 0) -> list[Mapping[str, NDArray[Any]]]:
@@ -100,12 +124,16 @@ def _trial_values(generator: np.random.Generator, shape: list[int], dtype: np.dt
     return [normal, generator.uniform(0, 1, shape), np.zeros(shape), 30.0 * generator.standard_normal(shape)]
 
 
-def _outputs(model: onnx.ModelProto, feeds: list[Mapping[str, NDArray[Any]]]) -> list[list[NDArray[Any]]]:
+def _outputs(
+    model: onnx.ModelProto, feeds: list[Mapping[str, NDArray[Any]]], *, optimised: bool = True
+) -> list[list[NDArray[Any]]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return [session.run(None, dict(feed)) for feed in feeds]

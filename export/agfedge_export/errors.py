@@ -19,5 +19,17 @@ class PlanError(AgfedgeError):
     """A plan does not fit the model that it is applied to."""
 
 
+class OrderError(PlanError):
+    """Channels that meet would come in different orders: rows of a shuffle must lose the same columns.
+
+    Attributes:
+        atoms: the channels where it shows, as the analysis numbers them.
+    """
+
+    def __init__(self, atoms: list[int]) -> None:
+        super().__init__("rows of shuffled channels lose different columns: keep the same columns of every row")
+        self.atoms = atoms
+
+
 class SurgeryError(AgfedgeError):
     """A rewritten graph is not what its plan promised."""

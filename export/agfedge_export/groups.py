@@ -78,6 +78,7 @@ class Group:
         joints: for each tensor over which channels are spread along several axes, its units, int64 (rows..., columns),
             -1 where a channel is kept whole. Whole slices of rows may go; the rows that stay keep equally many columns.
         rows: sets that go together.
+        may_vanish: whether a plan may keep none of its units: the branch then goes, but for the constant it adds.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Group:
     strata: NDArray[np.int64]
     joints: tuple[NDArray[np.int64], ...] = ()
     rows: tuple[Rows, ...] = ()
+    may_vanish: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.errors import PlanError
+from agfedge_export.errors import OrderError
 from agfedge_export.tracer import Tracer
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def kept_orders(analysis: Analysis, gone: NDArray[np.bool_]) -> Orders:
         For (node, input, axis), indices into the original axis in their new order.
 
     Raises:
-        PlanError: channels that are added up would come in different orders.
+        OrderError: channels that meet would come in different orders.
     """
     if not any(_ragged(gone[labels.atoms], labels) for labels in analysis.tracer.joints):
         return {}
@@ -50,7 +50,13 @@ def kept_orders(analysis: Analysis, gone: NDArray[np.bool_]) -> Orders:
     for touch in analysis.tracer.touches:
         key = (touch.node, touch.input, touch.axis)
         if key in landed and gone[touch.atoms].any():
-            orders[key] = _order(analysis.tracer, touch.atoms, landed[key], gone)
+            order = _order(analysis.tracer, touch.atoms, landed[key], gone)
+            if order is None:
+                again.conflicts.extend(touch.atoms.tolist())
+            else:
+                orders[key] = order
+    if again.conflicts:
+        raise OrderError(again.conflicts)
     return orders
 
 
@@ -64,15 +70,26 @@ def _ragged(gone: NDArray[np.bool_], labels: Field) -> bool:
 
 def _order(
     tracer: Tracer, atoms: NDArray[np.int64], landed: NDArray[np.int64], gone: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """Finds the original index of each channel that landed; a channel that comes several times keeps its own order."""
+) -> NDArray[np.int64] | None:
+    """Finds the original index of each channel that landed; a channel that comes several times keeps its own order.
+
+    Returns:
+        The indices, or None where other channels landed than those that stay.
+    """
     waiting: dict[int, list[int]] = {}
     for index in np.flatnonzero(~gone[atoms]).tolist():
         waiting.setdefault(tracer.atoms.find(int(atoms[index])), []).append(index)
-    order = [waiting.get(tracer.atoms.find(atom), [-1]).pop(0) if atom >= 0 else -1 for atom in landed.tolist()]
+    order = []
+    for atom in landed.tolist():
+        indices = waiting.get(tracer.atoms.find(atom)) if atom >= 0 else [-1]
+        if not indices:
+            return None
+        order.append(indices.pop(0))
     # A single channel leaves no label: what nobody claimed goes where nothing landed.
-    left = iter(sorted(index for indices in waiting.values() for index in indices))
-    return np.array([next(left) if index < 0 else index for index in order], dtype=np.int64)
+    left = sorted(index for indices in waiting.values() for index in indices)
+    if len(left) != order.count(-1):
+        return None
+    return np.array([left.pop(0) if index < 0 else index for index in order], dtype=np.int64)
 
 
 @dataclass
@@ -81,6 +98,7 @@ class Replay(Tracer):
 
     first: Tracer = field(kw_only=True)
     gone: NDArray[np.bool_] = field(kw_only=True)
+    conflicts: list[int] = field(default_factory=list, kw_only=True)
 
     def new_atoms(
         self, node: NodeView, what: str, count: int, name: str, *, passive: bool = False
@@ -92,17 +110,11 @@ class Replay(Tracer):
         return stay if len(stay) == count else np.full(count, -1, dtype=np.int64)
 
     def unite(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
-        """Checks that channels which meet are the same ones.
-
-        Raises:
-            PlanError: they come in different orders.
-        """
+        """Notes where channels meet that are not the same ones."""
         find = self.first.atoms.find
         for a, b in zip(left.ravel().tolist(), right.ravel().tolist(), strict=True):
             if a >= 0 and b >= 0 and find(a) != find(b):
-                raise PlanError(
-                    "channels that are added up would come in different orders: keep the same columns of every row"
-                )
+                self.conflicts.append(a)
 
     def coarse(self, labels: Field, axis: int) -> NDArray[np.int64]:
         """Rows keep their order: nothing to follow."""

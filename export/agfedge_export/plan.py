@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.balance import violation
-from agfedge_export.errors import PlanError
+from agfedge_export.errors import OrderError, PlanError
 from agfedge_export.order import kept_orders
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> P
 
     Args:
         groups: the analysis.
-        keep: for a group's name the units that stay; groups that are not named stay whole.
+        keep: for a group's name the units that stay; groups that are not named stay whole. None of them for a group
+            that may vanish: its branch goes.
 
     Raises:
         PlanError: an unknown group, a unit out of range, or a group that would lose every channel.
@@ -133,10 +134,28 @@ def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> P
     return Plan(groups.model_sha256, _plan_groups(groups, kept, ~stays), groups.kept_whole)
 
 
+def order_conflicts(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> set[str]:
+    """Returns the groups whose channels would come in different orders where they meet: see `balance.aligned_units`."""
+    removed = np.zeros(int(groups.offsets()[-1]), dtype=bool)
+    for group, offset in zip(groups.groups, groups.offsets(), strict=False):
+        units = keep.get(group.name, np.arange(group.size))
+        removed[offset : offset + group.size] = ~np.isin(np.arange(group.size), units) & bool(len(units))
+    try:
+        kept_orders(groups.analysis, groups.analysis.removed_atoms(removed))
+    except OrderError as error:
+        units = groups.analysis.unit_of[error.atoms]
+        owners = np.searchsorted(groups.offsets(), units[units >= 0], side="right") - 1
+        return {groups.groups[index].name for index in np.unique(owners)}
+    return set()
+
+
 def _check_units(group: Group, units: NDArray[np.int64]) -> None:
+    if not len(units) and group.may_vanish:
+        return
     if not len(units) or units[0] < 0 or units[-1] >= group.size:
         raise PlanError(
-            f"group {group.name!r} has units 0 to {group.size - 1} and keeps at least one: got {units.tolist()}"
+            f"group {group.name!r} has units 0 to {group.size - 1} and keeps at least one (only the inside of a "
+            f"residual branch may go whole): got {units.tolist()}"
         )
     stays = np.zeros(group.size, dtype=bool)
     stays[units] = True
@@ -149,7 +168,11 @@ def _plan_groups(
     groups: ChannelGroups, kept: list[NDArray[np.int64]], removed: NDArray[np.bool_]
 ) -> tuple[PlanGroup, ...]:
     gone = groups.analysis.removed_atoms(removed)
-    orders = kept_orders(groups.analysis, gone)
+    # A branch that goes whole changes no other order, and would leave axes of size zero to trace.
+    partly = removed.copy()
+    for offset, group, units in zip(groups.offsets(), groups.groups, kept, strict=False):
+        partly[offset : offset + group.size] &= bool(len(units))
+    orders = kept_orders(groups.analysis, groups.analysis.removed_atoms(partly))
     pending = {(touch.node, touch.input, touch.axis): touch for touch in groups.analysis.tracer.touches}
     made = []
     for group, units in zip(groups.groups, kept, strict=True):
@@ -159,9 +182,9 @@ def _plan_groups(
             touch = pending.pop(key, None)
             if touch is None:
                 continue
-            keep = orders.get(key)
+            keep = orders.get(key) if len(units) else None
             keep = np.flatnonzero(~gone[touch.atoms]) if keep is None else keep
-            if not len(keep):
+            if not len(keep) and len(units):
                 raise PlanError(
                     f"axis {member.axis} of {member.tensor!r} would lose every channel: "
                     f"keep one of group {group.name!r}"

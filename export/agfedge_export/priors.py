@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 NEGATED = "negated_"
 
 
-def prior_kinds(rank: int) -> tuple[str, ...]:
-    """Returns the priors that fit inputs of `rank` axes, batch included; gradients need two spatial axes."""
-    plain = ("input_l1", "input_gradient") if rank == 4 else ("input_l1",)
+def prior_kinds(planes: tuple[int, ...]) -> tuple[str, ...]:
+    """Returns the priors that fit inputs of a shape.
+
+    Args:
+        planes: (C, H, W), or another shape of one input; gradients need neighbours down and across.
+    """
+    plain = ("input_l1", "input_gradient") if len(planes) == 3 and min(planes[1:]) > 1 else ("input_l1",)
     return plain + tuple(NEGATED + kind for kind in plain)
 
 

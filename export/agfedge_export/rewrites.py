@@ -59,7 +59,7 @@ def _sizes_left(labels: Field, kept: NDArray[np.bool_]) -> dict[int, int]:
             others = tuple(each for each in range(kept.ndim) if each != axis)
             kept = np.compress(kept.any(axis=others), kept, axis=axis)
             sizes[axis] = kept.shape[axis]
-    return {**sizes, column: int(kept.sum(axis=column).flat[0])}
+    return {**sizes, column: int(kept.sum(axis=column).max(initial=0))}
 
 
 Rewrite = Callable[[Surgeon, "NodeView", "gs.Node"], None]
@@ -130,7 +130,8 @@ def _groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     groups = int(view.attributes.get("group", 1))
     stays = surgeon.stays(view.inputs[0], 1)
     if groups > 1 and stays is not None:
-        node.attrs["group"] = int(stays.sum()) * groups // len(stays)
+        kept_rows = stays.reshape(groups, -1)
+        node.attrs["group"] = int(kept_rows.any(axis=1).sum())
 
 
 def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:

@@ -14,6 +14,7 @@ from agfedge_export.model_io import load_model, skeleton
 from agfedge_export.plan import Plan, removed_units
 from agfedge_export.rewrites import rewrite_shapes
 from agfedge_export.tracer import PRODUCES
+from agfedge_export.vanish import vanish
 
 if TYPE_CHECKING:
     import onnx
@@ -50,7 +51,9 @@ def prune(source: ModelSource, plan: Plan) -> PrunedModel:
     groups = analyse(load_model(source))
     removed = groups.analysis.removed_atoms(removed_units(plan, groups))
     graph = _edited(groups.analysis, _edges(plan), _taken)
+    nodes = list(graph.nodes)
     rewrite_shapes(graph, groups.analysis.tracer, removed)
+    vanish(nodes, groups.analysis.tracer, removed)
     return PrunedModel(_finished(graph, groups.analysis), plan)
 
 

@@ -144,8 +144,21 @@ class Tracer:
         else:
             if labels.column is None or not labels.spans(labels.column):
                 labels = replace(labels, column=labels.axes[-1])
-            self.joints.append(labels)
+            self.joint(labels)
         self._fields.setdefault(tensor, []).append(labels)
+
+    def joint(self, labels: Field, *, rows_fixed: bool = False) -> None:
+        """Records channels that are spread over several axes: rows that stay keep equally many columns.
+
+        Args:
+            labels: with its column axis.
+            rows_fixed: whether no row may go as a whole.
+        """
+        self.joints.append(labels)
+        if rows_fixed:
+            for axis in labels.axes:
+                if axis != labels.column:
+                    self.pin(self.coarse(labels, axis), "", axis, None, "every group of a convolution keeps a channel")
 
     def tie(self, tensor: str, labels: Field, axes: tuple[int, ...]) -> Field:
         """Makes channels that differ only along axes other than `axes` live and die together; returns what is left."""

@@ -146,7 +146,7 @@ def test_reasons_are_counted_the_most_frequent_first() -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("relu_1 has no channels that can be removed", "relu_22 has no channels that can be removed"),
+        ("relu_1 has no channels that can be removed", "mean has no channels that can be removed"),
         ("/layer1/Conv_output_0 has no channels", "/layer2.0/Conv_output_0 has no channels"),
         (
             "a zeroed channel reaches Conv as 0.0341, not as zero",

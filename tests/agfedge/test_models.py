@@ -59,9 +59,7 @@ def test_missing_and_unknown_keys_are_named(state: dict[str, torch.Tensor], tmp_
     del state["linear.bias"]
     state["head.bias"] = torch.zeros(3)
     path = saved(state, tmp_path / "w.pt")
-    with pytest.raises(
-        InputError, match=r"w\.pt does not fit the model: it lacks linear\.bias and has unknown head\.bias"
-    ):
+    with pytest.raises(InputError, match=r"not fit the model: it lacks linear\.bias and has unknown head\.bias"):
         load_module(FLAT, path)
 
 

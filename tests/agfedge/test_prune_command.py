@@ -103,6 +103,16 @@ def test_alignment_rounds_what_stays(prune: Prune, out: Path) -> None:
     assert channels(out) == {"w1": 16, "w2": 8, "w3": 16, "w4": 4}
 
 
+def test_alignment_holds_behind_a_channel_shuffle(model: Path, out: Path) -> None:
+    body = """a = Conv(x, w1)  r = Relu(a)  rows = Constant<value_ints = [0,2,20,8,8]>()  s = Reshape(r, rows)
+      t = Transpose<perm = [0,2,1,3,4]>(s)  flat = Constant<value_ints = [0,40,8,8]>()  u = Reshape(t, flat)
+      left, right = Split<axis = 1, num_outputs = 2>(u)  f = Conv(left, w2)  g = Conv(right, w3)  y = Add(f, g)"""
+    onnx.save(build(body, {"w1": (40, 3, 1, 1), "w2": (4, 20, 1, 1), "w3": (4, 20, 1, 1)}), model)
+    assert main(["prune", str(model), "-o", str(out), "--keep", "0.3", "--align", "8"]) == 0
+    shapes = {tensor.name: list(tensor.dims) for tensor in onnx.load(out).graph.initializer}
+    assert (shapes["w1"][0], shapes["w2"][1], shapes["w3"][1]) == (16, 8, 8)
+
+
 def test_anybody_can_repeat_the_plan_with_numpy_alone(prune: Prune, model: Path, out: Path, tmp_path: Path) -> None:
     assert prune("--plan", tmp_path / "plan.json") == 0
     masked = replayed_mask(onnx.load(model), (tmp_path / "plan.json").read_text())
@@ -157,6 +167,20 @@ def test_per_layer_gives_groups_amounts_of_their_own(prune: Prune, out: Path, tm
     assert channels(out) == {"w1": 6, "w2": 7, "w3": 6, "w4": 4}
 
 
+def test_nought_channels_remove_a_residual_branch_and_its_nodes(prune: Prune, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "layers.toml").write_text("w2 = 0\n")
+    assert prune("--per-layer", tmp_path / "layers.toml", "--keep", "1") == 0
+    assert [node.op_type for node in onnx.load(out).graph.node].count("Conv") == 2
+
+
+def test_nought_channels_of_a_stream_are_refused(
+    prune: Prune, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "layers.toml").write_text("w1 = 0\n")
+    message = refused(capsys, prune("--per-layer", tmp_path / "layers.toml"), out)
+    assert "group 'w1' has units 0 to 23 and keeps at least one" in message
+
+
 def test_exclude_goes_before_per_layer(prune: Prune, out: Path, tmp_path: Path) -> None:
     (tmp_path / "layers.toml").write_text("w2 = 0.25\n")
     assert prune("--per-layer", tmp_path / "layers.toml", "--exclude", "w2") == 1  # w2 is read by both groups
@@ -206,6 +230,15 @@ def test_a_graph_that_cannot_run_is_refused_with_the_way_round(
     assert "--no-check" in capsys.readouterr().err
     assert prune("--no-check") == 0
     assert channels(out)["w1"] == 12
+
+
+def test_inexact_measures_the_difference_instead_of_refusing_it(
+    prune: Prune, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("agfedge.pruning.check", failing_check)
+    assert prune("--inexact") == 0
+    assert "inexact: removed and masked lie " in capsys.readouterr().out
+    assert out.is_file()
 
 
 # -- bad input: one line each -----------------------------------------------------------------------------------

@@ -154,12 +154,12 @@ def taught() -> nn.Module:
 
 def light_of(teacher: nn.Module) -> tuple[Plan, onnx.ModelProto]:
     model = exported(teacher, stripes()[0]).model
-    plan = random_plan(analyse(model), 0.3, seed=4)
+    plan = random_plan(analyse(model), 0.5, seed=4)
     return plan, prune(model, plan).model
 
 
 def accuracy(module: nn.Module, data: tuple[np.ndarray, np.ndarray]) -> float:
-    return float((logits(module, data[0]).argmax(1) == data[1]).mean())
+    return float((logits(module, data[0]).argmax(axis=1) == data[1]).mean())
 
 
 def test_recovery_raises_the_accuracy_on_inputs_that_it_did_not_see() -> None:
@@ -167,10 +167,10 @@ def test_recovery_raises_the_accuracy_on_inputs_that_it_did_not_see() -> None:
     student = make_student(teacher, *light_of(teacher), x[:16])
     unseen = stripes(300, seed=1)
     before = accuracy(student.module, unseen)
-    report = recover(student, teacher, x, y, Recovery(epochs=8, batch_size=32, learning_rate=1e-2))
+    report = recover(student, teacher, x, y, Recovery(epochs=10, batch_size=32, learning_rate=1e-2))
     assert accuracy(student.module, unseen) > before + 0.1
     assert report.best_epoch > 0
-    assert len(report.validation_accuracy) == 9
+    assert len(report.validation_accuracy) == 11
 
 
 def test_the_student_is_left_at_its_best_epoch() -> None:
@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite_names_epoch_and_batch() -> None:
     module, plan, graph = pruned(Residual)
     x, y = samples(40)
     student = make_student(module, plan, graph, x)
-    with pytest.raises(InputError, match="the loss is .* in epoch 1, batch 1: lower the learning rate"):
+    with pytest.raises(InputError, match=r"the loss is .* in epoch 1, batch 1: lower the learning rate"):
         recover(student, module, x, y, Recovery(epochs=1, batch_size=8, learning_rate=1e30))
 
 
@@ -248,9 +248,7 @@ def test_a_last_batch_of_one_does_not_stop_batch_normalisation(count: int) -> No
 def test_two_samples_are_too_few() -> None:
     module, plan, graph = pruned(Residual)
     x, y = samples(2)
-    with pytest.raises(
-        InputError, match="2 training samples are too few to recover with: give more data, or --epochs 0"
-    ):
+    with pytest.raises(InputError, match="2 training samples are too few to recover with: give more"):
         recover(make_student(module, plan, graph, x), module, x, y, Recovery())
 
 

@@ -54,9 +54,10 @@ def test_a_prior_of_floats_likewise(kind: str) -> None:
         np.testing.assert_allclose(graph_prior(kind, FLOATS, mean), expected, rtol=1e-5)
 
 
-def test_images_have_gradients_and_other_inputs_do_not() -> None:
-    assert set(prior_kinds(4)) == set(FORMULAS)
-    assert set(prior_kinds(2)) == {"input_l1", "negated_input_l1"}
+def test_images_have_gradients_and_inputs_without_neighbours_do_not() -> None:
+    assert set(prior_kinds((3, 8, 8))) == set(FORMULAS)
+    for shape in ((5,), (3, 1, 8), (3, 8, 1), (16, 20)):
+        assert set(prior_kinds(shape)) == {"input_l1", "negated_input_l1"}
 
 
 @pytest.mark.parametrize("kind", ["input_l1", "negated_input_l1"])

@@ -8,7 +8,7 @@ import numpy as np
 
 from agfedge_export.labels import Field
 from agfedge_export.rules.registry import rule
-from agfedge_export.tracer import PRODUCES, Read
+from agfedge_export.tracer import CONSUMES, PRODUCES, Read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,24 +59,55 @@ def _touch_outputs(tracer: Tracer, node: NodeView, axis: int, atoms: NDArray[np.
 
 
 def _grouped(tracer: Tracer, node: NodeView, groups: int) -> None:
-    """Grouped convolution: whole groups come and go, inputs and outputs together, so that the rest stay equal.
+    """Grouped convolution: what is left must give every group as many inputs and outputs as the others.
 
-    A depthwise convolution is the case of one channel a group. Zeroing a group's weights zeroes its outputs
-    whatever its inputs hold.
+    Either whole groups go, inputs and outputs together (a depthwise convolution is the case of one channel a group), or
+    every group loses the inputs at the same positions, and as many outputs: whichever leaves more to choose from.
     """
-    outputs = (tracer.view.shape(node.outputs[0]) or ())[CHANNELS]
-    labels = tracer.field(node.inputs[0], CHANNELS)
-    if labels is None or node.op == "ConvTranspose":
-        reason = "its input channels are fixed" if labels is None else "a grouped ConvTranspose"
-        tracer.block(node, node.inputs[0], reason, axes=(CHANNELS,))
-        atoms = tracer.produce(node, node.outputs[0], CHANNELS, outputs, tracer.view.root(node.inputs[1]))
-        tracer.pin(atoms, node.outputs[0], CHANNELS, node, f"grouped convolution: {reason}")
-        tracer.touch(node, 1, 0, np.resize(atoms, (tracer.view.shape(node.inputs[1]) or (outputs,))[0]), PRODUCES)
-        return
+    data, output = node.inputs[0], node.outputs[0]
+    inputs = tracer.view.shapes[data][CHANNELS]
+    labels = tracer.field(data, CHANNELS)
+    outputs = tracer.view.shapes[output][CHANNELS]
+    if node.op == "ConvTranspose":
+        tracer.block(node, data, "a grouped ConvTranspose", axes=(CHANNELS,))
+        atoms = tracer.produce(node, output, CHANNELS, outputs, tracer.view.root(node.inputs[1]))
+        tracer.pin(atoms, output, CHANNELS, node, "a grouped ConvTranspose")
+    elif labels is not None and groups >= inputs // groups:
+        _whole_groups(tracer, node, labels, groups)
+    else:
+        _same_positions(tracer, node, labels, groups)
+
+
+def _whole_groups(tracer: Tracer, node: NodeView, labels: Field, groups: int) -> None:
+    """Zeroing a group's weights zeroes its outputs, whatever its inputs hold."""
+    outputs = tracer.view.shapes[node.outputs[0]][CHANNELS]
     members = labels.atoms.ravel().reshape(groups, -1)
     for column in members.T[1:]:
         tracer.unite(members[:, 0], column)
     atoms = np.repeat(members[:, 0], outputs // groups)
     tracer.lay(node.outputs[0], Field.along(CHANNELS, tracer.rank(node.outputs[0]), atoms))
     tracer.reads.append(Read(node.inputs[0], CHANNELS, labels.atoms.ravel()))
+    _touch_outputs(tracer, node, 0, atoms)
+
+
+def _same_positions(tracer: Tracer, node: NodeView, labels: Field | None, groups: int) -> None:
+    """Ties the inputs at the same position of every group; the groups' outputs are rows of equal length."""
+    data, output = node.inputs[0], node.outputs[0]
+    width = tracer.view.shapes[data][CHANNELS] // groups
+    if labels is None:
+        tracer.block(node, data, "a grouped convolution sums over split channels", axes=(CHANNELS,))
+        first = tracer.new_atoms(node, f"fixed {data}", width, data)
+        tracer.pin(first, data, CHANNELS, node, f"{data} has no channels that can be removed")
+    else:
+        tracer.require_zero(node, data, labels)
+        rows = labels.atoms.ravel().reshape(groups, width)
+        for row in rows[1:]:
+            tracer.unite(rows[0], row)
+        first = rows[0]
+        tracer.reads.append(Read(data, CHANNELS, labels.atoms.ravel()))
+    tracer.touch(node, 1, 1, first, CONSUMES)
+    outputs = tracer.view.shapes[output][CHANNELS]
+    atoms = tracer.produce(node, output, CHANNELS, outputs, tracer.view.root(node.inputs[1]))
+    per_group = atoms.reshape(groups, -1)
+    tracer.joint(Field(per_group, np.zeros(per_group.shape), 1), rows_fixed=True)
     _touch_outputs(tracer, node, 0, atoms)

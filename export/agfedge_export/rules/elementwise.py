@@ -82,18 +82,22 @@ def broadcast(tracer: Tracer, node: NodeView) -> None:
             tracer.block(node, name, "an operand's shape is unknown")
         return
     rank = tracer.rank(node.outputs[0])
+    constant = [tracer.view.is_derived(name) for name in node.inputs]
+    if all(constant):  # arithmetic on parameters: labels that only follow
+        constant = [False] * len(constant)
     computed = [
-        [] if tracer.view.is_constant(name) else [each.aligned(rank) for each in tracer.fields(name)]
-        for name in node.inputs
+        [] if fixed else [each.aligned(rank) for each in tracer.labels(node, position)]
+        for position, fixed in enumerate(constant)
     ]
-    for labels in _meet(tracer, node, computed, rank):
+    for labels in _meet(tracer, node, computed, constant, rank):
         held = [
-            _operand_dead(tracer, node, position, labels, computed[position], rank) for position in range(len(shapes))
+            _constant_dead(tracer, node, at, labels, rank) if constant[at] else _computed_dead(labels, fields)
+            for at, fields in enumerate(computed)
         ]
         tracer.lay(node.outputs[0], labels.with_dead(_combine(node.op, held, labels)))
 
 
-def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], rank: int) -> list[Field]:
+def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], constant: list[bool], rank: int) -> list[Field]:
     """Merges the operands' fields axis by axis; pins channels that meet a computed operand without channels."""
     merged: list[Field] = []
     for fields in computed:
@@ -104,8 +108,8 @@ def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], rank: int
             else:
                 merged[merged.index(twin)] = tracer.merge(node.outputs[0], twin, each)
     for labels in merged:
-        for name, fields in zip(node.inputs, computed, strict=True):
-            if tracer.view.is_constant(name):
+        for name, fields, fixed in zip(node.inputs, computed, constant, strict=True):
+            if fixed:
                 continue
             shape = _padded_shape(tracer, name, rank)
             for axis in labels.axes:
@@ -120,19 +124,17 @@ def _padded_shape(tracer: Tracer, name: str, rank: int) -> tuple[int, ...]:
     return (1,) * (rank - len(shape)) + shape
 
 
-def _operand_dead(
-    tracer: Tracer, node: NodeView, position: int, labels: Field, fields: list[Field], rank: int
-) -> NDArray[np.float64]:
-    """Returns what one operand holds at a dead channel, shaped like the labels; NaN when it depends on the input.
+def _computed_dead(labels: Field, fields: list[Field]) -> NDArray[np.float64]:
+    """Returns what a computed operand holds at a dead channel, shaped like the labels; NaN where that is unknown."""
+    own = next((each for each in fields if set(each.axes) <= set(labels.axes)), None)
+    return np.broadcast_to(np.float64(np.nan) if own is None else own.dead, labels.atoms.shape)
 
-    A constant operand that runs along the channels is recorded as a member on the way.
-    """
+
+def _constant_dead(tracer: Tracer, node: NodeView, position: int, labels: Field, rank: int) -> NDArray[np.float64]:
+    """Returns what a constant operand holds at a dead channel, and records it as a member where it runs along them."""
     name = node.inputs[position]
     unknown = np.full(labels.atoms.shape, np.nan)
-    if not tracer.view.is_constant(name):
-        own = next((each for each in fields if set(each.axes) <= set(labels.axes)), None)
-        return unknown if own is None else np.broadcast_to(own.dead, labels.atoms.shape)
-    shape = tracer.view.constant_shape(name) or ()
+    shape = tracer.view.shape(name) or ()
     padded = (1,) * (rank - len(shape)) + shape
     along = [axis for axis in labels.axes if padded[axis] > 1]
     if not along:

@@ -281,6 +281,11 @@ def expand(tracer: Tracer, node: NodeView) -> None:
             tracer.pin(each.atoms, data, grown[0], node, f"{node.op} repeats these channels")
         else:
             tracer.lay(output, each.aligned(len(after)))
+    for axis, size in enumerate(after):
+        if node.op == "Expand" and size > 1 and (axis < extra or before[axis - extra] == 1):
+            # What is the same for every index can be repeated fewer times, to follow whatever it meets.
+            atoms = tracer.new_atoms(node, f"repeated {axis}", size, data, passive=True)
+            tracer.lay(output, Field.along(axis, len(after), atoms, np.nan))
 
 
 @rule("DepthToSpace", "SpaceToDepth")
