@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from agfedge_export import ChannelGroups, Group
 
     Keep = Mapping[str, NDArray[np.int64]]
+    # Scores and how many units are to stay; and what chooses units of a group by scores and a share.
+    Try = tuple[NDArray[np.float64], int]
+    Choose = Callable[[Group, NDArray[np.float64], float], NDArray[np.int64]]
 
 
-# How many numbers of units are tried, in steps of the alignment, where several constraints must be met at once.
-TRIES = 4
+# How many steps of the longest axis are tried around what is wanted, where several constraints must be met at once: an
+# axis a quarter as long, behind a shuffle, then has a multiple in reach, and one of attention heads moves nothing.
+STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,22 @@ def allocate(groups: ChannelGroups, scores: Scores, how: Allocation) -> Keep:
     keep = {
         group.name: _units(group, scores[group.name], how) for group in groups.groups if group.name not in how.whole
     }
-    return _without_conflicts(groups, scores, keep)
+    return _without_conflicts(groups, scores, keep, how)
 
 
-def _without_conflicts(groups: ChannelGroups, scores: Scores, keep: dict[str, NDArray[np.int64]]) -> Keep:
+def _without_conflicts(
+    groups: ChannelGroups, scores: Scores, keep: dict[str, NDArray[np.int64]], how: Allocation
+) -> Keep:
     """Behind a chain of channel shuffles every row has to lose the same columns; what still conflicts stays whole."""
     spread = [group for group in groups.groups if group.joints and group.name in keep]
     if not spread or not order_conflicts(groups, keep):
         return keep
     for group in spread:
-        share = len(keep[group.name]) / group.size
-        if 0 < share < 1:
-            keep[group.name] = aligned_units(group, scores[group.name], share)
+        wanted = len(keep[group.name])
+        if 0 < wanted < group.size:
+            align = 1 if isinstance(how.per_group.get(group.name), int) else how.align
+            tries = _tries(group, wanted, scores[group.name], align)
+            keep[group.name] = _least_ragged(aligned_units, group, tries, align)
     left = order_conflicts(groups, keep)
     while left:
         whole = [group for group in spread if len(keep[group.name]) < group.size]
@@ -117,7 +125,7 @@ def _units(group: Group, scores: NDArray[np.float64], how: Allocation) -> NDArra
     align = 1 if counted else how.align
     counts = _counts(kinds, sizes, share, align)
     if group.joints or group.rows:
-        return _balanced(group, scores, int(counts.sum()), kinds[kind_of], align)
+        return _balanced(group, scores, int(counts.sum()), align)
     ranked = np.argsort(-scores, kind="stable")
     best = [ranked[kind_of[ranked] == kind][:count] for kind, count in enumerate(counts)]
     return np.sort(np.concatenate(best))
@@ -164,29 +172,35 @@ def _counts(along: NDArray[np.int64], sizes: NDArray[np.int64], share: float, al
     return counts
 
 
-def _balanced(
-    group: Group, scores: NDArray[np.float64], wanted: int, along: NDArray[np.int64], align: int
-) -> NDArray[np.int64]:
-    """Chooses where units must stay in equal numbers: attention heads, the halves of a channel shuffle.
-
-    Args:
-        group: with joints or rows.
-        scores: (group.size,).
-        wanted: how many units are to stay.
-        along: (group.size, axes), the indices that each unit has along each axis.
-        align: numbers around `wanted` are tried until every axis keeps a multiple of this.
-    """
-    by_distance = sorted(range(1, group.size + 1), key=lambda count: (abs(count - wanted), -count))
-    tries = [(scores, count) for count in by_distance[: TRIES * align if align > 1 else 1]]
+def _balanced(group: Group, scores: NDArray[np.float64], wanted: int, align: int) -> NDArray[np.int64]:
+    """Chooses where units must stay in equal numbers: attention heads, the halves of a channel shuffle."""
+    tries = _tries(group, wanted, scores, align)
     if align > 1 and not group.rows:
-        levelled = _levelled(group, scores, along)
-        tries += [(levelled, count) for _, count in tries]
-    totals = along.sum(axis=0)
-    fewest, best = len(totals) + 1, np.arange(group.size)
-    for values, count in tries:
-        units = balanced_units(group, values, count / group.size)
+        tries += _tries(group, wanted, _levelled(group, scores), align)
+    return _least_ragged(balanced_units, group, tries, align)
+
+
+def _tries(group: Group, wanted: int, scores: NDArray[np.float64], align: int) -> list[Try]:
+    """Lists numbers of units to try, the nearest to what is wanted first: one for each index of the longest axis."""
+    if align == 1:
+        return [(scores, wanted)]
+    longest = int(_along(group).sum(axis=0).max())
+    counts = {wanted, *(max(1, round(index * group.size / longest)) for index in range(1, longest + 1))}
+    near = [count for count in counts if abs(count - wanted) <= STEPS * align * group.size / longest]
+    return [(scores, count) for count in sorted(near, key=lambda count: (abs(count - wanted), -count))]
+
+
+def _least_ragged(choose: Choose, group: Group, tries: list[Try], align: int) -> NDArray[np.int64]:
+    """Returns the first choice that leaves a multiple of `align` along every axis, or along as many as there may be.
+
+    Axes shorter than `align` do not count: they may be of whole heads.
+    """
+    along = _along(group)
+    fewest, best = along.shape[1] + 1, np.arange(group.size)
+    for scores, count in tries:
+        units = choose(group, scores, count / group.size)
         stays = along[units].sum(axis=0)
-        ragged = int(((stays % align > 0) & (totals >= align)).sum())  # a short axis may be one of whole heads
+        ragged = int(((stays % align > 0) & (along.sum(axis=0) >= align)).sum())
         if ragged < fewest:
             fewest, best = ragged, units
         if not fewest:
@@ -194,9 +208,15 @@ def _balanced(
     return best
 
 
-def _levelled(group: Group, scores: NDArray[np.float64], along: NDArray[np.int64]) -> NDArray[np.float64]:
+def _along(group: Group) -> NDArray[np.int64]:
+    """Returns how many indices each unit has along each distinct axis, int64 (group.size, axes)."""
+    kinds, kind_of = _kinds(group)
+    return kinds[kind_of]
+
+
+def _levelled(group: Group, scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Replaces each score by its rank among the units of the same rows and axes: all of those then lose alike."""
-    columns = [along]
+    columns = [_along(group)]
     for joint in group.joints:
         rows = joint.reshape(-1, joint.shape[-1])
         row_of = np.full((group.size, 1), -1, dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
+    from numpy.typing import NDArray
 
     from agfedge.calibrate import Calibration
     from agfedge.data import Dataset
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from agfedge_runtime.golden import Golden
 
 GOLDEN_SAMPLES = 32
+# From so many inputs they are taken.
+GOLDEN_CANDIDATES = 256
 # Golden inputs keep this distance from every threshold, so that rounding cannot flip their decisions.
 GOLDEN_MARGIN = 1e-3
 
@@ -132,26 +136,28 @@ def _manifest(
 
 
 def _golden(draft: Bundle, data: Dataset) -> Golden:
-    """Takes decisions one input at a time, from all over the test split; away from the thresholds, if any are."""
-    router = draft.manifest.router
-    away: list[int] = []
-    order = np.random.default_rng(0).permutation(len(data.test))  # images may be sorted by class
+    """Records decisions of single inputs from all over the test split, every branch that is taken among them."""
+    order = np.random.default_rng(0).permutation(len(data.test))[:GOLDEN_CANDIDATES]  # may be sorted by class
     with Cascade.open(draft) as cascade:
-        for row in order:
-            if not _near(cascade(data.test.x[row : row + 1]), router):
-                away.append(int(row))
-            if len(away) == GOLDEN_SAMPLES:
-                break
-        rows = np.sort(np.array(away or order[:GOLDEN_SAMPLES], dtype=np.int64))
-        return record_golden(cascade, data.test.x[rows])
+        branches: dict[int, list[int]] = {}
+        for rows in np.array_split(order, -(-len(order) // GOLDEN_SAMPLES)):
+            made = cascade(data.test.x[rows])
+            away = _away(made, draft)
+            for row, branch in zip(rows[away], made.branches[away], strict=True):
+                branches.setdefault(int(branch), []).append(int(row))
+        turns = zip_longest(*(branches[branch] for branch in sorted(branches)))
+        chosen = [row for turn in turns for row in turn if row is not None] or [int(row) for row in order]
+        return record_golden(cascade, data.test.x[sorted(chosen[:GOLDEN_SAMPLES])])
 
 
-def _near(made: Decisions, router: manifest.Router) -> bool:
-    """Whether rounding could flip the decision or its label; NaN, what was not computed, is near nothing."""
-    second, first = np.sort(made.probabilities[0])[-2:]
-    near = bool(first - second < GOLDEN_MARGIN)
-    near = near or abs(float(made.confidence[0]) - router.confidence.threshold) < GOLDEN_MARGIN
-    limit = None if router.prior is None else router.prior.threshold
-    if limit is None:
-        return near
-    return near or abs(float(made.prior[0]) - limit) < GOLDEN_MARGIN * max(abs(limit), 1e-6)
+def _away(made: Decisions, draft: Bundle) -> NDArray[np.bool_]:
+    """Returns which decisions and labels rounding cannot flip; NaN, what was not computed, is near nothing."""
+    router = draft.manifest.router
+    ranked = np.sort(made.probabilities, axis=1)
+    near = ranked[:, -1] - ranked[:, -2] < GOLDEN_MARGIN
+    near |= np.abs(made.confidence - router.confidence.threshold) < GOLDEN_MARGIN
+    if router.prior is not None and router.prior.threshold is not None:
+        limit = router.prior.threshold
+        near |= np.abs(made.prior - limit) < GOLDEN_MARGIN * max(abs(limit), 1e-6)
+    away: NDArray[np.bool_] = ~near
+    return away

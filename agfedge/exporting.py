@@ -134,7 +134,7 @@ def _export(request: ExportRequest, step: Step) -> ExportResult:
     bundle = write_expert_bundle(Path(request.out), experts, plan, calibration, data, _provenance(request))
     evaluation = evaluate(bundle, data.test)
     sizes = [bundle.manifest.files[name].size for name in ("heavy.onnx", "light.onnx")]
-    warnings = _warnings(data, evaluation, recovery)
+    warnings = warnings_of(data, evaluation, recovery)
     facts = [
         GraphFacts(size, cost.macs, cost.parameters) for size, cost in zip(sizes, (costs[1], costs[0]), strict=True)
     ]
@@ -217,7 +217,8 @@ def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | 
     }
 
 
-def _warnings(data: Dataset, evaluation: Evaluation, recovery: RecoveryReport) -> tuple[str, ...]:
+def warnings_of(data: Dataset, evaluation: Evaluation, recovery: RecoveryReport) -> tuple[str, ...]:
+    """Returns what a reader of the figures must know, a sentence each."""
     warnings = [data.warning] if data.warning else []
     if recovery.kind == "masked":
         warnings.append(f"recovery trained the light expert masked, at the dense cost: {recovery.reason}")

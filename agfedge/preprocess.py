@@ -30,7 +30,8 @@ def preprocessing_for(
     channels = x.shape[-1] if image else x.shape[1]
     for name, values in (("--mean", mean), ("--std", std)):
         if values is not None and len(values) not in (1, channels):
-            raise InputError(f"{name} has {len(values)} numbers: expected 1 or {channels}, one for each channel")
+            either = "1" if channels == 1 else f"1 or {channels}, one for each channel"
+            raise InputError(f"{name} has {len(values)} numbers: expected {either}")
     if std is not None and min(std) <= 0:
         raise InputError(f"--std holds {min(std)}: expected numbers above zero")
     return Preprocessing(image, 1 / 255 if image else 1.0, mean or (0.0,), std or (1.0,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +22,8 @@ class Row:
         error: greatest difference between removed and masked, relative to the output's scale.
         effect: the same between pruned and unpruned: what a wrong channel could have shown.
         tensorrt_original, tensorrt_pruned: "yes", the reason why not, or "" where it was not tried.
-        seconds: analysis, plan and surgery, without scores and check.
+        seconds: processor time of analysis, plan and surgery, without scores and check.
+        noisy: extreme inputs on which rounding alone moves the masked graph's own output as far.
         failure: empty where the result is exact.
         kept_whole: the commonest reasons for channels that stay, with their counts.
     """
@@ -33,12 +34,13 @@ class Row:
     channels_left: float = 1.0
     macs_left: float = 1.0
     parameters_left: float = 1.0
-    error: float = float("nan")
+    error: float = 0.0
     effect: float = float("nan")
     tensorrt_original: str = ""
     tensorrt_pruned: str = ""
     seconds: float = 0.0
     failure: str = ""
+    noisy: list[str] = field(default_factory=list)
     kept_whole: list[str] = field(default_factory=list)
 
     @property
@@ -85,6 +87,8 @@ def print_row(row: Row) -> None:
     print("  ".join(text.ljust(width) for text, width in zip(cells(row), widths, strict=True)).rstrip(), flush=True)
     if row.failure:
         print(f"    FAILED: {row.failure}")
+    for each in row.noisy:
+        print(f"    ill-conditioned input, {each}")
     if row.tensorrt_pruned not in ("yes", ""):
         print(f"    TensorRT-RTX: {row.tensorrt_pruned}; unpruned: {row.tensorrt_original}")
 
@@ -120,13 +124,9 @@ def write_markdown(path: Path, rows: list[Row], command: str) -> None:
 
 
 def _versions() -> list[str]:
-    found = [f"Python {platform.python_version()}"]
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found
+    installed = {package.metadata["Name"].lower().replace("-", "_"): package.version for package in distributions()}
+    found = [f"{package} {installed[package]}" for package in PACKAGES if package in installed]
+    return [f"Python {platform.python_version()}", *found]
 
 
 def _line(texts: tuple[str, ...]) -> str:

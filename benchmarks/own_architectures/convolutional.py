@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from own_architectures.layers import ChannelsLastNorm, conv_norm
 from torch import nn
+
+from own_architectures.layers import ChannelsLastNorm, conv_norm
 
 
 def vgg(batch_norm: bool = True) -> nn.Sequential:

@@ -1,11 +1,12 @@
-"""Detection: a feature pyramid with heads shared by its levels, single-shot heads, and a transformer's set prediction."""
+"""Detection: a feature pyramid whose levels share heads, single-shot heads, and a transformer's set prediction."""
 
 from __future__ import annotations
 
 import torch
-from own_architectures.layers import Mlp, conv_norm, tokens
 from torch import nn
 from torch.nn import functional
+
+from own_architectures.layers import Mlp, conv_norm, tokens
 
 
 class Backbone(nn.Module):
@@ -94,9 +95,12 @@ class Detr(nn.Module):
         self.backbone, self.project = Backbone((32, 64, 96)), nn.Conv2d(64, width, 1)
         self.position = nn.Parameter(0.1 * torch.randn(1, 16, width))
         self.queries = nn.Parameter(0.1 * torch.randn(1, queries, width))
-        given = {"dim_feedforward": 4 * width, "dropout": 0.0, "batch_first": True}
-        self.encoder = nn.ModuleList(nn.TransformerEncoderLayer(width, heads, **given) for _ in range(2))
-        self.decoder = nn.ModuleList(nn.TransformerDecoderLayer(width, heads, **given) for _ in range(2))
+        self.encoder = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, heads, 4 * width, batch_first=True) for _ in range(2)
+        )
+        self.decoder = nn.ModuleList(
+            nn.TransformerDecoderLayer(width, heads, 4 * width, batch_first=True) for _ in range(2)
+        )
         self.kinds, self.boxes = nn.Linear(width, classes), nn.Sequential(Mlp(width, width), nn.Linear(width, 4))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
+
 from own_architectures.layers import Residual, conv_norm, image, tokens
 from own_architectures.vit import Block
-from torch import nn
 
 
 class Inverted(nn.Module):
@@ -76,6 +77,8 @@ class BiasedAttention(nn.Module):
 
     With a stride the queries come from every second pixel (LeViT, section 4.2).
     """
+
+    index: torch.Tensor
 
     def __init__(self, width: int, out: int, heads: int, depth: int, ratio: int, side: int, stride: int) -> None:
         super().__init__()

@@ -1,11 +1,12 @@
-"""Pyramid transformers: PVT (arXiv:2102.12122), SegFormer (arXiv:2105.15203), PoolFormer (arXiv:2111.11418); MLP-Mixer."""
+"""PVT (arXiv:2102.12122), SegFormer (arXiv:2105.15203), PoolFormer (arXiv:2111.11418), MLP-Mixer (arXiv:2105.01601)."""
 
 from __future__ import annotations
 
 import torch
-from own_architectures.layers import Mlp, image, tokens
 from torch import nn
 from torch.nn import functional
+
+from own_architectures.layers import Mlp, image, tokens
 
 
 class ReducedAttention(nn.Module):
@@ -54,20 +55,21 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = ReducedAttention(width, heads, ratio)
-        self.mixed = MixMlp(width, 4 * width) if mixed else None
-        self.mlp = None if mixed else Mlp(width, 4 * width)
+        self.mlp = MixMlp(width, 4 * width) if mixed else Mlp(width, 4 * width)
 
     def forward(self, x: torch.Tensor, side: int) -> torch.Tensor:
         """Maps (B, side * side, C) to the same shape."""
         x = x + self.attention(self.norm1(x), side)
         y = self.norm2(x)
-        return x + (self.mlp(y) if self.mlp is not None else self.mixed(y, side))  # type: ignore[misc]
+        return x + (self.mlp(y, side) if isinstance(self.mlp, MixMlp) else self.mlp(y))
 
 
 class Stage(nn.Module):
     """Patch embedding and two blocks."""
 
-    def __init__(self, channels_in: int, width: int, stride: int, heads: int, ratio: int, side: int, mixed: bool) -> None:
+    def __init__(
+        self, channels_in: int, width: int, stride: int, heads: int, ratio: int, side: int, mixed: bool
+    ) -> None:
         super().__init__()
         self.side = side
         kernel = 2 * stride - 1 if mixed else stride
@@ -123,7 +125,7 @@ class SegFormer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps (B, 3, H, W) to class maps (B, 19, H / 4, W / 4)."""
-        maps = []
+        maps: list[torch.Tensor] = []
         for stage, projection in zip(self.stages, self.projections, strict=True):
             x = stage(x)
             flat = image(projection(tokens(x)), x.shape[2], x.shape[3])
@@ -150,7 +152,7 @@ class PoolBlock(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """One MLP over the tokens, one over the channels (arXiv:2105.01601)."""
+    """One MLP over the tokens, one over the channels."""
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()

@@ -1,11 +1,14 @@
-"""Segmentation: U-Net with transposed convolution or resize (arXiv:1505.04597), atrous pyramid pooling (arXiv:1706.05587)."""
+"""Segmentation: U-Net (arXiv:1505.04597) with transposed convolution or resize, DeepLab (arXiv:1706.05587)."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
-from own_architectures.layers import conv_norm
 from torch import nn
 from torch.nn import functional
+
+from own_architectures.layers import conv_norm
 
 
 class UNet(nn.Module):
@@ -16,8 +19,7 @@ class UNet(nn.Module):
         widths = (width, 2 * width, 4 * width, 8 * width)
         self.downs = nn.ModuleList(self._double(a, b) for a, b in zip((3, *widths[:3]), widths, strict=True))
         self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 2, 2) if transposed else nn.Conv2d(b, a, 1)
-            for a, b in zip(widths[:3], widths[1:], strict=True)
+            nn.ConvTranspose2d(b, a, 2, 2) if transposed else nn.Conv2d(b, a, 1) for a, b in pairwise(widths)
         )
         self.merges = nn.ModuleList(self._double(2 * each, each) for each in widths[:3])
         self.transposed, self.head = transposed, nn.Conv2d(width, classes, 1)

@@ -1,10 +1,11 @@
-"""Swin transformers: windows, relative position bias, shifted windows by roll and mask, patch merging (arXiv:2103.14030)."""
+"""Swin (arXiv:2103.14030): windows, relative position bias, shifts by roll and mask, patch merging."""
 
 from __future__ import annotations
 
 import torch
-from own_architectures.layers import Mlp
 from torch import nn
+
+from own_architectures.layers import Mlp
 
 
 def windows(x: torch.Tensor, size: int) -> torch.Tensor:
@@ -30,7 +31,7 @@ def relative_index(size: int) -> torch.Tensor:
 
 
 def shift_mask(pixels: int, size: int, shift: int) -> torch.Tensor:
-    """Returns float32 (windows, size * size, size * size): -100 between pixels that were no neighbours before the roll."""
+    """Returns float32 (windows, size ** 2, size ** 2): -100 between pixels that were no neighbours before the roll."""
     edges = torch.zeros(pixels, dtype=torch.long)
     edges[-size:], edges[-shift:] = 1, 2
     regions = windows((3 * edges[:, None] + edges[None, :]).float()[None, :, :, None], size).squeeze(-1)
@@ -39,6 +40,8 @@ def shift_mask(pixels: int, size: int, shift: int) -> torch.Tensor:
 
 class WindowAttention(nn.Module):
     """Attention within windows, with a learned bias for each head and relative position."""
+
+    index: torch.Tensor
 
     def __init__(self, width: int, heads: int, size: int) -> None:
         super().__init__()

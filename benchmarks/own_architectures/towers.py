@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from own_architectures.layers import conv_norm
 from torch import nn
+
+from own_architectures.layers import conv_norm
 
 
 def _tower(channels: int) -> nn.Sequential:

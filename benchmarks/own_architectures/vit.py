@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from own_architectures.layers import Mlp, tokens
 from torch import nn
 from torch.nn import functional
+
+from own_architectures.layers import Mlp, tokens
 
 
 class FusedAttention(nn.Module):

@@ -1,14 +1,15 @@
 """A one-stage detector: C2f blocks as their authors write them, SPPF, a path-aggregation neck, decoupled heads.
 
-The C2f block splits a convolution's channels in two and keeps every intermediate map in one concatenation. The boxes are
-expected values over a distribution of distances (generalised focal loss, arXiv:2006.04388, section 3).
+The C2f block splits a convolution's channels in two and keeps every intermediate map in one concatenation. The boxes
+are expected values over a distribution of distances (generalised focal loss, arXiv:2006.04388, section 3).
 """
 
 from __future__ import annotations
 
 import torch
-from own_architectures.layers import conv_norm
 from torch import nn
+
+from own_architectures.layers import conv_norm
 
 BINS = 16  # of a side's distribution
 

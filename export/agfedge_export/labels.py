@@ -132,7 +132,7 @@ class Atoms:
         return np.array([self.find(atom) for atom in range(len(self._parent))], dtype=np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
     """Atoms laid over a tensor.
 

@@ -226,10 +226,10 @@ def _gather_indices(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     indices = surgeon.tracer.view.fixed(view.inputs[1])
     axis = int(view.attributes.get("axis", 0)) % surgeon.tracer.rank(view.inputs[0])
     stays = surgeon.stays(view.inputs[0], axis)
-    if indices is None or stays is None or indices.ndim != 1:
+    if indices is None or stays is None or indices.ndim > 1:
         return
     picked = np.where(indices < 0, indices + len(stays), indices)
-    renumbered = (np.cumsum(stays) - 1)[picked[stays[picked]]]
+    renumbered = (np.cumsum(stays) - 1)[picked if indices.ndim == 0 else picked[stays[picked]]]
     node.inputs[1] = surgeon.constant(f"{view.name}__indices", renumbered.astype(indices.dtype))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from agfedge_export.labels import Atoms, Field, Pin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from agfedge_export.view import GraphView, NodeView
@@ -245,6 +247,27 @@ class Tracer:
                 self.tie(tensor, each, rest)
             else:
                 self.pin(each.atoms, tensor, each.axes[0], node, reason)
+
+    def merge_operands(self, tensor: str, operands: Iterable[Iterable[Field]]) -> list[Field]:
+        """Makes channels of several operands that meet on an axis live and die together.
+
+        Args:
+            tensor: where they meet.
+            operands: each operand's fields, of one rank; fields of one operand do not meet each other.
+
+        Returns:
+            The fields of the result.
+        """
+        merged: list[Field] = []
+        for fields in operands:
+            before = len(merged)
+            for each in fields:
+                met = [index for index in range(before) if set(merged[index].axes) & set(each.axes)]
+                for index in [index for index in met if merged[index].axes == each.axes] or met:
+                    merged[index] = self.merge(tensor, merged[index], each)
+                if not met:
+                    merged.append(each)
+        return merged
 
     def merge(self, tensor: str, left: Field, right: Field) -> Field:
         """Makes two fields that meet on an axis live and die together; returns the field of the result."""

@@ -32,7 +32,7 @@ LIGHT, HEAVY = columns(0), columns(3)
 
 
 def draw(count: int, seed: int, *, light: float = 3.0, heavy: float = 8.0, told: bool = False) -> Arrays:
-    """Labels with noisy logits: the larger the signal, the better the expert. `told`: column 6 is loud where it errs."""
+    """Labels with noisy logits: the larger the signal, the better. `told`: column 6 is loud where light errs."""
     generator = np.random.default_rng(seed)
     y = generator.integers(0, 3, count)
     x = generator.normal(0, 1, (count, 7)).astype(np.float32)
@@ -103,7 +103,9 @@ def test_every_trial_is_kept_for_the_report_also_where_none_saves() -> None:
 
 
 def test_a_hopeless_light_expert_never_answers() -> None:
-    found = routed(draw(500, 0, light=-3.0))
+    data = draw(500, 0)
+    data.x[np.arange(500), (data.y + 1) % 3] += 90  # wrong, and sure of it
+    found = routed(data)
     assert found.guarantee.threshold == NEVER
     assert (found.prior, found.expected_cost, found.method) == (None, 1.0, ALWAYS_HEAVY)
     assert found.verdict.startswith("no confidence threshold satisfies the bound: the heavy expert answers everything")

@@ -24,6 +24,7 @@ from nets import (
     Tied,
     Viewed,
     exported,
+    learned,
     logits,
     random_plan,
     samples,
@@ -139,19 +140,6 @@ def test_a_student_of_another_plan_does_not_fit_the_graph() -> None:
         write_back(student, whole, x)
 
 
-@cache
-def taught() -> nn.Module:
-    """A heavy expert that has learned the stripes."""
-    module, (x, y) = seeded(Residual), stripes()
-    optimizer = torch.optim.Adam(module.parameters(), 1e-2)
-    module.train()
-    for _ in range(30):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(module(torch.from_numpy(x)), torch.from_numpy(y)).backward()
-        optimizer.step()
-    return module.eval()
-
-
 def light_of(teacher: nn.Module) -> tuple[Plan, onnx.ModelProto]:
     model = exported(teacher, stripes()[0]).model
     plan = random_plan(analyse(model), 0.5, seed=4)
@@ -163,7 +151,7 @@ def accuracy(module: nn.Module, data: tuple[np.ndarray, np.ndarray]) -> float:
 
 
 def test_recovery_raises_the_accuracy_on_inputs_that_it_did_not_see() -> None:
-    teacher, (x, y) = taught(), stripes()
+    teacher, (x, y) = learned(Residual), stripes()
     student = make_student(teacher, *light_of(teacher), x[:16])
     unseen = stripes(300, seed=1)
     before = accuracy(student.module, unseen)
@@ -174,7 +162,7 @@ def test_recovery_raises_the_accuracy_on_inputs_that_it_did_not_see() -> None:
 
 
 def test_the_student_is_left_at_its_best_epoch() -> None:
-    teacher, (x, y) = taught(), stripes()
+    teacher, (x, y) = learned(Residual), stripes()
     student = make_student(teacher, *light_of(teacher), x[:16])
     how = Recovery(epochs=5, batch_size=32, learning_rate=0.3)  # so fast that it also unlearns
     report = recover(student, teacher, x, y, how)
@@ -184,7 +172,7 @@ def test_the_student_is_left_at_its_best_epoch() -> None:
 
 
 def test_the_same_seed_trains_the_same_weights() -> None:
-    teacher, (x, y) = taught(), stripes(80)
+    teacher, (x, y) = learned(Residual), stripes(80)
     plan, graph = light_of(teacher)
     states = []
     for seed in (0, 0, 1):
@@ -196,7 +184,7 @@ def test_the_same_seed_trains_the_same_weights() -> None:
 
 
 def test_a_frozen_heavy_expert_has_a_light_one_that_learns() -> None:
-    teacher, (x, y) = copy.deepcopy(taught()).requires_grad_(False), stripes(60)
+    teacher, (x, y) = copy.deepcopy(learned(Residual)).requires_grad_(False), stripes(60)
     student = make_student(teacher, *light_of(teacher), x[:16])
     before = student.state()["inner.weight"]
     recover(student, teacher, x, y, Recovery(epochs=1, batch_size=16))
@@ -205,7 +193,7 @@ def test_a_frozen_heavy_expert_has_a_light_one_that_learns() -> None:
 
 
 def test_the_heavy_expert_is_not_trained() -> None:
-    teacher, (x, y) = taught(), stripes(60)
+    teacher, (x, y) = learned(Residual), stripes(60)
     before = copy.deepcopy(teacher.state_dict())
     student = make_student(teacher, *light_of(teacher), x[:16])
     recover(student, teacher, x, y, Recovery(epochs=1, batch_size=16))

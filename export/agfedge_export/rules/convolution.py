@@ -72,6 +72,10 @@ def _grouped(tracer: Tracer, node: NodeView, groups: int) -> None:
         tracer.block(node, data, "a grouped ConvTranspose", axes=(CHANNELS,))
         atoms = tracer.produce(node, output, CHANNELS, outputs, tracer.view.root(node.inputs[1]))
         tracer.pin(atoms, output, CHANNELS, node, "a grouped ConvTranspose")
+    elif labels is None and groups == inputs:
+        atoms = tracer.produce(node, output, CHANNELS, outputs, tracer.view.root(node.inputs[1]))
+        tracer.pin(atoms, data, CHANNELS, node, f"{data} has no channels that can be removed")
+        _touch_outputs(tracer, node, 0, atoms)
     elif labels is not None and groups >= inputs // groups:
         _whole_groups(tracer, node, labels, groups)
     else:

@@ -99,14 +99,7 @@ def broadcast(tracer: Tracer, node: NodeView) -> None:
 
 def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], constant: list[bool], rank: int) -> list[Field]:
     """Merges the operands' fields axis by axis; pins channels that meet a computed operand without channels."""
-    merged: list[Field] = []
-    for fields in computed:
-        for each in fields:
-            twin = next((other for other in merged if set(other.axes) & set(each.axes)), None)
-            if twin is None:
-                merged.append(each)
-            else:
-                merged[merged.index(twin)] = tracer.merge(node.outputs[0], twin, each)
+    merged = tracer.merge_operands(node.outputs[0], computed)
     for labels in merged:
         for name, fields, fixed in zip(node.inputs, computed, constant, strict=True):
             if fixed:

@@ -76,7 +76,7 @@ def reshape(tracer: Tracer, node: NodeView) -> None:
     """Elements keep their order."""
     data, output = node.inputs[0], node.outputs[0]
     before, after = tracer.view.shape(data), tracer.view.shape(output)
-    if before is None or after is None or 0 in before:
+    if before is None or after is None or 0 in before or prod(before) != prod(after):
         tracer.block(node, data, f"shapes around {node.op} are unknown")
         return
     for each in tracer.labels(node, 0):
@@ -126,16 +126,7 @@ def _spanning(fields: tuple[Field, ...], axis: int) -> Field | None:
 
 def _concat_others(tracer: Tracer, node: NodeView, operands: list[tuple[Field, ...]], axis: int) -> None:
     """Channels on axes that are not concatenated are the same in all operands."""
-    merged: list[Field] = []
-    for fields in operands:
-        for each in fields:
-            if each.spans(axis):
-                continue
-            twin = next((other for other in merged if set(other.axes) & set(each.axes)), None)
-            if twin is None:
-                merged.append(each)
-            else:
-                merged[merged.index(twin)] = tracer.merge(node.outputs[0], twin, each)
+    merged = tracer.merge_operands(node.outputs[0], [[one for one in each if not one.spans(axis)] for each in operands])
     for labels in merged:
         held = []
         for name, fields in zip(node.inputs, operands, strict=True):
@@ -218,6 +209,10 @@ def gather(tracer: Tracer, node: NodeView) -> None:
             if indices is None:
                 continue
             tracer.pin(each.atoms, data, axis, node, "Gather picks these channels by a table")
+        elif each.spans(axis) and indices is not None and indices.ndim == 0:
+            # What is picked alone leaves no axis to shrink: that channel, or that row, stays.
+            rows = tracer.coarse(each, axis)
+            tracer.pin(rows[int(indices) : int(indices) + 1 or None], data, axis, node, "Gather picks it alone")
         picks = np.zeros(index_shape, dtype=np.int64) if indices is None or not each.spans(axis) else indices
         compact = picks if each.spans(axis) else np.zeros((1,) * len(index_shape), dtype=np.int64)
         tracer.lay(output, moved(each, lambda array, compact=compact: array.take(compact, axis=axis)))  # type: ignore[misc]
