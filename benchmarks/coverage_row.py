@@ -6,6 +6,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def _inputs(model: onnx.ModelProto) -> dict[str, Feed]:
         for value in model.graph.input
         if value.name not in weights
     }
-    makers = {
+    makers: dict[str, Callable[[list[int]], np.ndarray]] = {
         "normal": generator.standard_normal,
         "thirtyfold": lambda shape: 30 * generator.standard_normal(shape),
         "bytes": lambda shape: generator.uniform(0, 255, shape),

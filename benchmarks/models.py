@@ -10,7 +10,9 @@ import io
 import logging
 import os
 import re
+import tempfile
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,11 +75,12 @@ def example(architecture: Architecture, batch: int) -> tuple[torch.Tensor, ...]:
     return tuple(torch.randn(batch, *shape, generator=generator) for shape in architecture.shapes)
 
 
-def _factory(source: str):
+def _factory(source: str) -> Callable[..., torch.nn.Module]:
     origin, name = source.split("/")
     if origin == "own":
         module, function = name.split(".")
-        return getattr(importlib.import_module(f"own_architectures.{module}"), function)
+        made: Callable[..., torch.nn.Module] = getattr(importlib.import_module(f"own_architectures.{module}"), function)
+        return made
     import numpy as np
     from pytorchcv.model_provider import get_model
 
@@ -172,20 +175,21 @@ def _torchscript(
     import onnx
     import torch
 
-    stream = io.BytesIO()
     names = _names("input", len(inputs))
     mode = torch.onnx.TrainingMode.EVAL if architecture.folded else torch.onnx.TrainingMode.PRESERVE
-    torch.onnx.export(
-        module,
-        inputs,
-        stream,
-        dynamo=False,
-        training=mode,  # PRESERVE leaves batch norm unfolded
-        input_names=names,
-        dynamic_axes={name: {0: "batch"} for name in names} if symbolic else None,
-        opset_version=architecture.written_opset,
-    )
-    return onnx.load_model_from_string(stream.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            dynamo=False,
+            training=mode,  # PRESERVE leaves batch norm unfolded
+            input_names=names,
+            dynamic_axes={name: {0: "batch"} for name in names} if symbolic else None,
+            opset_version=architecture.written_opset,
+        )
+        return onnx.load(path)
 
 
 def _names(stem: str, count: int) -> list[str]:
@@ -204,7 +208,8 @@ def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
+    """Silences the exporters' progress lines and warnings."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with (
         warnings.catch_warnings(),

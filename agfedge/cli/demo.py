@@ -8,8 +8,9 @@ from pathlib import Path
 
 from agfedge.cli.output import print_line
 
-EPSILON = "0.02"
-KEEP = "0.25"
+# So little that the light expert errs at times and the heavy one has work to do.
+KEEP = "0.125"
+EPSILON = "0.01"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

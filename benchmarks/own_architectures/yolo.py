@@ -35,20 +35,16 @@ class C2f(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, depth: int, shortcut: bool) -> None:
         super().__init__()
-        self.half = channels_out // 2
+        part = channels_out // 2
         self.enter = _conv(channels_in, channels_out)
-        self.leave = _conv((2 + depth) * self.half, channels_out)
-        self.steps = nn.ModuleList(Bottleneck(self.half, shortcut) for _ in range(depth))
+        self.leave = _conv((2 + depth) * part, channels_out)
+        self.steps = nn.ModuleList(Bottleneck(part, shortcut) for _ in range(depth))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps (B, C_in, H, W) to (B, C_out, H, W)."""
         parts = list(self.enter(x).chunk(2, 1))
         parts.extend(step(parts[-1]) for step in self.steps)
         return self.leave(torch.cat(parts, 1))
-
-    def extra_repr(self) -> str:
-        """Names the split."""
-        return f"half={self.half}"
 
 
 class Sppf(nn.Module):
@@ -82,6 +78,8 @@ class Head(nn.Module):
 
 class Yolo(nn.Module):
     """Three resolutions; decodes boxes unless `raw`."""
+
+    bins: torch.Tensor
 
     def __init__(self, width: int, classes: int, raw: bool) -> None:
         super().__init__()

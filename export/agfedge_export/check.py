@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agfedge_export.errors import ModelError, SurgeryError
+from agfedge_export.onnx_files import LARGEST_FILE_BYTES, model_bytes, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,7 +140,20 @@ def _outputs(
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        with _loadable(model) as source:
+            session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         return [session.run(None, dict(feed)) for feed in feeds]
     except Exception as error:  # ONNX Runtime raises types of its own native module
         raise ModelError(f"ONNX Runtime cannot run the graph: {str(error).strip()[:300]}") from error
+
+
+@contextmanager
+def _loadable(model: onnx.ModelProto) -> Iterator[bytes | str]:
+    """Gives what ONNX Runtime opens a model from: its bytes, or a file where it is too large to serialise."""
+    if model_bytes(model) <= LARGEST_FILE_BYTES:
+        yield model.SerializeToString()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        write_model(path, model)
+        yield str(path)

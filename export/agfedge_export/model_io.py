@@ -20,7 +20,8 @@ def load_model(source: ModelSource) -> onnx.ModelProto:
     """Reads a model and checks it.
 
     Args:
-        source: a path (external data beside it is read too) or a `ModelProto`, which is copied.
+        source: a path (external data beside it is read too) or a `ModelProto`, which is returned as it is: nothing here
+            changes it.
 
     Raises:
         ModelError: the file cannot be read, is no ONNX model, fails the checker, or has an opset below 11.
@@ -28,10 +29,8 @@ def load_model(source: ModelSource) -> onnx.ModelProto:
     import onnx
 
     if isinstance(source, onnx.ModelProto):
-        model = onnx.ModelProto()
-        model.CopyFrom(source)
-        _check(model, "the model in memory")
-        return model
+        _check(source, "the model in memory")
+        return source
     path = Path(source)
     if not path.is_file():
         raise ModelError(f"no ONNX model at {path}: expected a file")

@@ -43,7 +43,7 @@ def kept_orders(analysis: Analysis, gone: NDArray[np.bool_]) -> Orders:
     from agfedge_export.surgery import cut_in_order
     from agfedge_export.view import view_of
 
-    again = Replay(view_of(cut_in_order(analysis, gone)), first=analysis.tracer, gone=gone)
+    again = Replay(view_of(cut_in_order(analysis, gone)), analysis.tracer.inexact, first=analysis.tracer, gone=gone)
     trace(again)
     orders: Orders = {}
     landed = {(touch.node, touch.input, touch.axis): touch.atoms for touch in again.touches}

@@ -55,11 +55,13 @@ class Plan:
 
     Attributes:
         model_sha256: digest of the model that the plan was made for.
+        inexact: whether it removes channels across norms, so that removed is not masked; in the file only where true.
     """
 
     model_sha256: str
     groups: tuple[PlanGroup, ...]
     kept_whole: tuple[KeptWhole, ...]
+    inexact: bool = False
 
     def to_json(self) -> str:
         """Returns the text of `plan.json`."""
@@ -73,12 +75,14 @@ class Plan:
             for group in self.groups
         ]
         kept = [vars(each) for each in self.kept_whole]
-        document = {
+        document: dict[str, object] = {
             "version": VERSION,
             "model_sha256": self.model_sha256,
             "groups": groups,
             "kept_whole": kept,
         }
+        if self.inexact:
+            document["inexact"] = True
         return json.dumps(document, indent=1) + "\n"
 
     @staticmethod
@@ -97,7 +101,7 @@ class Plan:
                 raise PlanError(f"the plan has version {version}: this release reads version {VERSION}")
             groups = tuple(_group(each) for each in document["groups"])
             kept = tuple(KeptWhole(**each) for each in document["kept_whole"])
-            return Plan(str(document["model_sha256"]), groups, kept)
+            return Plan(str(document["model_sha256"]), groups, kept, bool(document.get("inexact", False)))
         except (ValueError, KeyError, TypeError) as error:
             raise PlanError(f"not a plan: {type(error).__name__}: {error}; write one with agfedge") from error
 
@@ -122,6 +126,7 @@ def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> P
     Raises:
         PlanError: an unknown group, a unit out of range, or a group that would lose every channel.
     """
+    tracer = groups.analysis.tracer
     names = {group.name for group in groups.groups}
     unknown = sorted(set(keep) - names)
     if unknown:
@@ -131,7 +136,7 @@ def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> P
     for group, offset, units in zip(groups.groups, groups.offsets(), kept, strict=False):
         _check_units(group, units)
         stays[offset + units] = True
-    return Plan(groups.model_sha256, _plan_groups(groups, kept, ~stays), groups.kept_whole)
+    return Plan(groups.model_sha256, _plan_groups(groups, kept, ~stays), groups.kept_whole, tracer.inexact)
 
 
 def order_conflicts(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> set[str]:

@@ -134,6 +134,14 @@ def _groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
         node.attrs["group"] = int(kept_rows.any(axis=1).sum())
 
 
+def _norm_groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
+    """Group normalisation: whole groups are gone."""
+    stays = surgeon.stays(view.inputs[0], 1)
+    if stays is not None:
+        groups = int(view.attributes["num_groups"])
+        node.attrs["num_groups"] = int(stays.reshape(groups, -1).any(axis=1).sum())
+
+
 def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Reshape and Expand: the target names the new number of channels; what it left to be inferred stays inferred."""
     changed = surgeon.new_sizes(view.outputs[0])
@@ -271,6 +279,7 @@ _REWRITES: dict[str, Rewrite] = {
     "Conv": _groups,
     "Expand": _reshape_target,
     "Gather": _gather_indices,
+    "GroupNormalization": _norm_groups,
     "Pad": _pad_amounts,
     "Reshape": _reshape_target,
     "Resize": _resize_sizes,

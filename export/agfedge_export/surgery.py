@@ -10,7 +10,7 @@ import numpy as np
 
 from agfedge_export.analyse import Analysis, analyse
 from agfedge_export.errors import SurgeryError
-from agfedge_export.model_io import load_model, skeleton
+from agfedge_export.model_io import skeleton
 from agfedge_export.plan import Plan, removed_units
 from agfedge_export.rewrites import rewrite_shapes
 from agfedge_export.tracer import PRODUCES
@@ -48,7 +48,7 @@ def prune(source: ModelSource, plan: Plan) -> PrunedModel:
         PlanError: the plan is for another model, or its members do not fit.
         SurgeryError: the result fails the ONNX checker or shape inference.
     """
-    groups = analyse(load_model(source))
+    groups = analyse(source, inexact=plan.inexact)
     removed = groups.analysis.removed_atoms(removed_units(plan, groups))
     graph = _edited(groups.analysis, _edges(plan), _taken)
     nodes = list(graph.nodes)
@@ -63,7 +63,7 @@ def mask(source: ModelSource, plan: Plan) -> onnx.ModelProto:
     Same arguments and errors as `prune`. Weights, biases, and normalisation scale and bias are zeroed; running
     statistics and slopes are not.
     """
-    groups = analyse(load_model(source))
+    groups = analyse(source, inexact=plan.inexact)
     removed_units(plan, groups)
     return _finished(_edited(groups.analysis, _edges(plan, PRODUCES), _zeroed), groups.analysis)
 

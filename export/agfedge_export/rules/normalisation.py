@@ -40,14 +40,44 @@ def _not_channels(tracer: Tracer, data: str) -> tuple[int, ...]:
     return tuple(axis for axis in range(tracer.rank(data)) if axis != CHANNELS)
 
 
-@rule(
-    "LayerNormalization",
-    "GroupNormalization",
-    "LRN",
-    "LpNormalization",
-    "RMSNormalization",
-    "MeanVarianceNormalization",
-)
+@rule("LayerNormalization", "RMSNormalization")
+def layer_norm(tracer: Tracer, node: NodeView) -> None:
+    """A norm over the last axes. Removing a channel changes the others: crossed only where inexact is asked for."""
+    data, output = node.inputs[0], node.outputs[0]
+    rank = tracer.rank(data)
+    start = int(node.attributes.get("axis", -1)) % rank
+    normalised = tuple(range(start, rank))
+    if not tracer.inexact:
+        tracer.block(node, data, f"{node.op} normalises across channels", axes=normalised)
+    for each in tracer.fields(data):
+        inside = [axis for axis in each.axes if axis in normalised]
+        if not inside:
+            tracer.lay(output, each.with_dead(np.full(each.atoms.shape, np.nan)))
+        elif tracer.inexact and len(each.axes) == 1:
+            for position in range(1, len(node.inputs)):
+                tracer.touch(node, position, inside[0] - start, each.atoms.ravel(), PRODUCES)
+            tracer.lay(output, each.with_dead(np.zeros(each.atoms.shape)))
+
+
+@rule("GroupNormalization")
+def group_norm(tracer: Tracer, node: NodeView) -> None:
+    """A norm within groups of channels: whole groups may go. Scale and bias are one a channel, or (opset 18) a group."""
+    data, output = node.inputs[0], node.outputs[0]
+    tracer.block(node, data, f"{node.op} runs over this axis", axes=_not_channels(tracer, data))
+    labels = tracer.field(data, CHANNELS)
+    if labels is None:
+        return
+    rows = labels.atoms.ravel().reshape(int(node.attributes["num_groups"]), -1)
+    for column in rows.T[1:]:
+        tracer.unite(rows[:, 0], column)
+    for position in (1, 2):
+        shape = tracer.view.shape(node.inputs[position])
+        along = labels.atoms.ravel() if shape == (labels.atoms.size,) else rows[:, 0]
+        tracer.touch(node, position, 0, along, PRODUCES)
+    tracer.lay(output, labels.with_dead(np.zeros(labels.atoms.shape)))
+
+
+@rule("LRN", "LpNormalization", "MeanVarianceNormalization")
 def across(tracer: Tracer, node: NodeView) -> None:
     """A norm over several channels at once: removing one changes the others."""
     tracer.block(node, node.inputs[0], f"{node.op} normalises across channels")

@@ -43,7 +43,8 @@ def reduce(tracer: Tracer, node: NodeView) -> None:
     if axes is None:
         tracer.block(node, data, f"the axes of {node.op} are computed")
         return
-    tracer.block(node, data, f"{node.op} runs across these channels", axes=axes)
+    if not (tracer.inexact and node.op == "ReduceMean"):
+        tracer.block(node, data, f"{node.op} runs across these channels", axes=axes)
     keepdims = bool(node.attributes.get("keepdims", 1))
     for each in tracer.fields(data):
         if any(each.spans(axis) for axis in axes):

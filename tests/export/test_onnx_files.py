@@ -9,9 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from agfedge import onnx_files
+from agfedge_export import onnx_files
 from agfedge.cli.main import main
-from agfedge.onnx_files import model_bytes, write_model
+from agfedge_export.onnx_files import model_bytes, write_model
 from agfedge_runtime.errors import InputError
 from pruning import build
 

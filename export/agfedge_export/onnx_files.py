@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agfedge_export.model_io import skeleton
 from agfedge_runtime.atomic import write_bytes, write_chunks
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ PAGE_BYTES = 4096
 
 def model_bytes(model: onnx.ModelProto) -> int:
     """Returns what a model takes on disk, graph and weights, without serialising the weights."""
-    from agfedge_export.model_io import skeleton
-
     return int(skeleton(model, largest_bytes=-1).ByteSize()) + sum(map(_tensor_bytes, model.graph.initializer))
 
 
