@@ -18,7 +18,7 @@ from architectures import ARCHITECTURES, Architecture
 from coverage_report import Row, print_row, print_summary, write_markdown
 from models import DEFAULT_CACHE, select
 
-TIMEOUT_S = 1800
+TIMEOUT_S = 600
 
 
 def main(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ from agfedge_runtime.errors import AgfedgeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import onnx
     import torch
     from numpy.typing import NDArray
 
@@ -72,8 +73,13 @@ def sliced(value: torch.Tensor, cuts: dict[int, NDArray[np.int64]]) -> torch.Ten
     return value.detach().clone()
 
 
-def slim(module: torch.nn.Module, plan: Plan) -> torch.nn.Module:
+def slim(module: torch.nn.Module, plan: Plan, pruned: onnx.ModelProto) -> torch.nn.Module:
     """Returns a smaller copy of a module, without the channels that the plan removes.
+
+    Args:
+        module: the dense module.
+        plan: what stays.
+        pruned: the graph after surgery; it knows how many groups a grouped convolution has left.
 
     Raises:
         SlimError: two uses of one parameter keep different indices. Whether the module's code still runs at its new
@@ -81,7 +87,7 @@ def slim(module: torch.nn.Module, plan: Plan) -> torch.nn.Module:
     """
     import torch
 
-    cuts = parameter_cuts(plan, module)
+    cuts, groups = parameter_cuts(plan, module), _groups_of(pruned)
     small = copy.deepcopy(module)
     made: dict[int, torch.Tensor] = {}
     for prefix, layer in small.named_modules():
@@ -97,8 +103,17 @@ def slim(module: torch.nn.Module, plan: Plan) -> torch.nn.Module:
             else:
                 layer.register_buffer(name, kept)
         if touched:
-            _resize(layer)
+            _resize(layer, groups.get(f"{prefix}.weight" if prefix else "weight"))
     return small
+
+
+def _groups_of(pruned: onnx.ModelProto) -> dict[str, int]:
+    """Returns the number of groups of each convolution, by its weight's name."""
+    return {
+        node.input[1]: next((each.i for each in node.attribute if each.name == "group"), 1)
+        for node in pruned.graph.node
+        if node.op_type == "Conv"
+    }
 
 
 def _remade(value: torch.Tensor, cuts: dict[int, NDArray[np.int64]]) -> torch.Tensor:
@@ -113,14 +128,12 @@ def _own_tensors(layer: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from list(layer.named_buffers(recurse=False))
 
 
-def _resize(layer: torch.nn.Module) -> None:
+def _resize(layer: torch.nn.Module, groups: int | None) -> None:
     """Makes the sizes that torch's own layers write down agree with their parameters."""
     import torch
 
     if isinstance(layer, torch.nn.modules.conv._ConvNd) and not layer.transposed:
-        if layer.groups > 1:  # whole groups left; their width is the weight's
-            per_group = layer.out_channels // layer.groups
-            layer.groups = layer.weight.shape[0] // per_group
+        layer.groups = layer.groups if groups is None else groups
         layer.out_channels = layer.weight.shape[0]
         layer.in_channels = layer.weight.shape[1] * layer.groups
     elif isinstance(layer, torch.nn.Linear):

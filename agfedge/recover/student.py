@@ -68,7 +68,7 @@ def make_student(module: torch.nn.Module, plan: Plan, pruned: onnx.ModelProto, p
     """
     module = _trainable(module, pruned)
     try:
-        small = slim(module, plan)
+        small = slim(module, plan, pruned)
         difference = output_difference(small, pruned, probe)
         if difference <= TOLERANCE:
             return Student(small, "slimmed", plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import operator
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,7 +88,24 @@ def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
         del tensor.metadata_props[:]
     del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
     _drop_made_up_biases(model, parameters)
+    if program.exported_program is not None:
+        _name_parts(model, program.exported_program)
     return model
+
+
+def _name_parts(model: onnx.ModelProto, program: torch.export.ExportedProgram) -> None:
+    """Names the parts of a Split as torch does: folding made it of a sequence, and named them anew."""
+    parts = {
+        f"{node.args[0]}_split_{node.args[1]}": node.name
+        for node in program.graph_module.graph.nodes
+        if node.target is operator.getitem
+    }
+    taken = {name for node in model.graph.node for name in node.output}
+    made = {name for node in model.graph.node if node.op_type == "Split" for name in node.output}
+    names = {name: parts[name] for name in made & parts.keys() if parts[name] not in taken}
+    for node in model.graph.node:
+        for places in (node.input, node.output):
+            places[:] = [names.get(name, name) for name in places]
 
 
 def _drop_made_up_biases(model: onnx.ModelProto, parameters: set[str]) -> None:

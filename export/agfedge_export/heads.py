@@ -73,7 +73,9 @@ def attach_heads(
     import onnx
     import onnx_graphsurgeon as gs
 
-    graph = gs.import_onnx(core)
+    own = onnx.ModelProto()
+    own.CopyFrom(core)  # graphsurgeon writes names into the tensors that it was given
+    graph = gs.import_onnx(own)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise SurgeryError(f"an expert has one input and one output: got {len(graph.inputs)} and {len(graph.outputs)}")
     body_input, logits = graph.inputs[0], graph.outputs[0]
@@ -106,15 +108,11 @@ def _free_names(graph: gs.Graph, taken: set[str]) -> None:
 
     Our other tensors are called `name__part`, which no core of ours uses for its own.
     """
-    import onnx_graphsurgeon as gs
-
     tensors = graph.tensors()
     for name in sorted(taken & tensors.keys()):
         free = f"{name}__core"
         while free in tensors:
             free += "_"
-        if isinstance(tensors[name], gs.Constant):
-            tensors[name].values = tensors[name].values.copy()  # else the caller's own initializer would be renamed
         tensors[name].name = free
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge_export.model_io import ModelSource
+    from agfedge_export.view import GraphView
 
     # For each axis of a parameter the indices that stay, in their new order.
     Keeps = dict[int, NDArray[np.int64]]
@@ -103,13 +104,12 @@ def _edited(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]],
 
     view = analysis.tracer.view
     graph = gs.import_onnx(view.model)
-    originals = graph.tensors()
+    _own_constants(graph)
+    edges = {edge: (name, keeps) for edge, (name, keeps) in edges.items() if _cuts(view, name, keeps)}
+    unread = _unread_after(analysis, edges)
     made: dict[str, list[tuple[bytes, gs.Constant]]] = {}
     for (node, position), (name, keeps) in edges.items():
-        shape = view.constant_shape(name) or ()
-        changed = {axis: keep for axis, keep in keeps.items() if not np.array_equal(keep, np.arange(shape[axis]))}
-        if not changed:
-            continue
+        changed = _cuts(view, name, keeps)
         key = b"|".join(b"%d:" % axis + keep.tobytes() for axis, keep in sorted(changed.items()))
         twins = made.setdefault(name, [])
         constant = next((each for twin_key, each in twins if twin_key == key), None)
@@ -117,14 +117,43 @@ def _edited(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]],
             value = view.constant(name)
             if value is None:
                 raise SurgeryError(f"parameter {name!r} has no constant value: report this model")
-            if not twins:
-                # The first cut takes the parameter's name; the original, should a node still read it whole, yields.
-                originals[name].name = f"{name}__whole"
-            free = f"{name}__{len(twins)}" if twins else name
-            constant = gs.Constant(free, np.ascontiguousarray(cut(value, changed)))
+            # The first cut takes the parameter's name, unless a node still reads the original.
+            own = name if not twins and name in unread else f"{name}__{len(twins)}"
+            constant = gs.Constant(own, np.ascontiguousarray(cut(value, changed)))
             twins.append((key, constant))
         graph.nodes[node].inputs[position] = constant
     return graph
+
+
+def _own_constants(graph: gs.Graph) -> None:
+    """Loads the values of Constant nodes: exporting a value that was never loaded writes into the model it came from."""
+    import onnx_graphsurgeon as gs
+
+    for node in graph.nodes:
+        for value in node.attrs.values():
+            if isinstance(value, gs.Constant):
+                _ = value.values
+            elif isinstance(value, gs.Graph):
+                _own_constants(value)
+
+
+def _cuts(view: GraphView, name: str, keeps: Keeps) -> Keeps:
+    """Returns the axes of a parameter that lose entries or change their order."""
+    shape = view.constant_shape(name) or ()
+    return {axis: keep for axis, keep in keeps.items() if not np.array_equal(keep, np.arange(shape[axis]))}
+
+
+def _unread_after(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]]) -> set[str]:
+    """Returns the parameters that no node reads any more once each edge reads a constant of its own."""
+    view = analysis.tracer.view
+
+    def is_read(tensor: str) -> bool:
+        return tensor in view.graph_outputs or any(
+            is_read(reader.outputs[0]) if reader.op == "Identity" else (reader.index, position) not in edges
+            for reader, position in view.consumers.get(tensor, [])
+        )
+
+    return {name for name, _ in edges.values() if not is_read(name)}
 
 
 def _taken(value: NDArray[Any], keeps: Keeps) -> NDArray[Any]:

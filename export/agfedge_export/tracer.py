@@ -100,9 +100,9 @@ class Tracer:
         for axis, size in enumerate(shape):
             if size > 1:
                 atoms = self.new_atoms(node, f"passive {position} {axis}", size, name, passive=True)
-                found.append(Field.along(axis, len(shape), atoms, np.nan))
+                found.append(Field.along(axis, len(shape), atoms))
                 self._passive[int(atoms[0])] = len(self.touches)
-                self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, CARRIES))
+                self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, PRODUCES))
         return tuple(found)
 
     def field(self, tensor: str, axis: int) -> Field | None:
@@ -202,6 +202,13 @@ class Tracer:
         index = self._passive.get(int(labels.atoms.min()))
         if index is not None:
             self.touches[index] = replace(self.touches[index], role=role)
+
+    def demote(self, labels: Field) -> None:
+        """Says that zeroing the constants behind these labels would not zero a channel: they are only carried."""
+        for atom in labels.atoms.ravel().tolist():
+            if atom in self._passive:
+                index = self._passive[atom]
+                self.touches[index] = replace(self.touches[index], role=CARRIES)
 
     def consume(self, node: NodeView, tensor: str, axis: int, weight: int, weight_axis: int) -> None:
         """Records that a linear node sums over an axis of `tensor`, by an axis of its constant input `weight`.

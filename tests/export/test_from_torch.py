@@ -100,3 +100,24 @@ def test_a_bias_of_zeros_that_the_module_has_stays() -> None:
     module, (x, _) = seeded(Residual), samples()
     nn.init.zeros_(module.inner.bias)
     assert "inner.bias" in {tensor.name for tensor in exported(module, x).model.graph.initializer}
+
+
+class Halves(nn.Module):
+    """Splits its channels, as shuffle networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, 1, 1)
+        self.half = nn.Conv2d(4, 4, 3, 1, 1)
+        self.linear = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = torch.relu(self.stem(x)).chunk(2, dim=1)
+        return self.linear(torch.cat([left, self.half(right)], 1).mean((2, 3)))
+
+
+def test_the_parts_of_a_split_have_torchs_names() -> None:
+    made, (x, _) = exported(seeded(Halves), samples()[0]), samples()
+    (split,) = (node for node in made.model.graph.node if node.op_type == "Split")
+    assert set(split.output) <= {node.name for node in made.program.graph_module.graph.nodes}
+    np.testing.assert_allclose(graph_answers(made.model, x), logits(seeded(Halves), x), atol=1e-5)

@@ -120,3 +120,10 @@ def test_two_outputs_are_refused() -> None:
     core = build("y = Relu(x)  z = Neg(x)", {}, outputs="y, z")
     with pytest.raises(SurgeryError, match="one input and one output: got 1 and 2"):
         attach_heads(core, AS_IS, (3, 8, 8))
+
+
+def test_a_core_with_constant_nodes_is_not_changed_either() -> None:
+    model = build("shape = Constant<value = int64[2] {0, -1}>()  y = Reshape(x, shape)", {})
+    before = model.SerializeToString(deterministic=True)
+    attach_heads(model, preprocessing_for(BYTES), (8, 8, 3))
+    assert model.SerializeToString(deterministic=True) == before

@@ -91,6 +91,23 @@ class Depthwise(nn.Module):
         return self.linear(y.mean((2, 3)))
 
 
+class Shuffled(nn.Module):
+    """Grouped convolutions around a channel shuffle: positions go from every group, groups stay."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 16, 3, 1, 1)
+        self.second = nn.Conv2d(16, 16, 1, groups=2)
+        self.third = nn.Conv2d(16, 16, 3, 1, 1, groups=2)
+        self.linear = nn.Linear(16, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.second(torch.relu(self.first(x))))
+        batch, channels, height, width = y.shape
+        y = y.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(batch, channels, height, width)
+        return self.linear(torch.relu(self.third(y)).mean((2, 3)))
+
+
 class Tied(nn.Module):
     """Two layers that share one weight."""
 

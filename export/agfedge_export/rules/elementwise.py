@@ -41,7 +41,10 @@ _ZEROED_OPERANDS = {
 @rule(*UNARY)
 def unary(tracer: Tracer, node: NodeView) -> None:
     """A function of each element."""
-    for each in tracer.labels(node, 0) if node.op == "Cast" else tracer.fields(node.inputs[0]):
+    parameter = tracer.view.is_derived(node.inputs[0])
+    for each in tracer.labels(node, 0):
+        if parameter and node.op not in ("Cast", "Identity"):
+            tracer.demote(each)
         tracer.lay(node.outputs[0], each.with_dead(dead_after(node, tracer.view.opset, each.dead)))
 
 
@@ -83,8 +86,9 @@ def broadcast(tracer: Tracer, node: NodeView) -> None:
         return
     rank = tracer.rank(node.outputs[0])
     constant = [tracer.view.is_derived(name) for name in node.inputs]
-    if all(constant):  # arithmetic on parameters: labels that only follow
-        constant = [False] * len(constant)
+    if all(constant):
+        _on_parameters(tracer, node, rank)
+        return
     computed = [
         [] if fixed else [each.aligned(rank) for each in tracer.labels(node, position)]
         for position, fixed in enumerate(constant)
@@ -95,6 +99,15 @@ def broadcast(tracer: Tracer, node: NodeView) -> None:
             for at, fields in enumerate(computed)
         ]
         tracer.lay(node.outputs[0], labels.with_dead(_combine(node.op, held, labels)))
+
+
+def _on_parameters(tracer: Tracer, node: NodeView, rank: int) -> None:
+    """Arithmetic on parameters alone: labels that only follow, of values that nobody zeroes."""
+    operands = [[each.aligned(rank) for each in tracer.labels(node, at)] for at in range(len(node.inputs))]
+    for labels in (each for fields in operands for each in fields):
+        tracer.demote(labels)
+    for labels in tracer.merge_operands(node.outputs[0], operands):
+        tracer.lay(node.outputs[0], labels.with_dead(np.full(labels.atoms.shape, np.nan)))
 
 
 def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], constant: list[bool], rank: int) -> list[Field]:

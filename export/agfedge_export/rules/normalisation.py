@@ -61,7 +61,7 @@ def layer_norm(tracer: Tracer, node: NodeView) -> None:
 
 @rule("GroupNormalization")
 def group_norm(tracer: Tracer, node: NodeView) -> None:
-    """A norm within groups of channels: whole groups may go. Scale and bias are one a channel, or (opset 18) a group."""
+    """A norm within groups of channels: whole groups may go. Scale and bias: one a channel, or (opset 18) a group."""
     data, output = node.inputs[0], node.outputs[0]
     tracer.block(node, data, f"{node.op} runs over this axis", axes=_not_channels(tracer, data))
     labels = tracer.field(data, CHANNELS)
