@@ -108,12 +108,12 @@ class Halves(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, 8, 3, 1, 1)
-        self.half = nn.Conv2d(4, 4, 3, 1, 1)
+        self.branch = nn.Conv2d(4, 4, 3, 1, 1)
         self.linear = nn.Linear(8, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         left, right = torch.relu(self.stem(x)).chunk(2, dim=1)
-        return self.linear(torch.cat([left, self.half(right)], 1).mean((2, 3)))
+        return self.linear(torch.cat([left, self.branch(right)], 1).mean((2, 3)))
 
 
 def test_the_parts_of_a_split_have_torchs_names() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from agfedge.allocate import uniform_keep
 from agfedge.scores import ScoreInputs
 from agfedge_export import ChannelGroups, Plan, analyse, make_plan
 from agfedge_export.from_torch import TorchExport, export_torch
@@ -195,11 +195,9 @@ def case(kind: type[nn.Module], seed: int = 0, count: int = 12) -> Case:
 def random_plan(groups: ChannelGroups, share: float = 0.5, seed: int = 0) -> Plan:
     """Keeps a random share of every group."""
     generator = np.random.default_rng(seed)
-    keep: Mapping[str, NDArray[np.int64]] = {
-        group.name: np.sort(generator.choice(group.size, max(1, round(share * group.size)), replace=False))
-        for group in groups.groups
-    }
-    return make_plan(groups, keep)
+    return make_plan(
+        groups, uniform_keep(groups, {group.name: generator.random(group.size) for group in groups.groups}, share)
+    )
 
 
 def logits(module: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float32]:
