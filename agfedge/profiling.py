@@ -56,12 +56,12 @@ class Costs:
     @property
     def explanation(self) -> str:
         """One sentence: which term explains the difference between the paper's estimate and the measurement."""
-        name, value = max(self.terms.items(), key=lambda term: abs(term[1]))
         gap = self.measured.value - self.mixture
-        return (
-            f"measured is {abs(gap):.3f} {'above' if gap >= 0 else 'below'} mixture; the largest term is "
-            f"{name} ({value:+.3f}), which mixture does not charge"
-        )
+        where = f"measured is {abs(gap):.3f} {'above' if gap >= 0 else 'below'} mixture"
+        if self.measured.low <= self.mixture <= self.measured.high:
+            return f"{where}, which is within this run's noise: its interval holds mixture"
+        name, value = max(self.terms.items(), key=lambda term: abs(term[1]))
+        return f"{where}; the largest term is {name} ({value:+.3f}), which mixture does not charge"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from agfedge.allocate import Allocation, allocate, check_allocation
 from agfedge.export_request import check_seed
 from agfedge.group_names import select
-from agfedge_export.onnx_files import model_bytes, write_model
 from agfedge.per_layer import read_per_layer
 from agfedge.scores import ScoreInputs, score_groups
 from agfedge.scores.from_file import read_scores
 from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, make_plan, mask, prune
 from agfedge_export.check import compare, trial_inputs
+from agfedge_export.onnx_files import model_bytes, write_model
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import InputError
 

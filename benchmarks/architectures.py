@@ -179,6 +179,7 @@ _SHUFFLE = (
     _cv("shufflenetv2b_w1", "split and shuffle", "DFM"),
     _cv("menet108_8x1_g3", "channel shuffle", "TFU"),
     _own("convolutional.res2net", "split, concatenation", "DSU"),
+    _own("convolutional.res2net", "split, concatenation", "TFM", label="res2net_torchscript"),
     _own("convolutional.gated", "split, gates", "TFU"),
     _own("convolutional.espcn", "pixel shuffle", "TSU", (3, 32, 32), kind="CNN"),
     _light("light_shufflenet", "channel shuffle", "batch-norm CNN"),
@@ -202,6 +203,7 @@ _RESOLUTIONS = (
 
 _LARGE_KERNELS = (
     _own("convolutional.convnext", "ConvNeXt", "DSU", kind="CNN"),
+    _own("convolutional.convnext", "ConvNeXt", "TSU", kind="CNN", label="convnext_torchscript"),
     _own("convolutional.convnext", "ConvNeXt", "TFU", kind="CNN", label="convnext_v2", second=True),
     _own("convolutional.replknet", "large kernels", "TSM"),
 )
@@ -212,6 +214,7 @@ _TRANSFORMERS = (
     _own("vit.vit", "ViT", "DFM", kind="transformer", label="vit_chunked", attention="chunked"),
     _own("vit.vit", "ViT", "TFU", kind="transformer", label="vit_torch_attention", attention="torch", opset=14),
     _own("vit.deit", "DeiT", "TSU", kind="transformer", attention="chunked"),
+    _own("vit.deit", "DeiT", "DFM", kind="transformer", label="deit_fused"),
     _own("vit.cait", "CaiT", "DSU", kind="transformer"),
     _own("swin.swin", "Swin", "DFM", kind="transformer"),
     _own("swin.swin", "Swin", "TSU", kind="transformer", label="swin_torchscript", opset=13),

@@ -119,6 +119,8 @@ def write_markdown(path: Path, rows: list[Row], command: str) -> None:
     lines = ["# Coverage", "", "Made by", "", f"    {command}", "", f"with {', '.join(_versions())}.", ""]
     lines += [f"* {line}" for line in summary(rows)]
     lines += ["", _line(HEADERS), _line(("---",) * len(HEADERS)), *(_line(cells(row)) for row in rows)]
+    lines += ["", "## Where more than a third of the MACs stays", ""]
+    lines += [f"* {row.architecture.name}: {'; '.join(row.kept_whole)}" for row in rows if row.macs_left > 1 / 3]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 

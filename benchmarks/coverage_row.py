@@ -22,6 +22,8 @@ from agfedge.allocate import uniform_keep
 from agfedge.scores import ScoreInputs, score_groups
 
 TOLERANCE = 1e-4
+# Reasons that hold in every network: its input, and its output.
+_EVERYWHERE = ("has no channels that can be removed", "an output of the model")
 
 
 def measure_row(architecture: Architecture, keep: float, score: str, cache: Path, tensorrt: bool) -> Row:
@@ -64,7 +66,7 @@ def _describe(row: Row, model: onnx.ModelProto, pruned: onnx.ModelProto, groups:
     costs, left = ax.graph_costs(model), ax.graph_costs(pruned)
     row.macs_left = left.macs / max(1, costs.macs)
     row.parameters_left = left.parameters / max(1, costs.parameters)
-    reasons = Counter(kept.reason for kept in groups.kept_whole)
+    reasons = Counter(kept.reason for kept in groups.kept_whole if not kept.reason.endswith(_EVERYWHERE))
     row.kept_whole = [f"{count} x {reason}" for reason, count in reasons.most_common(4)]
 
 

@@ -9,8 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from agfedge_export import onnx_files
 from agfedge.cli.main import main
+from agfedge_export import onnx_files
 from agfedge_export.onnx_files import model_bytes, write_model
 from agfedge_runtime.errors import InputError
 from pruning import build
