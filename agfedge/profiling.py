@@ -58,10 +58,9 @@ class Costs:
         """One sentence: which term explains the difference between the paper's estimate and the measurement."""
         gap = self.measured.value - self.mixture
         where = f"measured is {abs(gap):.3f} {'above' if gap >= 0 else 'below'} mixture"
-        if self.measured.low <= self.mixture <= self.measured.high:
-            return f"{where}, which is within this run's noise: its interval holds mixture"
         name, value = max(self.terms.items(), key=lambda term: abs(term[1]))
-        return f"{where}; the largest term is {name} ({value:+.3f}), which mixture does not charge"
+        noise = "; it is within this run's noise" if self.measured.low <= self.mixture <= self.measured.high else ""
+        return f"{where}; the largest term is {name} ({value:+.3f}), which mixture does not charge{noise}"
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def _edited(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]],
 
 
 def _own_constants(graph: gs.Graph) -> None:
-    """Loads the values of Constant nodes: exporting a value that was never loaded writes into the model it came from."""
+    """Loads the values of Constant nodes: exporting one that was never loaded writes into the model it came from."""
     import onnx_graphsurgeon as gs
 
     for node in graph.nodes:
