@@ -74,18 +74,20 @@ def _reached(group: Group, maps: FeatureMaps) -> list[Site]:
 
 
 def _products(maps: FeatureMaps, site: Site) -> torch.Tensor:
-    """Returns Y * dL/dY as float64 (B, size of the channel axis, positions)."""
+    """Returns Y * dL/dY as float64 (B, channels along the site's axes, positions)."""
     feature_map, gradient = maps[site.tensor]
-    product = (feature_map * gradient).double()
-    if site.axis == 0:  # a map without a batch, made from parameters alone
-        return product.reshape(1, len(product), -1)
-    moved = product.movedim(site.axis, 1)
-    return moved.reshape(*moved.shape[:2], -1)
+    product, axes = (feature_map * gradient).double(), site.axes
+    if axes[0] == 0:  # heads folded into the batch, or a map without a batch that is made from parameters alone
+        product = product.reshape(-1, site.units.shape[0], *product.shape[1:])
+        axes = tuple(axis + 1 for axis in axes)
+    moved = product.movedim(axes, tuple(range(1, len(axes) + 1)))
+    return moved.reshape(len(moved), site.units.size, -1)
 
 
 def _by_unit(by_index: torch.Tensor, site: Site, size: int) -> torch.Tensor:
-    """Adds up (B, size of the channel axis) to (B, size), by the unit at each index."""
+    """Adds up (B, channels along the site's axes) to (B, size), by the unit at each index."""
     import torch
 
-    own = torch.from_numpy(np.flatnonzero(site.units >= 0))
-    return by_index.new_zeros(len(by_index), size).index_add_(1, torch.from_numpy(site.units)[own], by_index[:, own])
+    units = site.units.ravel()
+    own = torch.from_numpy(np.flatnonzero(units >= 0))
+    return by_index.new_zeros(len(by_index), size).index_add_(1, torch.from_numpy(units)[own], by_index[:, own])

@@ -182,7 +182,7 @@ def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
     tracer, unit_of = analysis.tracer, analysis.unit_of
     offsets = np.cumsum([0, *sizes])
     members: list[list[Member]] = [[] for _ in sizes]
-    sites: list[dict[tuple[str, int], Site]] = [{} for _ in sizes]
+    sites: list[dict[tuple[str, tuple[int, ...]], Site]] = [{} for _ in sizes]
     joints: list[dict[bytes, NDArray[np.int64]]] = [{} for _ in sizes]
     rows: list[list[Rows]] = [[] for _ in sizes]
     for touch in tracer.touches:
@@ -190,7 +190,7 @@ def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
             members[index].append(Member(touch.tensor, touch.node, touch.input, touch.axis, touch.role, units))
     for read in tracer.reads:
         for index, units in _by_group(unit_of[read.atoms], offsets):
-            sites[index].setdefault((read.tensor, read.axis), Site(read.tensor, read.axis, units))
+            sites[index].setdefault((read.tensor, read.axes), Site(read.tensor, read.axes, units))
     for labels in tracer.joints:
         column = labels.axes[-1] if labels.column is None else labels.column
         spread = np.moveaxis(unit_of[labels.atoms], column, -1)

@@ -41,12 +41,12 @@ class Site:
 
     Attributes:
         tensor: name of the feature map in the original graph.
-        axis: its channel axis.
-        units: int64 (size of the axis,), as in `Member`.
+        axes: the axes that channels run along: one, or (heads, dimensions).
+        units: int64, the sizes of those axes, as in `Member`.
     """
 
     tensor: str
-    axis: int
+    axes: tuple[int, ...]
     units: NDArray[np.int64]
 
 

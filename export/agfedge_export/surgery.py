@@ -119,6 +119,8 @@ def _edited(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]],
                 raise SurgeryError(f"parameter {name!r} has no constant value: report this model")
             # The first cut takes the parameter's name, unless a node still reads the original.
             own = name if not twins and name in unread else f"{name}__{len(twins)}"
+            if own == name and name in view.producer:  # a Constant node, which gives its name away
+                graph.nodes[view.producer[name].index].outputs[0].name = f"{name}__original"
             constant = gs.Constant(own, np.ascontiguousarray(cut(value, changed)))
             twins.append((key, constant))
         graph.nodes[node].inputs[position] = constant

@@ -46,12 +46,12 @@ class Read:
 
     Attributes:
         tensor: name of the feature map in the original graph.
-        axis: its channel axis.
-        atoms: int64 (size of the axis,).
+        axes: the axes that its channels run along: one, or (heads, dimensions).
+        atoms: int64, the sizes of those axes.
     """
 
     tensor: str
-    axis: int
+    axes: tuple[int, ...]
     atoms: NDArray[np.int64]
 
 
@@ -223,7 +223,7 @@ class Tracer:
             return
         atoms = labels.atoms.ravel()
         self.require_zero(node, tensor, labels)
-        self.reads.append(Read(tensor, axis, atoms))
+        self.reads.append(Read(tensor, (axis,), atoms))
         self.touch(node, weight, weight_axis, atoms, CONSUMES)
 
     def require_zero(self, node: NodeView, tensor: str, labels: Field) -> None:

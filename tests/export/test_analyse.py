@@ -39,7 +39,7 @@ def test_model_inputs_and_outputs_are_kept_whole_with_the_reason() -> None:
 
 def test_the_site_is_the_feature_map_after_the_activation() -> None:
     (group,) = ax.analyse(build(CHAIN, CHAIN_WEIGHTS)).groups
-    assert [(site.tensor, site.axis) for site in group.sites] == [("r", 1)]
+    assert [(site.tensor, site.axes) for site in group.sites] == [("r", (1,))]
 
 
 def test_a_residual_sum_ties_its_operands_together() -> None:

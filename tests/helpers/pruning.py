@@ -55,6 +55,9 @@ def replayed_mask(model: onnx.ModelProto, plan_json: str) -> onnx.ModelProto:
     masked = onnx.ModelProto()
     masked.CopyFrom(model)
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            values[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
     own: dict[tuple[int, int], np.ndarray] = {}
     for group in json.loads(plan_json)["groups"]:
         for member in group["members"]:

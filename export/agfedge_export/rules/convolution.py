@@ -90,7 +90,7 @@ def _whole_groups(tracer: Tracer, node: NodeView, labels: Field, groups: int) ->
         tracer.unite(members[:, 0], column)
     atoms = np.repeat(members[:, 0], outputs // groups)
     tracer.lay(node.outputs[0], Field.along(CHANNELS, tracer.rank(node.outputs[0]), atoms))
-    tracer.reads.append(Read(node.inputs[0], CHANNELS, labels.atoms.ravel()))
+    tracer.reads.append(Read(node.inputs[0], (CHANNELS,), labels.atoms.ravel()))
     _touch_outputs(tracer, node, 0, atoms)
 
 
@@ -108,7 +108,7 @@ def _same_positions(tracer: Tracer, node: NodeView, labels: Field | None, groups
         for row in rows[1:]:
             tracer.unite(rows[0], row)
         first = rows[0]
-        tracer.reads.append(Read(data, CHANNELS, labels.atoms.ravel()))
+        tracer.reads.append(Read(data, (CHANNELS,), labels.atoms.ravel()))
     tracer.touch(node, 1, 1, first, CONSUMES)
     outputs = tracer.view.shapes[output][CHANNELS]
     atoms = tracer.produce(node, output, CHANNELS, outputs, tracer.view.root(node.inputs[1]))

@@ -112,8 +112,10 @@ def _contract(tracer: Tracer, node: NodeView, sums: tuple[Field | None, Field | 
     else:  # shared by all heads on one side (multi-query attention): tied across heads on the other
         first = _tied_to_last(tracer, left.atoms, rank)
         tracer.unite(first, _tied_to_last(tracer, facing.atoms, rank))
-    if left.axes == (rank - 1,):
-        tracer.reads.append(Read(node.inputs[0], tracer.rank(node.inputs[0]) - 1, left.atoms.ravel()))
+    # Scored on the left alone (the queries): both sides are the same channels.
+    extra = rank - tracer.rank(node.inputs[0])
+    sizes = [left.atoms.shape[axis] for axis in left.axes]
+    tracer.reads.append(Read(node.inputs[0], tuple(axis - extra for axis in left.axes), left.atoms.reshape(sizes)))
 
 
 def _tied_to_last(tracer: Tracer, atoms: NDArray[np.int64], rank: int) -> NDArray[np.int64]:
