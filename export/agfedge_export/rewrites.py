@@ -28,12 +28,28 @@ class Surgeon:
     removed: NDArray[np.bool_]
 
     def stays(self, tensor: str, axis: int) -> NDArray[np.bool_] | None:
-        """Returns which indices along an axis of an original tensor stay, or None when all do."""
-        labels = next((each for each in self.tracer.fields(tensor) if each.axes == (axis,)), None)
-        if labels is None:
-            return None
-        stays: NDArray[np.bool_] = ~self.removed[labels.atoms.ravel()]
-        return None if stays.all() else stays
+        """Returns which indices along an axis of an original tensor keep anything, or None when all do."""
+        for labels in self.tracer.fields(tensor):
+            if labels.spans(axis):
+                stays: NDArray[np.bool_] = ~self.removed[labels.rows(axis)].all(axis=1)
+                if not stays.all():
+                    return stays
+        return None
+
+    def kept_before(self, tensor: str, axis: int) -> NDArray[np.int64] | None:
+        """Returns how many indices stay before each along an axis, int64 (size + 1,), or None when all do.
+
+        Rows that lose different columns keep equally many of them wherever that is asked for.
+        """
+        for labels in self.tracer.fields(tensor):
+            kept = ~self.removed[labels.atoms]
+            if not labels.spans(axis) or kept.all():
+                continue
+            others = tuple(each for each in range(kept.ndim) if each != axis)
+            if len(labels.axes) > 1 and axis != labels.column:
+                kept = kept.any(axis=others, keepdims=True)
+            return np.append(0, np.cumsum(kept, axis=axis).max(axis=others))
+        return None
 
     def new_sizes(self, tensor: str) -> dict[int, int]:
         """Returns the size of every axis of an original tensor that loses something."""
@@ -47,7 +63,7 @@ class Surgeon:
         """Makes a constant of its own for one node's input."""
         import onnx_graphsurgeon as gs
 
-        return gs.Constant(name, np.ascontiguousarray(values))
+        return gs.Constant(name, np.asarray(values, order="C"))  # a scalar stays one
 
 
 def _sizes_left(labels: Field, kept: NDArray[np.bool_]) -> dict[int, int]:
@@ -72,7 +88,8 @@ def rewrite_shapes(graph: gs.Graph, tracer: Tracer, removed: NDArray[np.bool_]) 
     _freeze_shapes(surgeon)
     for view, node in zip(tracer.view.nodes, originals, strict=True):
         rewrite = _REWRITES.get(view.op) if not view.domain else None
-        if rewrite is not None:
+        labelled = any(tracer.fields(name) for name in (*view.inputs[:1], *view.outputs))
+        if rewrite is not None and labelled:
             rewrite(surgeon, view, node)
 
 
@@ -98,7 +115,7 @@ def _freeze_shapes(surgeon: Surgeon) -> None:
 
 
 def _restore_shape(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
-    """Puts the original sizes back into a shape that holds symbolic ones too."""
+    """Puts the original sizes back into a shape that holds symbolic ones too, where anyone reads them."""
     import onnx_graphsurgeon as gs
 
     if view.op == "Size":
@@ -106,23 +123,54 @@ def _restore_shape(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     rank = surgeon.tracer.rank(view.inputs[0])
     offered = list(range(rank))[view.attributes.get("start", 0) : view.attributes.get("end", rank)]
     sizes = surgeon.tracer.view.static_shapes[view.inputs[0]]
-    original = {
-        position: size
-        for position, axis in enumerate(offered)
-        if axis in surgeon.new_sizes(view.inputs[0]) and (size := sizes[axis]) is not None
-    }
-    if not original:
+    changed = surgeon.new_sizes(view.inputs[0])
+    original = {at: size for at, axis in enumerate(offered) if axis in changed and (size := sizes[axis]) is not None}
+    if not original.keys() & _positions_read(surgeon, view.outputs[0], len(offered)):
         return
     shrunk = gs.Variable(f"{view.name}__shrunk", np.int64)
-    positions, values = (np.array(each, dtype=np.int64) for each in zip(*sorted(original.items()), strict=True))
-    constants = [
-        surgeon.constant(f"{view.name}__positions", positions),
-        surgeon.constant(f"{view.name}__sizes", values),
-    ]
     restored = node.outputs[0]
     node.outputs[0] = shrunk
-    patch = gs.Node("ScatterElements", f"{view.name}__restore", {"axis": 0}, [shrunk, *constants], [restored])
-    surgeon.graph.nodes.insert(surgeon.graph.nodes.index(node) + 1, patch)
+    place = surgeon.graph.nodes.index(node) + 1
+    surgeon.graph.nodes[place:place] = _splice(surgeon, view.name, shrunk, restored, len(offered), original)
+
+
+def _positions_read(surgeon: Surgeon, shape: str, length: int) -> set[int]:
+    """Returns which entries of a shape are read, as far as Gather and Slice by constants tell."""
+    view = surgeon.tracer.view
+    read: set[int] = set(range(length)) if shape in view.graph_outputs else set()
+    for reader, position in view.consumers.get(shape, []):
+        parts = [view.fixed(reader.input(at)) for at in range(1, 5)]
+        if reader.op == "Gather" and position == 0 and parts[0] is not None:
+            read.update(int(index) % length for index in parts[0].ravel())
+        elif reader.op == "Slice" and position == 0 and parts[0] is not None and parts[1] is not None:
+            read.update(range(length)[slice_bounds(parts, 1)[0]])
+        else:
+            read.update(range(length))
+    return read
+
+
+def _splice(
+    surgeon: Surgeon, name: str, source: gs.Tensor, target: gs.Tensor, length: int, new: dict[int, int]
+) -> list[gs.Node]:
+    """Returns nodes that copy a vector with some entries replaced: slices and constants, which every runtime folds."""
+    import onnx_graphsurgeon as gs
+
+    nodes: list[gs.Node] = []
+    parts: list[gs.Tensor] = []
+    start = 0
+    for position in [*sorted(new), length]:
+        if position > start:
+            bounds = [
+                surgeon.constant(f"{name}__{label}_{start}", np.array([value], dtype=np.int64))
+                for label, value in (("from", start), ("to", position), ("axis", 0))
+            ]
+            part = gs.Variable(f"{name}__part_{start}", np.int64)
+            nodes.append(gs.Node("Slice", f"{name}__slice_{start}", {}, [source, *bounds], [part]))
+            parts.append(part)
+        if position in new:
+            parts.append(surgeon.constant(f"{name}__size_{position}", np.array([new[position]], dtype=np.int64)))
+        start = position + 1
+    return [*nodes, gs.Node("Concat", f"{name}__splice", {"axis": 0}, parts, [target])]
 
 
 def _groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
@@ -132,6 +180,12 @@ def _groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     if groups > 1 and stays is not None:
         kept_rows = stays.reshape(groups, -1)
         node.attrs["group"] = int(kept_rows.any(axis=1).sum())
+
+
+def _attention_scale(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
+    """Attention: the scale that follows from the number of dimensions stays what it was."""
+    if "scale" not in view.attributes and 3 in surgeon.new_sizes(view.inputs[0]):
+        node.attrs["scale"] = float(surgeon.tracer.view.shapes[view.inputs[0]][3] ** -0.5)
 
 
 def _norm_groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
@@ -153,10 +207,22 @@ def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
         _patch_computed(surgeon, view, node, changed)
         return
     offset = len(target) - surgeon.tracer.rank(view.outputs[0])
+    copied = {axis for axis, size in enumerate(target) if size == 0 and view.op == "Reshape"}
     for axis, size in changed.items():
-        if axis + offset >= 0 and target[axis + offset] not in ((-1, 0) if view.op == "Reshape" else (1,)):
+        if axis + offset >= 0 and axis not in copied and target[axis + offset] != (-1 if view.op == "Reshape" else 1):
             target[axis + offset] = size
+    _write_copied(surgeon, view, target, copied)
     node.inputs[1] = surgeon.constant(f"{view.name}__shape", target)
+
+
+def _write_copied(surgeon: Surgeon, view: NodeView, target: NDArray[np.int64], copied: set[int]) -> None:
+    """Zero in a Reshape's target copies the input's size: where that is not the new one, it is written out."""
+    shapes = surgeon.tracer.view.shapes
+    before, after = (surgeon.new_sizes(name) for name in (view.inputs[0], view.outputs[0]))
+    for axis in copied & (before.keys() | after.keys()):
+        size = after.get(axis, shapes[view.outputs[0]][axis])
+        if before.get(axis, shapes[view.inputs[0]][axis]) != size:
+            target[axis] = size
 
 
 def _symbolic_target(surgeon: Surgeon, view: NodeView) -> NDArray[np.int64] | None:
@@ -182,13 +248,14 @@ def _patch_computed(
     """Overwrites the channel counts in sizes that the graph computes, right before they are read."""
     import onnx_graphsurgeon as gs
 
-    if not changed:
+    length = (surgeon.tracer.view.shape(view.inputs[position]) or (surgeon.tracer.rank(view.outputs[0]),))[0]
+    offset = length - surgeon.tracer.rank(view.outputs[0])
+    new = {axis + offset: size for axis, size in changed.items() if axis + offset >= 0}
+    if not new:
         return
-    axes, sizes = (np.array(each, dtype=np.int64) for each in zip(*sorted(changed.items()), strict=True))
     patched = gs.Variable(f"{view.name}__patched", np.int64)
-    new = [surgeon.constant(f"{view.name}__axes", axes), surgeon.constant(f"{view.name}__sizes", sizes)]
-    scatter = gs.Node("ScatterElements", f"{view.name}__patch", {"axis": 0}, [node.inputs[position], *new], [patched])
-    surgeon.graph.nodes.insert(surgeon.graph.nodes.index(node), scatter)
+    place = surgeon.graph.nodes.index(node)
+    surgeon.graph.nodes[place:place] = _splice(surgeon, view.name, node.inputs[position], patched, length, new)
     node.inputs[position] = patched
 
 
@@ -201,13 +268,14 @@ def _slice_bounds(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     starts, ends = constants[0].copy(), constants[1].copy()
     changed = False
     for position, (axis, bounds) in enumerate(slice_bounds(constants, rank).items()):
-        stays = surgeon.stays(view.inputs[0], axis)
-        if stays is None:
+        before = surgeon.kept_before(view.inputs[0], axis)
+        if before is None:
             continue
-        first, last, _ = bounds.indices(len(stays))
-        if (first, last) == (0, len(stays)):
+        size = len(before) - 1
+        first, last, _ = bounds.indices(size)
+        if (first, last) == (0, size):
             continue
-        starts[position], ends[position] = stays[:first].sum(), stays[:last].sum()
+        starts[position], ends[position] = before[first], before[last]
         changed = True
     if changed:
         node.inputs[1] = surgeon.constant(f"{view.name}__starts", starts)
@@ -250,32 +318,46 @@ def _resize_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     if sizes is None:
         _patch_computed(surgeon, view, node, changed, position=3)
         return
-    sizes = sizes.copy()
+    sizes, rank = sizes.copy(), surgeon.tracer.rank(view.inputs[0])
     axes_given = view.attributes.get("axes") or range(len(sizes))
     for position, axis in enumerate(axes_given):
-        sizes[position] = changed.get(axis, sizes[position])
+        sizes[position] = changed.get(axis % rank, sizes[position])
     node.inputs[3] = surgeon.constant(f"{view.name}__sizes", sizes)
+
+
+def _squeezed_axes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
+    """Squeeze of every axis of size one: channels of which one is left are not meant."""
+    if view.input(1) or "axes" in view.attributes or not surgeon.new_sizes(view.inputs[0]):
+        return
+    axes = [axis for axis, size in enumerate(surgeon.tracer.view.shapes[view.inputs[0]]) if size == 1]
+    if surgeon.tracer.view.opset < 13:
+        node.attrs["axes"] = axes
+    else:
+        node.inputs = [node.inputs[0], surgeon.constant(f"{view.name}__axes", np.array(axes, dtype=np.int64))]
 
 
 def _pad_amounts(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Pad along the channels: fewer entries are added."""
     pads = surgeon.tracer.view.fixed(view.inputs[1])
-    if pads is None or view.input(3):
-        return
+    axes = surgeon.tracer.view.fixed(view.input(3)) if view.input(3) else None
     rank = surgeon.tracer.rank(view.inputs[0])
+    if pads is None or (view.input(3) and axes is None):
+        return
+    padded = [int(axis) % rank for axis in (range(rank) if axes is None else axes.ravel())]
     pads, changed = pads.copy(), False
-    for axis in range(rank):
+    for position, axis in enumerate(padded):
         stays = surgeon.stays(view.outputs[0], axis)
-        if stays is None or not (pads[axis] or pads[axis + rank]):
+        before, after = int(pads[position]), int(pads[position + len(padded)])
+        if stays is None or not (before or after):
             continue
-        before, after = int(pads[axis]), int(pads[axis + rank])
-        pads[axis], pads[axis + rank] = stays[:before].sum(), stays[len(stays) - after :].sum()
+        pads[position], pads[position + len(padded)] = stays[:before].sum(), stays[len(stays) - after :].sum()
         changed = True
     if changed:
         node.inputs[1] = surgeon.constant(f"{view.name}__pads", pads)
 
 
 _REWRITES: dict[str, Rewrite] = {
+    "Attention": _attention_scale,
     "Conv": _groups,
     "Expand": _reshape_target,
     "Gather": _gather_indices,
@@ -285,4 +367,5 @@ _REWRITES: dict[str, Rewrite] = {
     "Resize": _resize_sizes,
     "Slice": _slice_bounds,
     "Split": _split_sizes,
+    "Squeeze": _squeezed_axes,
 }

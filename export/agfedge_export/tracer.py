@@ -138,8 +138,11 @@ class Tracer:
     # -- recording --------------------------------------------------------------------------------------------
 
     def lay(self, tensor: str, labels: Field) -> None:
-        """Adds a field to a tensor."""
+        """Adds a field to a tensor. One channel alone leaves no axis to shrink: it stays."""
         if not labels.axes:
+            if labels.atoms.size:
+                node = self.view.producer.get(tensor)
+                self.pin(labels.atoms, tensor, 0, node, f"{tensor} takes this channel alone")
             return
         if len(labels.axes) == 1:
             labels = replace(labels, column=None)
@@ -197,7 +200,10 @@ class Tracer:
         labels = self.field(name, axis) if self.view.is_derived(name) else None
         if labels is None or labels.atoms.size != len(atoms):
             self.pin(atoms, name, axis, node, f"input {position} of {node.op} is computed, not a constant")
+            self.block(node, name, f"{node.op} takes it as input {position}")
             return
+        if role == PRODUCES and (labels.dead != 0).any():
+            self.pin(atoms, name, axis, node, f"input {position} of {node.op} is not zero where its parameter is")
         self.unite(labels.atoms.ravel(), atoms)
         index = self._passive.get(int(labels.atoms.min()))
         if index is not None:

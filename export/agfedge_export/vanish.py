@@ -88,12 +88,14 @@ def vanish(nodes: list[gs.Node], tracer: Tracer, gone: NDArray[np.bool_]) -> Non
     made: dict[str, NDArray[Any]] = {}
     for view, node in zip(tracer.view.nodes, nodes, strict=True):
         if view.index in empty:
-            made[view.outputs[0]] = _constant_output(view, node, len(tracer.view.shapes[view.outputs[0]]))
+            made[view.outputs[0]] = _constant_output(tracer, view, node)
             continue
         _substitute(view, node, made)
-        inputs = [name for name in view.inputs if name]
-        if made.keys() & set(inputs) and all(_value(tensor) is not None for tensor in node.inputs):
-            made[view.outputs[0]] = _evaluate(view, node, tracer.view.opset)
+        given = [position for position, name in enumerate(view.inputs) if name]
+        values = {position: _value(tracer, view, node, position) for position in given}
+        known = {position: value for position, value in values.items() if value is not None}
+        if made.keys() & set(view.inputs) and len(known) == len(values):
+            made[view.outputs[0]] = _evaluate(view, known, tracer.view.opset)
 
 
 def _substitute(view: NodeView, node: gs.Node, made: dict[str, NDArray[Any]]) -> None:
@@ -104,22 +106,25 @@ def _substitute(view: NodeView, node: gs.Node, made: dict[str, NDArray[Any]]) ->
             node.inputs[position] = gs.Constant(f"{view.name}__constant_{position}", made[name])
 
 
-def _value(tensor: gs.Tensor) -> NDArray[Any] | None:
+def _value(tracer: Tracer, view: NodeView, node: gs.Node, position: int) -> NDArray[Any] | None:
+    """Returns a constant input as it is after the surgery, or None where the input is computed."""
     import onnx_graphsurgeon as gs
 
-    return tensor.values if isinstance(tensor, gs.Constant) else None
+    tensor = node.inputs[position]
+    return tensor.values if isinstance(tensor, gs.Constant) else tracer.view.constant(view.inputs[position])
 
 
-def _constant_output(view: NodeView, node: gs.Node, rank: int) -> NDArray[Any]:
+def _constant_output(tracer: Tracer, view: NodeView, node: gs.Node) -> NDArray[Any]:
     """Returns what a linear node gives for no input at all, of size 1 on every axis but the channels'."""
-    weight = _value(node.inputs[1])
+    rank = tracer.rank(view.outputs[0])
+    weight = _value(tracer, view, node, 1)
     if weight is None:
         raise SurgeryError(f"{view.name} has no constant weight: report this model")
     axis = rank - 1 if view.op in ("Gemm", "MatMul") else 1
     weight_axis = {"Conv": 0, "MatMul": weight.ndim - 1}.get(view.op, 1)
     if view.op == "Gemm" and view.attributes.get("transB", 0):
         weight_axis = 0
-    bias = _value(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = _value(tracer, view, node, 2) if view.input(2) else None
     channels = weight.shape[weight_axis] * (view.attributes.get("group", 1) if view.op == "ConvTranspose" else 1)
     values = np.zeros(channels, dtype=weight.dtype) if bias is None else np.broadcast_to(bias.ravel(), (channels,))
     if view.op == "Gemm":
@@ -127,21 +132,20 @@ def _constant_output(view: NodeView, node: gs.Node, rank: int) -> NDArray[Any]:
     return values.reshape([channels if each == axis else 1 for each in range(rank)])
 
 
-def _evaluate(view: NodeView, node: gs.Node, opset: int) -> NDArray[Any]:
-    """Runs one node on constants, through ONNX's reference implementation."""
+def _evaluate(view: NodeView, values: dict[int, NDArray[Any]], opset: int) -> NDArray[Any]:
+    """Runs one node on constants, by input position, through ONNX's reference implementation."""
     import onnx
     from onnx.reference import ReferenceEvaluator
 
-    feeds = {f"x{index}": _value(tensor) for index, tensor in enumerate(node.inputs)}
+    feeds = {f"x{index}": value for index, value in values.items()}
     proto = onnx.NodeProto()
     proto.CopyFrom(view.proto)
     del proto.input[:], proto.output[:]
-    proto.input.extend(feeds)
+    proto.input.extend(f"x{index}" if name else "" for index, name in enumerate(view.inputs))
     proto.output.append("y")
     types = [
         onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
         for name, value in feeds.items()
-        if value is not None
     ]
     output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
     graph = onnx.helper.make_graph([proto], "constant", types, [output])

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from agfedge_export.view import NodeView
 
 UNARY = (
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu", "Cos", "Cosh", "Elu", "Erf",
-    "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal",
-    "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish",
-    "Tan", "Tanh", "ThresholdedRelu",
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu", "Cos", "Cosh", "Elu",
+    "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu",
+    "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin",
+    "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
 )  # fmt: skip
 BROADCAST = (
-    "Add", "Div", "Equal", "Greater", "Less", "Max", "Mean", "Min", "Mod", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where",
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min",
+    "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
 )  # fmt: skip
+_COMPARISONS = frozenset(("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Or", "Xor"))
 # Zeroing this operand's channel zeroes (or stops contributing to) the channel; other operands are only carried.
 _ZEROED_OPERANDS = {
     "Add": (0, 1),
@@ -131,8 +133,11 @@ def _padded_shape(tracer: Tracer, name: str, rank: int) -> tuple[int, ...]:
 
 
 def _computed_dead(labels: Field, fields: list[Field]) -> NDArray[np.float64]:
-    """Returns what a computed operand holds at a dead channel, shaped like the labels; NaN where that is unknown."""
-    own = next((each for each in fields if set(each.axes) <= set(labels.axes)), None)
+    """Returns what a computed operand holds at a dead channel, shaped like the labels; NaN where that is unknown.
+
+    A channel that meets a whole row of the labels lives on where only one of them is dead.
+    """
+    own = next((each for each in fields if each.axes == labels.axes), None)
     return np.broadcast_to(np.float64(np.nan) if own is None else own.dead, labels.atoms.shape)
 
 
@@ -187,7 +192,7 @@ def _combine(op: str, operands: list[NDArray[np.float64]], labels: Field) -> NDA
             result = operands[0] - operands[1]
         elif op == "Where":
             result = np.where(operands[1] == operands[2], operands[1], np.nan)
-        elif op in ("Equal", "Greater", "Less", "Mod"):
+        elif op in _COMPARISONS:
             result = np.full(labels.atoms.shape, np.nan)
         elif op == "Pow":
             result = np.power(operands[0], operands[1])

@@ -148,16 +148,38 @@ def slice_(tracer: Tracer, node: NodeView) -> None:
     if shape is None or parts[0] is None or parts[1] is None:
         tracer.block(node, data, "Slice with computed bounds")
         return
-    index = [slice(None)] * len(shape)
+    picks = {}
     for axis, bounds in slice_bounds(parts, len(shape)).items():
-        index[axis] = bounds
+        picks[axis] = np.arange(shape[axis])[bounds]
         whole = len(range(*bounds.indices(shape[axis]))) == shape[axis] and bounds.indices(shape[axis])[2] == 1
         literal = all(tracer.view.fixed(node.input(position)) is not None for position in (1, 2))
         if not whole and (bounds.indices(shape[axis])[2] != 1 or not literal):
             tracer.block(node, data, "Slice of the channels with a step or computed bounds", axes=(axis,))
     for each in tracer.labels(node, 0):
-        picked = tuple(part if each.spans(axis) else slice(None) for axis, part in enumerate(index))
-        tracer.lay(node.outputs[0], moved(each, lambda array, picked=picked: array[picked]))  # type: ignore[misc]
+        for axis, picked in picks.items():
+            if each.spans(axis) and axis == each.column and 0 < len(picked) < shape[axis]:
+                # Every row has to lose equally many columns before the slice, too.
+                tracer.joint(
+                    Field(each.atoms.take(range(picked[0]), axis), each.dead.take(range(picked[0]), axis), axis)
+                )
+        _lay_picked(tracer, node, node.outputs[0], each, picks)
+
+
+def _lay_picked(
+    tracer: Tracer, node: NodeView, output: str, labels: Field, picks: dict[int, NDArray[np.int64]]
+) -> None:
+    """Lays over the output what is picked along some axes. What is picked alone leaves no axis to shrink: it stays."""
+    for axis, picked in picks.items():
+        if labels.spans(axis) and len(set(picked.tolist())) == 1:
+            tracer.pin(tracer.coarse(labels, axis)[picked], node.inputs[0], axis, node, f"{node.op} picks it alone")
+    along = {axis: picked for axis, picked in picks.items() if labels.spans(axis)}
+
+    def pick(array: NDArray[Any]) -> NDArray[Any]:
+        for axis, picked in along.items():
+            array = array.take(picked, axis=axis)
+        return array
+
+    tracer.lay(output, moved(labels, pick))
 
 
 def slice_bounds(parts: list[NDArray[Any] | None], rank: int) -> dict[int, slice]:
@@ -184,11 +206,10 @@ def split(tracer: Tracer, node: NodeView) -> None:
         if shape is None:
             tracer.block(node, data, "the sizes of Split are unknown")
             return
-        run = slice(start, start + shape[axis])
+        run = np.arange(start, start + shape[axis])
         start += shape[axis]
         for each in tracer.labels(node, 0):
-            picked = tuple(run if at == axis and each.spans(axis) else slice(None) for at in range(each.atoms.ndim))
-            tracer.lay(output, moved(each, lambda array, picked=picked: array[picked]))  # type: ignore[misc]
+            _lay_picked(tracer, node, output, each, {axis: run})
 
 
 @rule("Gather")
@@ -209,10 +230,13 @@ def gather(tracer: Tracer, node: NodeView) -> None:
             if indices is None:
                 continue
             tracer.pin(each.atoms, data, axis, node, "Gather picks these channels by a table")
-        elif each.spans(axis) and indices is not None and indices.ndim == 0:
-            # What is picked alone leaves no axis to shrink: that channel, or that row, stays.
-            rows = tracer.coarse(each, axis)
-            tracer.pin(rows[int(indices) : int(indices) + 1 or None], data, axis, node, "Gather picks it alone")
+        elif each.spans(axis) and indices is not None:
+            if indices.ndim == 1 and axis == each.column:  # indices count the same columns of every row
+                each = tracer.tie(data, each, (axis,))
+            if len(np.unique(indices % shape[axis])) == 1:
+                # What is picked alone leaves no axis to shrink: that channel, or that row, stays.
+                alone = tracer.coarse(each, axis)[indices.reshape(-1)[:1]]
+                tracer.pin(alone, data, axis, node, "Gather picks it alone")
         picks = np.zeros(index_shape, dtype=np.int64) if indices is None or not each.spans(axis) else indices
         compact = picks if each.spans(axis) else np.zeros((1,) * len(index_shape), dtype=np.int64)
         tracer.lay(output, moved(each, lambda array, compact=compact: array.take(compact, axis=axis)))  # type: ignore[misc]

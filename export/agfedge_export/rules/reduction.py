@@ -79,3 +79,16 @@ def resize(tracer: Tracer, node: NodeView) -> None:
     for each in tracer.fields(data):
         if each.axes == (CHANNELS,):
             tracer.lay(output, each.with_zero_kept())
+
+
+@rule("GridSample", "RoiAlign", "MaxRoiPool")
+def sample(tracer: Tracer, node: NodeView) -> None:
+    """Interpolation or pooling at given places: linear or a maximum in each channel alone."""
+    data = node.inputs[0]
+    spatial = tuple(axis for axis in range(tracer.rank(data)) if axis != CHANNELS)
+    tracer.block(node, data, f"{node.op} runs over this axis", axes=spatial)
+    for name in node.inputs[1:]:
+        tracer.block(node, name, f"{node.op} reads places from it")
+    for each in tracer.fields(data):
+        if each.axes == (CHANNELS,):
+            tracer.lay(node.outputs[0], each.with_zero_kept())

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 Rule = Callable[["Tracer", "NodeView"], None]
 
-_FAMILIES = ("convolution", "elementwise", "matrix", "movement", "normalisation", "reduction")
+_FAMILIES = (
+    "attention", "convolution", "elementwise", "matrix", "movement", "normalisation", "quantisation", "reduction",
+)  # fmt: skip
 _RULES: dict[tuple[str, str], Rule] = {}
 
 

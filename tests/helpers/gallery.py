@@ -1,0 +1,74 @@
+"""The graphs of the families, each exported and pruned once in a session."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+import agfedge_export as ax
+from families import Family
+from nets import random_plan
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family's graph before and after half of every group was removed at random.
+
+    Attributes:
+        model: the very object that was analysed, pruned and masked.
+        digest: of `model` before all that.
+        plan: what was removed.
+        masked, pruned: what `mask` and `prune` gave.
+    """
+
+    model: onnx.ModelProto
+    digest: str
+    plan: ax.Plan
+    masked: onnx.ModelProto
+    pruned: onnx.ModelProto
+
+
+class Gallery:
+    """Keeps the latest case in memory, and the graphs of all as files: together they are 2 GB."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._latest: tuple[Family, Case] | None = None
+
+    def case(self, family: Family) -> Case:
+        if self._latest is None or self._latest[0] != family:
+            self._latest = None  # frees the memory before more is asked for
+            self._latest = family, self._made(family)
+        return self._latest[1]
+
+    def original(self, family: Family) -> Path:
+        return self._file(family, "original")
+
+    def pruned(self, family: Family) -> Path:
+        return self._file(family, "pruned")
+
+    def _file(self, family: Family, kind: str) -> Path:
+        path = self._path(family, kind)
+        if not path.exists():
+            self.case(family)
+        return path
+
+    def _path(self, family: Family, kind: str) -> Path:
+        return self._folder / f"{hashlib.sha256(repr(family).encode()).hexdigest()[:16]}-{kind}.onnx"
+
+    def _made(self, family: Family) -> Case:
+        model = family.graph()
+        onnx.save(model, self._path(family, "original"))
+        before = digest(model)
+        plan = random_plan(ax.analyse(model))
+        pruned = ax.prune(model, plan).model
+        onnx.save(pruned, self._path(family, "pruned"))
+        return Case(model, before, plan, ax.mask(model, plan), pruned)
+
+
+def digest(model: onnx.ModelProto) -> str:
+    """Changes with every bit of the model."""
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
