@@ -1,7 +1,7 @@
 """Concrete shapes: symbolic dimensions are given sizes, and what the graph computes from shapes is computed here.
 
-ONNX's shape inference does not follow every computation of a reshape target (through Shape, Squeeze, Concat, ...).
-Nodes whose inputs are known integers are run one by one, become constants, and inference goes on from there.
+ONNX's shape inference does not follow every computation of a reshape target (through Shape, Squeeze, Concat, ...). So
+nodes whose inputs are known integers are run here, and what inference left open is inferred node by node from there.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     Evaluate = Callable[[onnx.NodeProto, list[NDArray[Any]]], NDArray[Any]]
 
+# Operators that ONNX defines as functions, without an inference of their own.
+_SHAPE_KEEPING = frozenset(("Celu", "Gelu", "HardSwish", "Mish", "Selu", "Shrink", "Softsign", "Swish", "ThresholdedRelu"))
 # No shape computation needs more numbers than this; larger tensors are data.
 MOST_ELEMENTS = 1024
-# Each round resolves at least one more reshape of a chain; a graph that needs more is left with unknown shapes.
-MOST_ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ConcreteShapes:
 
 
 def concrete_shapes(small: onnx.ModelProto, batch: int, spatial: int) -> ConcreteShapes:
-    """Resolves shapes.
+    """Resolves shapes, in one walk over the graph.
 
     Args:
         small: a skeleton; it is changed.
@@ -49,18 +49,63 @@ def concrete_shapes(small: onnx.ModelProto, batch: int, spatial: int) -> Concret
     import onnx
 
     _fix_symbols(small, batch, spatial)
+    graph = infer(small)
+    shapes, types = _known_shapes(graph), _element_types(graph)
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in small.graph.initializer}
     computed: dict[str, NDArray[Any]] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for _ in range(MOST_ROUNDS):
-        shapes = _known_shapes(infer(small))
-        fresh = _evaluate_nodes(small, shapes, values)
-        if not fresh:
-            break
-        computed.update(fresh)
-        small.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in fresh.items())
-    shapes.update({name: value.shape for name, value in computed.items()})
+    for node in small.graph.node:
+        value = _value_of(node, shapes, values)
+        if value is not None:
+            name = node.output[0]
+            computed[name] = values[name] = value
+            shapes[name] = value.shape
+        elif any(name and name not in shapes for name in node.output):
+            shapes.update(_inferred_outputs(small, node, shapes, types, values))
     return ConcreteShapes(shapes, computed)
+
+
+def _inferred_outputs(
+    model: onnx.ModelProto,
+    node: onnx.NodeProto,
+    shapes: dict[str, tuple[int, ...]],
+    types: dict[str, int],
+    values: dict[str, NDArray[Any]],
+) -> dict[str, tuple[int, ...]]:
+    """Infers one node whose inputs' shapes became known only through values computed here."""
+    import onnx
+
+    names = [name for name in node.input if name]
+    if any(name not in shapes or name not in types for name in names):
+        return {}
+    opset = next((each.version for each in model.opset_import if each.domain == node.domain), None)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset or 1, node.domain)
+        inferred = onnx.shape_inference.infer_node_outputs(
+            schema,
+            node,
+            {name: onnx.helper.make_tensor_type_proto(types[name], shapes[name]) for name in names},
+            {name: onnx.numpy_helper.from_array(values[name], name) for name in names if name in values},
+            opset_imports=list(model.opset_import),
+            ir_version=model.ir_version,
+        )
+    except Exception:  # no schema, or an inference that wants more than shapes: what is unknown stays unknown
+        return {}
+    found = {}
+    for name, kind in inferred.items():
+        dims = kind.tensor_type.shape.dim
+        if kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            found[name] = tuple(dim.dim_value for dim in dims)
+            types.setdefault(name, kind.tensor_type.elem_type)
+    if not found and node.op_type in _SHAPE_KEEPING:
+        found = {node.output[0]: shapes[names[0]]}
+    return found
+
+
+def _element_types(graph: onnx.GraphProto) -> dict[str, int]:
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        types[value.name] = value.type.tensor_type.elem_type
+    return types
 
 
 def infer(model: onnx.ModelProto) -> onnx.GraphProto:
@@ -93,30 +138,6 @@ def _known_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
         if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
             shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
     return shapes
-
-
-def _evaluate_nodes(
-    model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]], values: dict[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """Runs the nodes whose inputs are known, takes them out of the graph, and returns their outputs."""
-    fresh: dict[str, NDArray[Any]] = {}
-    left = []
-    for node in model.graph.node:
-        value = _value_of(node, shapes, values)
-        if value is None:
-            left.append(node)
-        else:
-            fresh[node.output[0]] = values[node.output[0]] = value
-    if fresh:
-        kept = [type(node).FromString(node.SerializeToString()) for node in left]
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
-        produced = set(fresh)
-        outputs = [value for value in model.graph.output if value.name not in produced]
-        if len(outputs) < len(model.graph.output):
-            del model.graph.output[:]
-            model.graph.output.extend(outputs)
-    return fresh
 
 
 def _value_of(
