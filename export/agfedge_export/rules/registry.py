@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 Rule = Callable[["Tracer", "NodeView"], None]
 
 _FAMILIES = (
-    "attention", "convolution", "elementwise", "matrix", "movement", "normalisation", "quantisation", "reduction",
+    "attention", "convolution", "einsum", "elementwise", "matrix", "movement", "normalisation", "quantisation",
+    "reduction",
 )  # fmt: skip
 _RULES: dict[tuple[str, str], Rule] = {}
 
