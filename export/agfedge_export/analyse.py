@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from agfedge_export.groups import ChannelGroups, Group, KeptWhole, Member, Rows, Site
 from agfedge_export.model_io import load_model, model_sha256
 from agfedge_export.rules import find_rule
+from agfedge_export.rules.elementwise import BROADCAST
 from agfedge_export.tracer import PRODUCES, Touch, Tracer
 from agfedge_export.vanish import may_vanish
 from agfedge_export.view import view_of
@@ -26,6 +28,9 @@ _WITHOUT_CHANNELS = frozenset(
     ("Constant", "ConstantOfShape", "EyeLike", "RandomNormal", "RandomUniform", "Range", "Shape", "Size")
 )
 
+# Operators whose inputs are all feature maps, which their rules join.
+_OF_EQUALS = frozenset((*BROADCAST, "Attention", "CastLike", "Concat", "Gemm", "MatMul"))
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -40,6 +45,11 @@ class Analysis:
     tracer: Tracer
     unit_of: NDArray[np.int64]
     composites: tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...]
+
+    @cached_property
+    def first_parts(self) -> dict[int, int]:
+        """For each composite atom, a unit of those that it stands for."""
+        return {int(atom): int(self.unit_of[rows[0]].max()) for own, rows in self.composites for atom in own}
 
     def removed_atoms(self, removed_units: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Returns which atoms go when these units, counted through all groups, do: bool (atoms,)."""
@@ -69,7 +79,9 @@ def analyse(source: ModelSource, *, inexact: bool = False) -> ChannelGroups:
 def trace(tracer: Tracer) -> None:
     """Walks the graph from inputs to outputs, and lets the rules record what they find."""
     for node in tracer.view.nodes:
+        tracer.node = node.index
         _visit(tracer, node)
+    tracer.node = None
     for name in tracer.view.graph_outputs:
         tracer.block(None, name, "the channels are an output of the model")
     _tie_shared_weights(tracer)
@@ -80,30 +92,29 @@ def _visit(tracer: Tracer, node: NodeView) -> None:
         return
     rule = find_rule(node.domain, node.op)
     if rule is not None and not _unknown_shapes(tracer, node):
+        _block_sides(tracer, node)
         rule(tracer, node)
         return
     reason = f"no rule for {node.op}" + (f" of domain {node.domain}" if node.domain else "")
     if rule is not None:
         reason = f"a shape around {node.op} is unknown"
-    for name in _read_by(node):
+    for name in {*node.inputs, *node.inner_reads}:
         tracer.block(node, name, reason)
+
+
+def _block_sides(tracer: Tracer, node: NodeView) -> None:
+    """What rules do not follow: parameters that are computed from feature maps, and outputs beside the first."""
+    view = tracer.view
+    for position, name in enumerate(node.inputs[1:], start=1):
+        if node.op not in _OF_EQUALS and not view.is_derived(name):
+            tracer.block(node, name, f"input {position} of {node.op} is computed")
+    for name in node.outputs[1:]:
+        if node.op != "Split" and (name in view.consumers or name in view.graph_outputs):
+            tracer.block(node, node.inputs[0], f"output {name} of {node.op} is read")
 
 
 def _unknown_shapes(tracer: Tracer, node: NodeView) -> bool:
     return any(name and tracer.view.shape(name) is None for name in (*node.inputs[:1], *node.outputs[:1]))
-
-
-def _read_by(node: NodeView) -> set[str]:
-    """Returns every tensor that a node reads, also from inside its subgraphs."""
-    import onnx
-
-    names = {name for name in node.inputs if name}
-    pending = [each.g for each in node.proto.attribute if each.type == onnx.AttributeProto.GRAPH]
-    while pending:
-        for inner in pending.pop().node:
-            names.update(inner.input)
-            pending.extend(each.g for each in inner.attribute if each.type == onnx.AttributeProto.GRAPH)
-    return names
 
 
 def _tie_shared_weights(tracer: Tracer) -> None:
@@ -129,6 +140,7 @@ def _groups(tracer: Tracer, model: onnx.ModelProto) -> ChannelGroups:
         active[roots[atoms]] = False  # follows its parts
     free = active[roots] & np.array([tracer.atoms.pin_of(int(root)) is None for root in roots], dtype=bool)
     component = _components(tracer, roots, composites)
+    free &= np.isin(component, component[free & _touched(tracer, roots, composites)])
     unit_of = np.full(len(roots), -1, dtype=np.int64)
     sizes: list[int] = []
     for each in np.unique(component[free]) if len(roots) else ():
@@ -138,6 +150,21 @@ def _groups(tracer: Tracer, model: onnx.ModelProto) -> ChannelGroups:
         sizes.append(len(units))
     analysis = Analysis(tracer, unit_of, composites)
     return ChannelGroups(model_sha256(model), _collect(analysis, sizes), _kept_whole(tracer, unit_of), analysis)
+
+
+def _touched(
+    tracer: Tracer,
+    roots: NDArray[np.int64],
+    composites: tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...],
+) -> NDArray[np.bool_]:
+    """Returns which atoms a parameter runs along, bool (atoms,); padding has none."""
+    touched = np.zeros(len(roots), dtype=bool)
+    for touch in tracer.touches:
+        touched[roots[touch.atoms]] = True
+    for atoms, rows in composites:
+        for row in rows if touched[roots[atoms]].any() else ():
+            touched[roots[row]] = True
+    return touched[roots]
 
 
 def _composites(
@@ -202,28 +229,40 @@ def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
         together = [_by_group(unit_of[part], offsets) for part in parts]
         for index in sorted({index for found in together for index, _ in found}):
             rows[index].append(Rows(tuple(units for found in together for at, units in found if at == index), fixed))
+    names = _names(members)
+    tensors = _wholly(analysis, offsets)
     return tuple(
         Group(
-            _name(members[index]),
+            names[index],
             size,
             tuple(members[index]),
             tuple(sites[index].values()),
             _strata(members[index], size),
             tuple(joints[index].values()),
             tuple(rows[index]),
-            may_vanish(tracer, members[index]),
+            may_vanish(tracer, members[index], tensors[index]),
         )
         for index, size in enumerate(sizes)
     )
 
 
+def _wholly(analysis: Analysis, offsets: NDArray[np.int64]) -> list[set[str]]:
+    """Returns for each group the tensors of which nothing is left when all of its units go."""
+    tensors: list[set[str]] = [set() for _ in offsets[1:]]
+    for name in (name for node in analysis.tracer.view.nodes for name in node.outputs):
+        for labels in analysis.tracer.fields(name):
+            units = _followed(analysis, labels.atoms.ravel())
+            owner = np.searchsorted(offsets, [units.min(), units.max()], side="right") - 1
+            if units.min() >= 0 and owner[0] == owner[1]:
+                tensors[owner[0]].add(name)
+    return tensors
+
+
 def _followed(analysis: Analysis, atoms: NDArray[np.int64]) -> NDArray[np.int64]:
     """Returns the atoms' units; a composite atom counts as the first unit of its rows."""
     units: NDArray[np.int64] = analysis.unit_of[atoms].copy()
-    if (units < 0).any() and analysis.composites:
-        first = {int(atom): int(analysis.unit_of[rows[0]].max()) for own, rows in analysis.composites for atom in own}
-        for position in np.flatnonzero(units < 0):
-            units[position] = first.get(int(atoms[position]), -1)
+    for position in np.flatnonzero(units < 0) if analysis.composites else ():
+        units[position] = analysis.first_parts.get(int(atoms[position]), -1)
     return units
 
 
@@ -243,8 +282,14 @@ def _by_group(units: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[tupl
     ]
 
 
-def _name(members: list[Member]) -> str:
-    return next((member.tensor for member in members if member.role == PRODUCES), members[0].tensor if members else "")
+def _names(members: list[list[Member]]) -> list[str]:
+    """Names each group by the first parameter that produces its channels; a name that was taken gets a number."""
+    names: list[str] = []
+    for own in members:
+        first = next((member.tensor for member in own if member.role == PRODUCES), f"{own[0].tensor} (inputs)")
+        taken = sum(name == first or name.startswith(f"{first}#") for name in names)
+        names.append(f"{first}#{taken + 1}" if taken else first)
+    return names
 
 
 def _kept_whole(tracer: Tracer, unit_of: NDArray[np.int64]) -> tuple[KeptWhole, ...]:

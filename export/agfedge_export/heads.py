@@ -13,6 +13,7 @@ import numpy as np
 from agfedge_export.errors import SurgeryError
 from agfedge_export.model_io import skeleton
 from agfedge_export.priors import prior_nodes
+from agfedge_export.shape_values import infer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +98,7 @@ def attach_heads(
     del model.graph.value_info[:]
     try:
         onnx.checker.check_model(skeleton(model))
-        onnx.shape_inference.infer_shapes(skeleton(model), strict_mode=True, data_prop=True)
+        infer(skeleton(model))
     except Exception as error:  # the native libraries raise their own types
         raise SurgeryError(f"the expert's graph is not valid: {str(error).strip()[:300]}") from error
     return model

@@ -50,7 +50,7 @@ def kept_orders(analysis: Analysis, gone: NDArray[np.bool_]) -> Orders:
     for touch in analysis.tracer.touches:
         key = (touch.node, touch.input, touch.axis)
         if key in landed and gone[touch.atoms].any():
-            order = _order(analysis.tracer, touch.atoms, landed[key], gone)
+            order = _order(touch.atoms, landed[key], gone)
             if order is None:
                 again.conflicts.extend(touch.atoms.tolist())
             else:
@@ -68,9 +68,7 @@ def _ragged(gone: NDArray[np.bool_], labels: Field) -> bool:
     return bool((rows != rows[:1]).any())
 
 
-def _order(
-    tracer: Tracer, atoms: NDArray[np.int64], landed: NDArray[np.int64], gone: NDArray[np.bool_]
-) -> NDArray[np.int64] | None:
+def _order(atoms: NDArray[np.int64], landed: NDArray[np.int64], gone: NDArray[np.bool_]) -> NDArray[np.int64] | None:
     """Finds the original index of each channel that landed; a channel that comes several times keeps its own order.
 
     Returns:
@@ -78,10 +76,10 @@ def _order(
     """
     waiting: dict[int, list[int]] = {}
     for index in np.flatnonzero(~gone[atoms]).tolist():
-        waiting.setdefault(tracer.atoms.find(int(atoms[index])), []).append(index)
+        waiting.setdefault(int(atoms[index]), []).append(index)
     order = []
     for atom in landed.tolist():
-        indices = waiting.get(tracer.atoms.find(atom)) if atom >= 0 else [-1]
+        indices = waiting.get(atom) if atom >= 0 else [-1]
         if not indices:
             return None
         order.append(indices.pop(0))
@@ -99,6 +97,7 @@ class Replay(Tracer):
     first: Tracer = field(kw_only=True)
     gone: NDArray[np.bool_] = field(kw_only=True)
     conflicts: list[int] = field(default_factory=list, kw_only=True)
+    _pairs: dict[int, set[tuple[int, int]]] = field(default_factory=dict)
 
     def new_atoms(
         self, node: NodeView, what: str, count: int, name: str, *, passive: bool = False
@@ -110,10 +109,16 @@ class Replay(Tracer):
         return stay if len(stay) == count else np.full(count, -1, dtype=np.int64)
 
     def unite(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
-        """Notes where channels meet that are not the same ones."""
-        find = self.first.atoms.find
+        """Notes where channels meet that did not meet before; a shared weight is taken in each reader's order."""
+        if self.node is None:
+            return
+        if self.node not in self._pairs:
+            arrays = self.first.met.get(self.node, [])
+            self._pairs[self.node] = {
+                pair for one, other in arrays for pair in zip(one.ravel().tolist(), other.ravel().tolist(), strict=True)
+            }
         for a, b in zip(left.ravel().tolist(), right.ravel().tolist(), strict=True):
-            if a >= 0 and b >= 0 and find(a) != find(b):
+            if a >= 0 and b >= 0 and (a, b) not in self._pairs[self.node]:
                 self.conflicts.append(a)
 
     def coarse(self, labels: Field, axis: int) -> NDArray[np.int64]:
@@ -121,5 +126,14 @@ class Replay(Tracer):
         return labels.atoms.ravel() if labels.axes == (axis,) else np.full(labels.atoms.shape[axis], -1, dtype=np.int64)
 
     def pin(self, atoms: NDArray[np.int64], tensor: str, axis: int, node: NodeView | None, reason: str) -> None:
-        """What must stay has stayed."""
-        del atoms, tensor, axis, node, reason
+        """What must stay has stayed; notes where it stands in another order than before."""
+        del node
+        before = self.first.pinned.get((tensor, axis, reason))
+        if before is not None and before.size == atoms.size:
+            find = self.first.atoms.find
+            pairs = zip(before.tolist(), atoms.ravel().tolist(), strict=True)
+            self.conflicts.extend(b for a, b in pairs if a >= 0 and b >= 0 and find(a) != find(b))
+
+    def require_zero(self, node: NodeView, tensor: str, labels: Field) -> None:
+        """A linear node's weights are taken in whatever order its inputs have."""
+        del node, tensor, labels

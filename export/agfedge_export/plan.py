@@ -12,6 +12,8 @@ import numpy as np
 from agfedge_export.balance import violation
 from agfedge_export.errors import OrderError, PlanError
 from agfedge_export.order import kept_orders
+from agfedge_export.tracer import CONSUMES
+from agfedge_export.vanish import end_well
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,6 +138,7 @@ def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> P
     for group, offset, units in zip(groups.groups, groups.offsets(), kept, strict=False):
         _check_units(group, units)
         stays[offset + units] = True
+    _check_branches(groups, kept)
     return Plan(groups.model_sha256, _plan_groups(groups, kept, ~stays), groups.kept_whole, tracer.inexact)
 
 
@@ -150,7 +153,9 @@ def order_conflicts(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]
     except OrderError as error:
         units = groups.analysis.unit_of[error.atoms]
         owners = np.searchsorted(groups.offsets(), units[units >= 0], side="right") - 1
-        return {groups.groups[index].name for index in np.unique(owners)}
+        found = {groups.groups[index].name for index in np.unique(owners)}
+        # Where it shows on channels that are kept whole, any group that is spread may be the reason.
+        return found or {group.name for group in groups.groups if group.joints}
     return set()
 
 
@@ -167,6 +172,15 @@ def _check_units(group: Group, units: NDArray[np.int64]) -> None:
     broken = violation(group, stays)
     if broken is not None:
         raise PlanError(f"group {group.name!r}: {broken}")
+
+
+def _check_branches(groups: ChannelGroups, kept: list[NDArray[np.int64]]) -> None:
+    """What a branch leaves is added to a live tensor: branches that are added to each other cannot all go."""
+    whole = [group for group, units in zip(groups.groups, kept, strict=True) if not len(units)]
+    readers = [member.node for group in whole for member in group.members if member.role == CONSUMES]
+    if len(whole) > 1 and not end_well(groups.analysis.tracer, readers):
+        names = ", ".join(repr(group.name) for group in whole)
+        raise PlanError(f"groups {names} cannot all go whole, nothing live is left where they meet: keep one of them")
 
 
 def _plan_groups(

@@ -31,7 +31,7 @@ class Surgeon:
         """Returns which indices along an axis of an original tensor keep anything, or None when all do."""
         for labels in self.tracer.fields(tensor):
             if labels.spans(axis):
-                stays: NDArray[np.bool_] = ~self.removed[labels.rows(axis)].all(axis=1)
+                stays: NDArray[np.bool_] = np.logical_not(self.removed[labels.rows(axis)].all(axis=1))
                 if not stays.all():
                     return stays
         return None
@@ -47,7 +47,7 @@ class Surgeon:
                 continue
             others = tuple(each for each in range(kept.ndim) if each != axis)
             if len(labels.axes) > 1 and axis != labels.column:
-                kept = kept.any(axis=others, keepdims=True)
+                kept = np.asarray(kept.any(axis=others, keepdims=True))
             return np.append(0, np.cumsum(kept, axis=axis).max(axis=others))
         return None
 

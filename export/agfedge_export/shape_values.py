@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     Evaluate = Callable[[onnx.NodeProto, list[NDArray[Any]]], NDArray[Any]]
 
 # Operators that ONNX defines as functions, without an inference of their own.
-_SHAPE_KEEPING = frozenset(("Celu", "Gelu", "HardSwish", "Mish", "Selu", "Shrink", "Softsign", "Swish", "ThresholdedRelu"))
+_SHAPE_KEEPING = frozenset(
+    ("Celu", "Gelu", "GroupNormalization", "HardSwish", "MeanVarianceNormalization", "Mish", "Selu", "Shrink",
+     "Softsign", "Swish", "ThresholdedRelu")
+)  # fmt: skip
+_OWN_DOMAIN = frozenset(("", "ai.onnx"))
 # No shape computation needs more numbers than this; larger tensors are data.
 MOST_ELEMENTS = 1024
 
@@ -59,6 +63,7 @@ def concrete_shapes(small: onnx.ModelProto, batch: int, spatial: int) -> Concret
             name = node.output[0]
             computed[name] = values[name] = value
             shapes[name] = value.shape
+            types.setdefault(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
         elif any(name and name not in shapes for name in node.output):
             shapes.update(_inferred_outputs(small, node, shapes, types, values))
     return ConcreteShapes(shapes, computed)
@@ -77,6 +82,9 @@ def _inferred_outputs(
     names = [name for name in node.input if name]
     if any(name not in shapes or name not in types for name in names):
         return {}
+    if node.op_type in _SHAPE_KEEPING and node.domain in _OWN_DOMAIN:
+        types.setdefault(node.output[0], types[names[0]])
+        return {node.output[0]: shapes[names[0]]}
     opset = next((each.version for each in model.opset_import if each.domain == node.domain), None)
     try:
         schema = onnx.defs.get_schema(node.op_type, opset or 1, node.domain)
@@ -96,8 +104,6 @@ def _inferred_outputs(
         if kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
             found[name] = tuple(dim.dim_value for dim in dims)
             types.setdefault(name, kind.tensor_type.elem_type)
-    if not found and node.op_type in _SHAPE_KEEPING:
-        found = {node.output[0]: shapes[names[0]]}
     return found
 
 
@@ -117,7 +123,9 @@ def infer(model: onnx.ModelProto) -> onnx.GraphProto:
     import onnx
 
     try:
-        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+        # Types behind these are unknown to ONNX, which strict inference takes for an error.
+        known = all(node.domain in _OWN_DOMAIN and node.op_type != "GroupNormalization" for node in model.graph.node)
+        return onnx.shape_inference.infer_shapes(model, strict_mode=known, data_prop=True).graph
     except Exception as error:  # the native library raises its own types
         raise ModelError(f"shapes cannot be inferred: {str(error).strip()[:300]}") from error
 

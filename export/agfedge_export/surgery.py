@@ -13,6 +13,7 @@ from agfedge_export.errors import SurgeryError
 from agfedge_export.model_io import skeleton
 from agfedge_export.plan import Plan, removed_units
 from agfedge_export.rewrites import rewrite_shapes
+from agfedge_export.shape_values import infer
 from agfedge_export.tracer import PRODUCES
 from agfedge_export.vanish import vanish
 
@@ -150,9 +151,13 @@ def _unread_after(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Ke
     view = analysis.tracer.view
 
     def is_read(tensor: str) -> bool:
-        return tensor in view.graph_outputs or any(
-            is_read(reader.outputs[0]) if reader.op == "Identity" else (reader.index, position) not in edges
-            for reader, position in view.consumers.get(tensor, [])
+        return (
+            tensor in view.graph_outputs
+            or any(tensor in node.inner_reads for node in view.nodes)
+            or any(
+                is_read(reader.outputs[0]) if reader.op == "Identity" else (reader.index, position) not in edges
+                for reader, position in view.consumers.get(tensor, [])
+            )
         )
 
     return {name for name, _ in edges.values() if not is_read(name)}
@@ -196,7 +201,7 @@ def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:
     del model.graph.value_info[:]
     try:
         onnx.checker.check_model(skeleton(model))
-        onnx.shape_inference.infer_shapes(skeleton(model), strict_mode=True, data_prop=True)
+        infer(skeleton(model))
     except Exception as error:  # the native libraries raise their own types
         raise SurgeryError(
             f"the rewritten graph is not valid, nothing was written: {str(error).strip()[:300]}"

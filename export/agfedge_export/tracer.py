@@ -61,6 +61,10 @@ class Tracer:
 
     Attributes:
         inexact: whether norms across channels may be crossed.
+        fresh: the atoms that a node made, by what they are for.
+        pinned: the atoms that were kept whole, by tensor, axis and reason.
+        node: index of the node whose rule runs; None after the last.
+        met: the pairs of atoms that were made to live and die together, by node.
     """
 
     view: GraphView
@@ -70,6 +74,9 @@ class Tracer:
     reads: list[Read] = field(default_factory=list)
     joints: list[Field] = field(default_factory=list)
     fresh: dict[tuple[int, str], NDArray[np.int64]] = field(default_factory=dict)
+    pinned: dict[tuple[str, int, str], NDArray[np.int64]] = field(default_factory=dict)
+    node: int | None = None
+    met: dict[int | None, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(default_factory=dict)
     _fields: dict[str, list[Field]] = field(default_factory=dict)
     _coarse: dict[tuple[bytes, int], NDArray[np.int64]] = field(default_factory=dict)
     _passive: dict[int, int] = field(default_factory=dict)
@@ -124,6 +131,7 @@ class Tracer:
 
     def unite(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
         """Makes two equally long arrays of atoms live and die together, element by element."""
+        self.met.setdefault(self.node, []).append((left, right))
         self.atoms.union(left, right)
 
     def coarse(self, labels: Field, axis: int) -> NDArray[np.int64]:
@@ -243,6 +251,7 @@ class Tracer:
 
     def pin(self, atoms: NDArray[np.int64], tensor: str, axis: int, node: NodeView | None, reason: str) -> None:
         """Keeps these atoms whole."""
+        self.pinned.setdefault((tensor, axis, reason), atoms.ravel())
         name = node.name if node is not None else "graph output"
         self.atoms.pin(atoms.ravel().tolist(), Pin(tensor, axis, name, reason))
 

@@ -6,6 +6,7 @@ gone saves what a thin one does not.
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from agfedge_export.errors import SurgeryError
 from agfedge_export.tracer import CONSUMES
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     import onnx_graphsurgeon as gs
     from numpy.typing import NDArray
 
@@ -30,40 +33,57 @@ _POINTWISE = frozenset(
 _BINARY = frozenset(("Add", "Div", "Max", "Min", "Mul", "Sub", "Sum"))
 
 
-def may_vanish(tracer: Tracer, members: list[Member]) -> bool:
-    """Whether a group may lose every unit: all that it feeds is then a constant that is added to a live tensor."""
+def may_vanish(tracer: Tracer, members: Sequence[Member], tensors: Collection[str]) -> bool:
+    """Whether a group may lose every unit: what it feeds is then a constant, added to what lives.
+
+    Args:
+        tracer: the analysis.
+        members: of the group.
+        tensors: those of which nothing is left then.
+    """
     consumers = {member.node: member for member in members if member.role == CONSUMES}
-    if not consumers:
-        return False
     for index, member in consumers.items():
-        node = tracer.view.nodes[index]
-        if node.op not in _LINEAR or (member.units < 0).any() or not _ends_well(tracer, node.outputs[0], set()):
+        if tracer.view.nodes[index].op not in _LINEAR or member.input != 1 or (member.units < 0).any():
             return False
+    for name in tensors:
+        for reader, _ in tracer.view.consumers.get(name, []):
+            outside = any(output not in tensors for output in reader.outputs)
+            if outside and reader.index not in consumers and reader.op not in ("Shape", "Size"):
+                return False
+    return bool(consumers) and end_well(tracer, list(consumers))
+
+
+def end_well(tracer: Tracer, empty: list[int]) -> bool:
+    """Whether all that reads the per-channel constants of these linear nodes can take them as such."""
+    view = tracer.view
+    constants: set[str] = set()
+    pending = sorted(set(empty))
+    while pending:  # in the order of the graph: what is constant is known before it is read
+        node = view.nodes[heapq.heappop(pending)]
+        while pending and pending[0] == node.index:
+            heapq.heappop(pending)
+        if node.index not in empty and not _takes(tracer, node, constants):
+            return False
+        live = [name for name in node.inputs if name and name not in constants and not view.is_constant(name)]
+        if node.index in empty or not live:
+            constants.update(node.outputs)
+            for name in node.outputs:
+                if name in view.graph_outputs:
+                    return False
+                for reader, _ in view.consumers.get(name, []):
+                    heapq.heappush(pending, reader.index)
     return True
 
 
-def _ends_well(tracer: Tracer, tensor: str, seen: set[str]) -> bool:
-    """Whether every reader of a per-channel constant can take it as such."""
-    if tensor in seen:
-        return True
-    seen.add(tensor)
+def _takes(tracer: Tracer, node: NodeView, constants: set[str]) -> bool:
+    """Whether a node gives the same for per-channel constants of size 1 on the other axes."""
     view = tracer.view
-    if tensor in view.graph_outputs:
+    live = [name for name in node.inputs if name and name not in constants and not view.is_constant(name)]
+    if node.domain or len(node.outputs) != 1:
         return False
-    return all(_reads_well(tracer, reader, tensor, seen) for reader, _ in view.consumers.get(tensor, []))
-
-
-def _reads_well(tracer: Tracer, reader: NodeView, tensor: str, seen: set[str]) -> bool:
-    view = tracer.view
-    others = [name for name in reader.inputs if name and name != tensor and not view.is_constant(name)]
-    if reader.domain or len(reader.outputs) != 1:
-        return False
-    if reader.op in _BINARY and others:
-        # The live operand must have the full shape, so that broadcasting gives it back.
-        return any(view.shape(name) == view.shape(reader.outputs[0]) for name in others)
-    if others or not (reader.op in _POINTWISE or reader.op in _BINARY or _is_pointwise_convolution(reader, tracer)):
-        return False
-    return _ends_well(tracer, reader.outputs[0], seen)
+    if live:  # a live operand must have the full shape, so that broadcasting gives it back
+        return node.op in _BINARY and any(view.shape(name) == view.shape(node.outputs[0]) for name in live)
+    return node.op in _POINTWISE or node.op in _BINARY or _is_pointwise_convolution(node, tracer)
 
 
 def _is_pointwise_convolution(node: NodeView, tracer: Tracer) -> bool:
@@ -87,6 +107,8 @@ def vanish(nodes: list[gs.Node], tracer: Tracer, gone: NDArray[np.bool_]) -> Non
     }
     made: dict[str, NDArray[Any]] = {}
     for view, node in zip(tracer.view.nodes, nodes, strict=True):
+        if any(gone[labels.atoms].all() for name in view.outputs for labels in tracer.fields(name)):
+            continue  # inside the branch
         if view.index in empty:
             made[view.outputs[0]] = _constant_output(tracer, view, node)
             continue

@@ -57,6 +57,21 @@ class NodeView:
 
         return {each.name: onnx.helper.get_attribute_value(each) for each in self.proto.attribute}
 
+    @cached_property
+    def inner_reads(self) -> frozenset[str]:
+        """Names that the node's subgraphs (of If, Loop, Scan) read, those of their own tensors among them."""
+        import onnx
+
+        names: set[str] = set()
+        pending = [each.g for each in self.proto.attribute if each.type == onnx.AttributeProto.GRAPH]
+        while pending:
+            graph = pending.pop()
+            names.update(value.name for value in graph.output)
+            for inner in graph.node:
+                names.update(inner.input)
+                pending.extend(each.g for each in inner.attribute if each.type == onnx.AttributeProto.GRAPH)
+        return frozenset(names)
+
     def input(self, position: int) -> str:
         """Returns the name of an input, "" where it is absent."""
         return self.inputs[position] if position < len(self.inputs) else ""
@@ -84,7 +99,6 @@ class GraphView:
     static_values: dict[str, NDArray[Any]] = field(repr=False)
     _initializers: dict[str, onnx.TensorProto] = field(repr=False)
     _constants: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
-    _derived: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @cached_property
     def producer(self) -> dict[str, NodeView]:
@@ -156,14 +170,18 @@ class GraphView:
         value = self.constant(name) if name else None
         return self.static_values.get(name) if value is None else value
 
+    @cached_property
+    def _derived(self) -> frozenset[str]:
+        found: set[str] = {""}
+        for node in self.nodes:
+            reads = {*node.inputs, *node.inner_reads}
+            if reads and all(name in found or self.is_constant(name) for name in reads):
+                found.update(node.outputs)
+        return frozenset(found)
+
     def is_derived(self, name: str) -> bool:
-        """Whether a computed tensor depends on constants alone."""
-        if name not in self._derived:
-            node = self.producer.get(name)
-            self._derived[name] = self.is_constant(name) or (
-                node is not None and bool(node.inputs) and all(self.is_derived(each) for each in node.inputs if each)
-            )
-        return self._derived[name]
+        """Whether a tensor is constant or depends on constants alone."""
+        return name in self._derived or self.is_constant(name)
 
 
 def constant_of(node: onnx.NodeProto) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 from architectures import Architecture, Kind
@@ -10,8 +11,10 @@ from models import build
 
 # Half of a layer's inputs times half of its outputs is a quarter. A transformer's stream passes norms across channels.
 BOUNDS: dict[Kind, float] = {"batch-norm CNN": 0.30, "CNN": 0.30, "transformer": 0.62}
-NARROW = "narrow layers: one channel more or less is much, and the image's three channels stay"
-SHUFFLED = "behind a shuffle every group of a grouped convolution has to lose the same positions"
+# Why more may be left than that.
+ACROSS = "LayerNorm normalises across the stream's channels"
+LOCAL = "LRN normalises across channels"
+THREE = "three groups of positions that three does not divide: few choices leave all alike behind the shuffle"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Family:
     bound: float
     why: str = ""
     converted: int | None = None
+
+    @property
+    def opset(self) -> int:
+        return self.converted or self.net.written_opset
 
     def __str__(self) -> str:
         return f"{self.net.family}: {self.net.name}"
@@ -65,12 +72,12 @@ def _net(
     return Family(net, bound or BOUNDS[kind], why, converted)
 
 
-def _cv(family: str, name: str, way: str, opset: int, pixels: int = 64, **rest: object) -> Family:
-    return _net(family, f"pytorchcv/{name}", way, opset, (3, pixels, pixels), **rest)  # type: ignore[arg-type]
+def _cv(family: str, name: str, way: str, opset: int, pixels: int = 64, **rest: Any) -> Family:
+    return _net(family, f"pytorchcv/{name}", way, opset, (3, pixels, pixels), **rest)
 
 
-def _transformer(family: str, name: str, way: str, opset: int, **rest: object) -> Family:
-    return _net(family, f"own/{name}", way, opset, kind="transformer", **rest)  # type: ignore[arg-type]
+def _transformer(family: str, name: str, way: str, opset: int, **rest: Any) -> Family:
+    return _net(family, f"own/{name}", way, opset, kind="transformer", **rest)
 
 
 def _light(name: str, bound: float = 0.30, why: str = "") -> Family:
@@ -104,7 +111,7 @@ _GROUPED = (
     _cv("grouped", "resnext14_16x4d", "TSM", 14),
     _cv("grouped", "resnext14_16x4d", "DFU", 20),
     _cv("grouped", "regnetx002", "TFU", 13),
-    _cv("grouped, squeeze-and-excite", "regnety002", "DSM", 18),
+    _cv("grouped, squeeze-and-excite", "regnety002", "TSM", 18),
 )
 
 _DEPTHWISE = (
@@ -113,10 +120,8 @@ _DEPTHWISE = (
     _cv("depthwise", "mobilenetv2_wd2", "TSU", 15),
     _cv("depthwise", "mobilenetv2_wd2", "TFM", 20),
     _cv("depthwise, squeeze-and-excite", "mobilenetv3_small_w1", "TFU", 14),
-    _cv("depthwise, squeeze-and-excite", "mobilenetv3_small_w1", "DSM", 20),
     _cv("depthwise, squeeze-and-excite", "efficientnet_b0", "TSU", 17, in_size=None),
     _cv("depthwise", "mnasnet_b1", "TFM", 12),
-    _cv("depthwise", "mnasnet_small", "DSU", 21),
     _cv("depthwise, concatenation", "ghostnet", "TSU", 18),
 )
 
@@ -124,7 +129,7 @@ _GATES = (
     _cv("squeeze-and-excite", "seresnet10", "TSU", 16),
     _cv("squeeze-and-excite", "seresnet10", "DFM", 20),
     _cv("gates", "bam_resnet18", "TSM", 17),
-    _cv("gates", "cbam_resnet18", "DFU", 20),
+    _cv("gates", "cbam_resnet18", "DFU", 20, bound=0.55, why="the spatial gate takes the maximum across the channels"),
     _cv("gates, split attention", "resnestabc14", "TFU", 17),
     _cv("gates between branches", "sknet50", "TSM", 17),
     _net("gates, split", "own/convolutional.gated", "DSU", 20),
@@ -135,7 +140,7 @@ _DENSE = (
     _cv("dense", "densenet40_k12_bc_cifar10", "TFM", 13, 32),
     _cv("dense", "inceptionv3", "TFM", 17, 96),
     _cv("dense", "squeezenet_v1_1", "DSU", 18, kind="CNN"),
-    _cv("dense", "dla46c", "TSU", 17),
+    _cv("dense", "dla46c", "TSU", 17, bound=0.31, why="narrow layers, and the image has three channels"),
     _cv("dense", "dla34", "DFM", 18),
     _cv("dense", "vovnet27s", "DSM", 20),
     _cv("dense", "vovnet27s", "TFU", 11),
@@ -144,12 +149,10 @@ _DENSE = (
 
 _SHUFFLES = (
     _cv("channel shuffle", "shufflenet_g1_wd2", "TSM", 17),
-    _cv("channel shuffle", "shufflenet_g3_w1", "TSU", 15),
-    _cv("channel shuffle", "shufflenet_g3_wd2", "DFU", 20),
-    _cv("split and shuffle", "shufflenetv2_wd2", "TSU", 17),
-    _cv("split and shuffle", "shufflenetv2b_wd2", "DFM", 20),
-    _net("split, C2f", "own/yolo.yolo", "DSU", 20),
-    _net("split, C2f", "own/yolo.yolo", "TFM", 13, raw=True),
+    _cv("channel shuffle", "shufflenet_g3_w1", "TSU", 15, bound=0.65, why=THREE),
+    _cv("split and shuffle", "shufflenetv2_w1", "TSU", 17),
+    _cv("split and shuffle", "shufflenetv2b_w1", "DFM", 20),
+    _net("split, C2f, detection head", "own/yolo.yolo", "TFM", 13),
     _net("split, Res2Net", "own/convolutional.res2net", "DSU", 23, converted=25),
     _net("split, Res2Net", "own/convolutional.res2net", "TFM", 11),
     _net("pixel shuffle", "own/convolutional.espcn", "TSU", 17, (3, 32, 32), kind="CNN"),
@@ -167,9 +170,9 @@ _RESOLUTIONS = (
 )
 
 _LARGE_KERNELS = (
-    _net("ConvNeXt", "own/convolutional.convnext", "DSU", 20, kind="CNN", bound=0.62, why="LayerNorm on the stream"),
-    _net("ConvNeXt", "own/convolutional.convnext", "TFU", 13, kind="CNN", bound=0.62, why="LayerNorm on the stream"),
-    _net("large kernels", "own/convolutional.replknet", "TSM", 17),
+    _net("ConvNeXt", "own/convolutional.convnext", "DSU", 20, kind="CNN", bound=0.62, why=ACROSS),
+    _net("ConvNeXt", "own/convolutional.convnext", "TFU", 13, kind="CNN", bound=0.62, why=ACROSS),
+    _net("large kernels", "own/convolutional.replknet", "TSM", 17, bound=0.36, why="a depthwise kernel halves"),
 )
 
 _TRANSFORMERS = (
@@ -199,7 +202,14 @@ _HEADS = (
     _net("segmentation head", "own/segmentation.deeplab", "DSU", 20),
     _transformer("segmentation head, PVT", "pyramid.segformer", "TSU", 17),
     _cv("detection head", "centernet_resnet18_coco", "TFM", 17, num_classes=None),
-    _net("detection heads, several outputs", "own/detectors.single_shot", "TSU", 17),
+    _net(
+        "detection heads, several outputs",
+        "own/detectors.single_shot",
+        "TSU",
+        17,
+        bound=0.42,
+        why="a map is normalised across its channels",
+    ),
     _transformer("detection head, DETR", "detectors.detr", "TSU", 17),
 )
 
@@ -212,15 +222,15 @@ _TOWERS = (
 )
 
 _LIGHT = (
-    _light("bvlc_alexnet"),
+    _light("bvlc_alexnet", 0.66, LOCAL),
     _light("densenet121"),
-    _light("inception_v1"),
+    _light("inception_v1", 0.38, LOCAL),
     _light("inception_v2"),
     _light("resnet50"),
-    _light("shufflenet"),
-    _light("squeezenet"),
+    _light("shufflenet", 0.50, THREE),
+    _light("squeezenet", 0.33, "the last convolution makes the output's 1000 channels"),
     _light("vgg19"),
-    _light("zfnet512"),
+    _light("zfnet512", 0.56, LOCAL),
 )
 
 FAMILIES: tuple[Family, ...] = (

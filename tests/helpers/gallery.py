@@ -32,7 +32,7 @@ class Case:
 
 
 class Gallery:
-    """Keeps the latest case in memory, and the graphs of all as files: together they are 2 GB."""
+    """Keeps the latest case in memory, and what was pruned as files: together the graphs are 2 GB."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -44,28 +44,27 @@ class Gallery:
             self._latest = family, self._made(family)
         return self._latest[1]
 
-    def original(self, family: Family) -> Path:
-        return self._file(family, "original")
-
     def pruned(self, family: Family) -> Path:
-        return self._file(family, "pruned")
-
-    def _file(self, family: Family, kind: str) -> Path:
-        path = self._path(family, kind)
+        path = self._path(family)
         if not path.exists():
             self.case(family)
         return path
 
-    def _path(self, family: Family, kind: str) -> Path:
-        return self._folder / f"{hashlib.sha256(repr(family).encode()).hexdigest()[:16]}-{kind}.onnx"
+    def original(self, family: Family) -> Path:
+        """Makes the graph once more if another came after it: only a failure asks for it."""
+        path = self._path(family).with_suffix(".original.onnx")
+        onnx.save(self.case(family).model, path)
+        return path
+
+    def _path(self, family: Family) -> Path:
+        return self._folder / f"{hashlib.sha256(repr(family).encode()).hexdigest()[:16]}.onnx"
 
     def _made(self, family: Family) -> Case:
         model = family.graph()
-        onnx.save(model, self._path(family, "original"))
         before = digest(model)
         plan = random_plan(ax.analyse(model))
         pruned = ax.prune(model, plan).model
-        onnx.save(pruned, self._path(family, "pruned"))
+        onnx.save(pruned, self._path(family))
         return Case(model, before, plan, ax.mask(model, plan), pruned)
 
 

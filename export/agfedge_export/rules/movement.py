@@ -79,8 +79,15 @@ def reshape(tracer: Tracer, node: NodeView) -> None:
     if before is None or after is None or 0 in before or prod(before) != prod(after):
         tracer.block(node, data, f"shapes around {node.op} are unknown")
         return
-    for each in tracer.labels(node, 0):
-        tracer.lay(output, reshaped(each, before, after))
+    laid: list[tuple[Field, Field]] = []
+    # Those whose dead channels are known to be zero first: they are the ones that a linear layer may lose.
+    for each in sorted(tracer.labels(node, 0), key=lambda each: (bool((each.dead != 0).any()), -each.atoms.size)):
+        new = reshaped(each, before, after)
+        if any(set(new.axes) & set(twin.axes) and not set(each.axes) & set(source.axes) for source, twin in laid):
+            tracer.pin(each.atoms, data, each.axes[0], node, f"{node.op} joins this axis with that of other channels")
+            continue
+        laid.append((each, new))
+        tracer.lay(output, new)
 
 
 @rule("Transpose")
@@ -157,11 +164,11 @@ def slice_(tracer: Tracer, node: NodeView) -> None:
             tracer.block(node, data, "Slice of the channels with a step or computed bounds", axes=(axis,))
     for each in tracer.labels(node, 0):
         for axis, picked in picks.items():
-            if each.spans(axis) and axis == each.column and 0 < len(picked) < shape[axis]:
+            if axis == each.column and len(picked) and picked[0] > 0:
                 # Every row has to lose equally many columns before the slice, too.
-                tracer.joint(
-                    Field(each.atoms.take(range(picked[0]), axis), each.dead.take(range(picked[0]), axis), axis)
-                )
+                before = Field(each.atoms.take(range(picked[0]), axis), each.dead.take(range(picked[0]), axis), axis)
+                tracer.joint(before)
+                _tie_rows(tracer, each, before)
         _lay_picked(tracer, node, node.outputs[0], each, picks)
 
 
@@ -172,6 +179,8 @@ def _lay_picked(
     for axis, picked in picks.items():
         if labels.spans(axis) and len(set(picked.tolist())) == 1:
             tracer.pin(tracer.coarse(labels, axis)[picked], node.inputs[0], axis, node, f"{node.op} picks it alone")
+        if axis == labels.column and 0 < len(picked) < labels.atoms.shape[axis]:
+            _tie_rows(tracer, labels, Field(labels.atoms.take(picked, axis), labels.dead.take(picked, axis), axis))
     along = {axis: picked for axis, picked in picks.items() if labels.spans(axis)}
 
     def pick(array: NDArray[Any]) -> NDArray[Any]:
@@ -180,6 +189,13 @@ def _lay_picked(
         return array
 
     tracer.lay(output, moved(labels, pick))
+
+
+def _tie_rows(tracer: Tracer, labels: Field, part: Field) -> None:
+    """Some columns of a row go as a whole only together with the row: what is left has as many rows in every part."""
+    for axis in labels.axes:
+        if axis != labels.column:
+            tracer.unite(tracer.coarse(labels, axis), tracer.coarse(part, axis))
 
 
 def slice_bounds(parts: list[NDArray[Any] | None], rank: int) -> dict[int, slice]:
