@@ -198,7 +198,7 @@ def instance_norm(grow: Grower) -> str | None:
 def group_norm(grow: Grower) -> str | None:
     """As torch exports it before opset 18: reshape, instance norm, reshape back, scale, shift."""
     data = grow.map()
-    batch, channels, height, width = grow.shapes[data]
+    _batch, channels, height, width = grow.shapes[data]
     if channels % 2 or min(height, width) < 2:
         return None
     if grow.opset >= 21:
@@ -404,8 +404,10 @@ def slice_(grow: Grower) -> str | None:
     start = grow.choose(range(size))
     end = grow.choose(range(start + 1, size + 1))
     step = grow.choose([1, 1, 1, 2])
-    first, last = (start - size if grow.choose([True, False]) else start), grow.choose([end, 2**31 - 1][: 1 + (end == size)])
-    inputs = [data, *(grow.integers(each) for each in (first, last, grow.choose([axis, axis - len(grow.shapes[data])])))]
+    first = start - size if grow.choose([True, False]) else start
+    last = grow.choose([end, 2**31 - 1][: 1 + (end == size)])
+    place = grow.choose([axis, axis - len(grow.shapes[data])])
+    inputs = [data, *(grow.integers(each) for each in (first, last, place))]
     if step > 1:
         inputs.append(grow.integers(step))
     return grow.add("Slice", inputs, _with(grow.shapes[data], axis, len(range(start, end, step))))
@@ -714,7 +716,9 @@ def attention(grow: Grower) -> str | None:
 def _linear(grow: Grower, data: str, count: int) -> str:
     shape = grow.shapes[data]
     product_ = grow.add("MatMul", [data, grow.weight(shape[-1], count, fan_in=shape[-1])], (*shape[:-1], count))
-    return grow.add("Add", [product_, grow.bias(count)], grow.shapes[product_]) if grow.choose([True, False]) else product_
+    if not grow.choose([True, False]):
+        return product_
+    return grow.add("Add", [product_, grow.bias(count)], grow.shapes[product_])
 
 
 def _heads(grow: Grower, data: str, heads: int, size: int, *, key: bool = False) -> str:
