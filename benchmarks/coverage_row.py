@@ -86,7 +86,7 @@ def _prove(row: Row, model: onnx.ModelProto, plan: ax.Plan, pruned: onnx.ModelPr
 def _judge(row: Row, name: str, difference: Difference) -> None:
     """The plain bar holds for the normal input; elsewhere rounding that the masked graph shows itself is allowed."""
     if difference.error > TOLERANCE and difference.equal(TOLERANCE) and name != "normal":
-        row.noisy.append(f"{name}: {difference.error:.0e}, rounding alone {difference.noise:.0e}")
+        row.noisy[name] = f"{difference.error:.0e}, rounding alone {difference.noise:.0e}"
         return
     row.error = max(row.error, difference.error)
     if not row.error <= TOLERANCE:

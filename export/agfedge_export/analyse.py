@@ -251,9 +251,11 @@ def _wholly(analysis: Analysis, offsets: NDArray[np.int64]) -> list[set[str]]:
     tensors: list[set[str]] = [set() for _ in offsets[1:]]
     for name in (name for node in analysis.tracer.view.nodes for name in node.outputs):
         for labels in analysis.tracer.fields(name):
-            units = _followed(analysis, labels.atoms.ravel())
+            atoms = np.unique(labels.atoms)
+            units = _followed(analysis, atoms)
             owner = np.searchsorted(offsets, [units.min(), units.max()], side="right") - 1
-            if units.min() >= 0 and owner[0] == owner[1]:
+            fixed = any(analysis.tracer.atoms.pin_of(atom) is not None for atom in atoms.tolist())
+            if units.min() >= 0 and owner[0] == owner[1] and not fixed:
                 tensors[owner[0]].add(name)
     return tensors
 
@@ -285,10 +287,11 @@ def _by_group(units: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[tupl
 def _names(members: list[list[Member]]) -> list[str]:
     """Names each group by the first parameter that produces its channels; a name that was taken gets a number."""
     names: list[str] = []
+    taken: dict[str, int] = {}
     for own in members:
         first = next((member.tensor for member in own if member.role == PRODUCES), f"{own[0].tensor} (inputs)")
-        taken = sum(name == first or name.startswith(f"{first}#") for name in names)
-        names.append(f"{first}#{taken + 1}" if taken else first)
+        taken[first] = taken.get(first, 0) + 1
+        names.append(first if taken[first] == 1 else f"{first}#{taken[first]}")
     return names
 
 

@@ -150,10 +150,12 @@ def _unread_after(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Ke
     """Returns the parameters that no node reads any more once each edge reads a constant of its own."""
     view = analysis.tracer.view
 
+    inner_reads = set().union(*(node.inner_reads for node in view.nodes))
+
     def is_read(tensor: str) -> bool:
         return (
             tensor in view.graph_outputs
-            or any(tensor in node.inner_reads for node in view.nodes)
+            or tensor in inner_reads
             or any(
                 is_read(reader.outputs[0]) if reader.op == "Identity" else (reader.index, position) not in edges
                 for reader, position in view.consumers.get(tensor, [])

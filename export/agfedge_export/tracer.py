@@ -135,9 +135,17 @@ class Tracer:
         self.atoms.union(left, right)
 
     def coarse(self, labels: Field, axis: int) -> NDArray[np.int64]:
-        """Returns an atom for each index along one axis: the label itself, or composites of the rows."""
+        """Returns an atom for each index along one axis: the label itself, or composites of the rows.
+
+        What meets the columns meets those of every row: all rows then lose the same ones.
+        """
         if labels.axes == (axis,):
             return labels.atoms.ravel()
+        if axis == (labels.axes[-1] if labels.column is None else labels.column):
+            columns = labels.rows(axis)
+            for other in columns.T[1:]:
+                self.unite(columns[:, 0], other)
+            return columns[:, 0]
         key = (labels.atoms.tobytes() + str(labels.atoms.shape).encode(), axis)
         if key not in self._coarse:
             self._coarse[key] = self.atoms.composite(labels.rows(axis), "rows")
