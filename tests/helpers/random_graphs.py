@@ -22,6 +22,7 @@ DYNAMIC = 0  # stands for the symbolic batch, always the first axis
 UNARY = ("Relu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Elu", "Softplus", "Neg", "Abs", "LeakyRelu", "Erf")
 BINARY = ("Add", "Add", "Mul", "Sub", "Max", "Min")
 MOST_ELEMENTS = 4096
+EPSILON = 0.1  # a norm of a constant map would otherwise magnify rounding
 
 
 @dataclass
@@ -192,7 +193,8 @@ def instance_norm(grow: Grower) -> str | None:
     count = grow.shapes[data][1]
     if min(grow.shapes[data][2:]) < 2:
         return None
-    return grow.add("InstanceNormalization", [data, grow.bias(count), grow.bias(count)], grow.shapes[data])
+    inputs = [data, grow.bias(count), grow.bias(count)]
+    return grow.add("InstanceNormalization", inputs, grow.shapes[data], epsilon=EPSILON)
 
 
 def group_norm(grow: Grower) -> str | None:
@@ -203,11 +205,11 @@ def group_norm(grow: Grower) -> str | None:
         return None
     if grow.opset >= 21:
         inputs = [data, grow.bias(channels), grow.bias(channels)]
-        return grow.add("GroupNormalization", inputs, grow.shapes[data], num_groups=2)
+        return grow.add("GroupNormalization", inputs, grow.shapes[data], num_groups=2, epsilon=EPSILON)
     split = grow.reshape(data, 2, channels // 2 * height * width)
     ones = [grow.constant(np.ones(2, dtype=np.float32)), grow.constant(np.zeros(2, dtype=np.float32))]
     normed = grow.reshape(
-        grow.add("InstanceNormalization", [split, *ones], grow.shapes[split]), channels, height, width
+        grow.add("InstanceNormalization", [split, *ones], grow.shapes[split], epsilon=EPSILON), channels, height, width
     )
     scaled = grow.add("Mul", [normed, grow.weight(channels, 1, 1)], grow.shapes[data])
     return grow.add("Add", [scaled, grow.weight(channels, 1, 1)], grow.shapes[data])
@@ -219,7 +221,7 @@ def layer_norm(grow: Grower) -> str | None:
         return None
     last = grow.shapes[data][-1]
     if grow.opset >= 17:
-        return grow.add("LayerNormalization", [data, grow.bias(last), grow.bias(last)], grow.shapes[data], axis=-1)
+        return grow.add("LayerNormalization", [data, grow.bias(last), grow.bias(last)], grow.shapes[data], axis=-1, epsilon=EPSILON)
     shape = (*grow.shapes[data][:-1], 1)
     mean = grow.axes_form("ReduceMean", data, [-1], shape, 18)
     centred = grow.add("Sub", [data, mean], grow.shapes[data])
@@ -466,7 +468,8 @@ def pad(grow: Grower) -> str | None:
     if not data or not axis:
         return None
     shape = grow.shapes[data]
-    before, after = grow.choose([0, 1, 2]), grow.choose([0, 1])
+    # ONNX Runtime moves spatial padding into a pool that it is too large for: one pixel at most.
+    before, after = grow.choose([0, 1, 2] if axis == 1 else [0, 1]), grow.choose([0, 1])
     pads = [0] * (2 * len(shape))
     pads[axis], pads[axis + len(shape)] = before, after
     inputs = [data, grow.integers(*pads)]
@@ -752,6 +755,74 @@ def _multi_query(grow: Grower, data: str, heads: int, size: int) -> tuple[str, s
     return query, key, _heads(grow, _linear(grow, data, size), 1, size)
 
 
+def einsum(grow: Grower) -> str | None:
+    """Attention's products as einsum writes them, or a linear layer."""
+    data = grow.pick(lambda shape: len(shape) == 4)
+    if data is None:
+        return None
+    batch, heads, length, width = grow.shapes[data]
+    if grow.choose([True, False]):
+        count = grow.choose([2, 4])
+        inputs = [data, grow.weight(width, count, fan_in=width)]
+        return grow.add("Einsum", inputs, (batch, heads, length, count), equation="bhtd,de->bhte")
+    twin = grow.pick(lambda shape: len(shape) == 4 and shape[:2] == (batch, heads) and shape[3] == width) or data
+    shape = (batch, heads, length, grow.shapes[twin][2])
+    return grow.add("Einsum", [data, twin], shape, equation="bhqd,bhkd->bhqk")
+
+
+def quantised(grow: Grower) -> str | None:
+    """A feature map through a pair of QuantizeLinear and DequantizeLinear."""
+    data = grow.pick()
+    if data is None:
+        return None
+    zero = grow.choose([np.int8(0), np.uint8(128), np.uint8(0)])
+    parameters = [grow.constant(np.float32(0.05)), grow.constant(np.array(zero))]
+    packed = grow.add("QuantizeLinear", [data, *parameters], grow.shapes[data])
+    del grow.shapes[packed]
+    return grow.add("DequantizeLinear", [packed, *parameters], grow.shapes[data])
+
+
+def dequantised_conv(grow: Grower) -> str:
+    """A convolution whose weight is stored in eight bits."""
+    data = grow.map()
+    batch, channels, height, width = grow.shapes[data]
+    count = grow.choose([2, 4, 6])
+    weight = grow.constant(grow.generator.integers(-127, 128, (count, channels, 1, 1)).astype(np.int8))
+    scale = grow.constant((grow.generator.uniform(0.005, 0.01, count)).astype(np.float32))
+    inputs = [weight, scale, grow.constant(np.zeros(count, dtype=np.int8))]
+    whole = grow.add("DequantizeLinear", inputs, (count, channels, 1, 1), axis=0)
+    del grow.shapes[whole]
+    return grow.add("Conv", [data, whole], (batch, count, height, width))
+
+
+def moved_weight(grow: Grower) -> str | None:
+    """A linear layer whose weight is stored transposed, reshaped or behind Identity."""
+    data = grow.pick(lambda shape: len(shape) > 1)
+    if data is None:
+        return None
+    width, count = grow.shapes[data][-1], grow.choose([2, 4])
+    how = grow.choose(["transpose", "reshape", "identity", "squeeze"])
+    if how == "transpose":
+        weight = grow.add("Transpose", [grow.weight(count, width)], (width, count), perm=[1, 0])
+    elif how == "reshape":
+        weight = grow.add("Reshape", [grow.weight(width * count, fan_in=width), grow.integers(width, count)], ())
+    elif how == "squeeze":
+        weight = grow.axes_form("Squeeze", grow.weight(width, 1, count, fan_in=width), [1], (width, count), 13)
+    else:
+        weight = grow.add("Identity", [grow.weight(width, count, fan_in=width)], (width, count))
+    del grow.shapes[weight]
+    return grow.add("MatMul", [data, weight], (*grow.shapes[data][:-1], count))
+
+
+def shared_weight(grow: Grower) -> str:
+    """Two convolutions with the same weight, one after the other."""
+    data = grow.map()
+    channels = grow.shapes[data][1]
+    weight = grow.weight(channels, channels, 1, 1)
+    first = grow.add("Conv", [data, weight], grow.shapes[data])
+    return grow.add("Conv", [grow.add("Relu", [first], grow.shapes[data]), weight], grow.shapes[data])
+
+
 def unknown(grow: Grower) -> str | None:
     """An operator of another domain, which ONNX Runtime has and the analysis has no rule for."""
     data = grow.pick()
@@ -763,7 +834,8 @@ VOCABULARY: tuple[Callable[[Grower], str | None], ...] = (
     layer_norm, unary, unary, unary, clip, gelu, swish, binary, binary, binary, residual, residual, with_constant,
     with_constant, divide, prelu, where, transpose, free_reshape, shuffle, slice_, roll, split, concat, concat, pad,
     gather, squeeze, expand, tile, depth_to_space, space_to_depth, pool, reduce, gate, resize, softmax, gemm, matmul,
-    matmul, product, tokens, attention, attention, unknown,
+    matmul, product, tokens, attention, attention, einsum, quantised, dequantised_conv, moved_weight, shared_weight,
+    unknown,
 )  # fmt: skip
 
 
