@@ -213,6 +213,7 @@ _TRANSFORMERS = (
     _own("vit.vit", "ViT", "TSU", kind="transformer", label="vit_separate", attention="separate"),
     _own("vit.vit", "ViT", "DFM", kind="transformer", label="vit_chunked", attention="chunked"),
     _own("vit.vit", "ViT", "TFU", kind="transformer", label="vit_torch_attention", attention="torch", opset=14),
+    _own("vit.vit", "ViT", "DSU", kind="transformer", label="vit_attention_op", attention="separate", opset=23),
     _own("vit.deit", "DeiT", "TSU", kind="transformer", attention="chunked"),
     _own("vit.deit", "DeiT", "DFM", kind="transformer", label="deit_fused"),
     _own("vit.cait", "CaiT", "DSU", kind="transformer"),
@@ -229,6 +230,7 @@ _TRANSFORMERS = (
     _own("hybrid.levit", "LeViT", "DFM", kind="transformer", label="levit_dynamo"),
     _own("hybrid.crosscovariance", "cross-covariance attention", "DSU", kind="transformer"),
     _own("detectors.detr", "detection head, DETR", "TSU", kind="transformer"),
+    _own("detectors.detr", "detection head, DETR", "DSU", kind="transformer", label="detr_dynamo"),
 )
 
 _TOWERS = (

@@ -221,7 +221,8 @@ def layer_norm(grow: Grower) -> str | None:
         return None
     last = grow.shapes[data][-1]
     if grow.opset >= 17:
-        return grow.add("LayerNormalization", [data, grow.bias(last), grow.bias(last)], grow.shapes[data], axis=-1, epsilon=EPSILON)
+        inputs = [data, grow.bias(last), grow.bias(last)]
+        return grow.add("LayerNormalization", inputs, grow.shapes[data], axis=-1, epsilon=EPSILON)
     shape = (*grow.shapes[data][:-1], 1)
     mean = grow.axes_form("ReduceMean", data, [-1], shape, 18)
     centred = grow.add("Sub", [data, mean], grow.shapes[data])
