@@ -22,6 +22,9 @@ import json, os, signal, sys
 import agfedge.bundling, agfedge.exporting, agfedge_runtime.atomic as atomic
 from agfedge.cli.main import main
 
+# A shell starts background jobs with interrupts ignored, and Python then leaves them so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def die_in(module, name, signal_name, *, before, target):
     original = getattr(module, name)
     def dying(*arguments, **options):
@@ -93,6 +96,7 @@ def killed(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Kill
         text=True,
         check=False,
     )
+    assert done.returncode == 0, f"{done.returncode}: {done.stdout}{done.stderr}"
     codes = [json.loads(line) for line in done.stdout.rpartition("\n\n")[2].splitlines()]
     assert len(codes) == len(CASES), done.stderr
     return Killed(workshop, made.folder, codes, done.stderr)
