@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CACHE = Path("build/models")
 _OWN = Path(__file__).parent / "own_architectures"
-_VERSION = 1  # of the way that graphs are built here: a new one empties the cache
+_VERSION = 2  # of the way that graphs are built here: a new one empties the cache
 _BATCH = 8  # of the pass that calibrates batch norm
 
 
@@ -115,16 +115,19 @@ def _calibrate(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Non
     import torch
 
     module.eval()
-    for norm in module.modules():
-        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm):
-            norm.train()
-            norm.momentum = None  # the average over all passes, which is the one pass
-            norm.reset_running_stats()
+    norms = [each for each in module.modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = None  # the average over all passes, which is the one pass
+        norm.reset_running_stats()
     pools = [each for each in module.modules() if isinstance(each, torch.nn.AvgPool2d) and not each.padding]
     hooks = [pool.register_forward_pre_hook(_fit_pool) for pool in pools]
     module(*inputs)
     for hook in hooks:
         hook.remove()
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
     module.eval()
 
 

@@ -6,6 +6,8 @@ shuffle) stays rectangular only where every row that stays keeps equally many co
 
 from __future__ import annotations
 
+from collections import Counter
+from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +73,7 @@ def balanced_units(group: Group, scores: NDArray[np.float64], share: float) -> N
         inside = np.flatnonzero((group.strata == stratum) & ~decided)
         ranked = inside[np.argsort(-scores[inside], kind="stable")]
         stays[ranked[max(1, round(rest * len(ranked))) :]] = False
-    return np.flatnonzero(stays) if violation(group, stays) is None else np.arange(group.size)
+    return np.flatnonzero(stays) if stays.any() and violation(group, stays) is None else np.arange(group.size)
 
 
 def aligned_units(group: Group, scores: NDArray[np.float64], share: float) -> NDArray[np.int64]:
@@ -120,7 +122,7 @@ def _everywhere(group: Group, stays: NDArray[np.bool_]) -> bool:
 def _without_heads(group: Group, scores: NDArray[np.float64], share: float) -> tuple[NDArray[np.bool_], float]:
     """Drops the worst heads; returns what stays and the share that each of the other heads has to keep."""
     stays = np.ones(group.size, dtype=bool)
-    heads = [np.unique(np.concatenate(rows.sets)) for rows in group.rows if not rows.fixed and len(rows.sets) > 1]
+    heads = _heads(group)
     if len(heads) < 2:
         return stays, share
     count = max(1, int(np.ceil(share * len(heads) - 1e-9)))
@@ -128,6 +130,19 @@ def _without_heads(group: Group, scores: NDArray[np.float64], share: float) -> t
     for index in np.argsort(-worth, kind="stable")[count:]:
         stays[heads[index]] = False
     return stays, min(1.0, share * len(heads) / count)
+
+
+def _heads(group: Group) -> list[NDArray[np.int64]]:
+    """Returns the units of each head that can go alone: heads that share units (rotated alike, say) cannot."""
+    together = {tuple(np.unique(np.concatenate(rows.sets)).tolist()) for rows in group.rows if len(rows.sets) > 1}
+    fixed = [set(units.tolist()) for rows in group.rows if rows.fixed for units in rows.sets]
+    heads: list[tuple[int, ...]] = []
+    for units in sorted(together, key=lambda units: (-len(units), units)):
+        if not any(set(units) <= set(head) for head in heads):  # a row within a head is no head of its own
+            heads.append(units)
+    owners = Counter(unit for head in heads for unit in head)
+    alone = [set(head) for head in heads if all(owners[unit] == 1 for unit in head)]
+    return [np.array(sorted(head)) for head in alone if not any(row <= head for row in fixed)]
 
 
 def _level(
@@ -148,8 +163,19 @@ def _level(
     if len(settled) > 1:
         return False
     wished = round(float(np.mean(certain)) + share * float(np.mean(free)))
-    target = settled.pop() if settled else max(1, *certain, wished)
+    if settled:
+        target = settled.pop()
+    else:
+        # Units that have several columns of a row (rotated pairs) make steps of as many.
+        step = gcd(*(int(each) for row, mask in zip(rows, is_open, strict=True) for each in _columns(row[mask])))
+        first = max(certain)
+        target = first + step * max(0 if first else 1, round((wished - first) / step))
     return all(_fill(row, target, scores, stays, decided) for row in rows)
+
+
+def _columns(units: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns how many columns each unit has in a row."""
+    return np.unique(units, return_counts=True)[1]
 
 
 def _fill(

@@ -128,7 +128,7 @@ class Replay(Tracer):
     def pin(self, atoms: NDArray[np.int64], tensor: str, axis: int, node: NodeView | None, reason: str) -> None:
         """What must stay has stayed; notes where it stands in another order than before."""
         del node
-        before = self.first.pinned.get((tensor, axis, reason))
+        before = self.first.pinned.get((self.node, tensor, axis, reason))
         if before is not None and before.size == atoms.size:
             find = self.first.atoms.find
             pairs = zip(before.tolist(), atoms.ravel().tolist(), strict=True)

@@ -27,21 +27,25 @@ class Surgeon:
     tracer: Tracer
     removed: NDArray[np.bool_]
 
-    def stays(self, tensor: str, axis: int) -> NDArray[np.bool_] | None:
+    def fields(self, tensor: str, reader: NodeView | None = None) -> tuple[Field, ...]:
+        """Returns the fields of a tensor; a constant has those that its `reader` gave it, as its first input."""
+        return self.tracer.fields(tensor) if reader is None else self.tracer.labelled(reader, 0)
+
+    def stays(self, tensor: str, axis: int, reader: NodeView | None = None) -> NDArray[np.bool_] | None:
         """Returns which indices along an axis of an original tensor keep anything, or None when all do."""
-        for labels in self.tracer.fields(tensor):
+        for labels in self.fields(tensor, reader):
             if labels.spans(axis):
                 stays: NDArray[np.bool_] = np.logical_not(self.removed[labels.rows(axis)].all(axis=1))
                 if not stays.all():
                     return stays
         return None
 
-    def kept_before(self, tensor: str, axis: int) -> NDArray[np.int64] | None:
+    def kept_before(self, tensor: str, axis: int, reader: NodeView | None = None) -> NDArray[np.int64] | None:
         """Returns how many indices stay before each along an axis, int64 (size + 1,), or None when all do.
 
         Rows that lose different columns keep equally many of them wherever that is asked for.
         """
-        for labels in self.tracer.fields(tensor):
+        for labels in self.fields(tensor, reader):
             kept = ~self.removed[labels.atoms]
             if not labels.spans(axis) or kept.all():
                 continue
@@ -268,7 +272,7 @@ def _slice_bounds(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     starts, ends = constants[0].copy(), constants[1].copy()
     changed = False
     for position, (axis, bounds) in enumerate(slice_bounds(constants, rank).items()):
-        before = surgeon.kept_before(view.inputs[0], axis)
+        before = surgeon.kept_before(view.inputs[0], axis, view)
         if before is None:
             continue
         size = len(before) - 1
@@ -285,7 +289,7 @@ def _slice_bounds(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
 def _split_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Split along the channels: every output has its own new size."""
     axis = int(view.attributes.get("axis", 0)) % surgeon.tracer.rank(view.inputs[0])
-    if axis not in surgeon.new_sizes(view.inputs[0]):
+    if not any(axis in surgeon.new_sizes(output) for output in view.outputs):
         return
     shapes = surgeon.tracer.view.shapes
     sizes = [surgeon.new_sizes(output).get(axis, shapes[output][axis]) for output in view.outputs]
@@ -301,7 +305,7 @@ def _gather_indices(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Gather of the channels: indices count what stays before them; channels that are gone are not picked."""
     indices = surgeon.tracer.view.fixed(view.inputs[1])
     axis = int(view.attributes.get("axis", 0)) % surgeon.tracer.rank(view.inputs[0])
-    stays = surgeon.stays(view.inputs[0], axis)
+    stays = surgeon.stays(view.inputs[0], axis, view)
     if indices is None or stays is None or indices.ndim > 1:
         return
     picked = np.where(indices < 0, indices + len(stays), indices)

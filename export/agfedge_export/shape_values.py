@@ -26,6 +26,8 @@ _SHAPE_KEEPING = frozenset(
     ("Celu", "Gelu", "GroupNormalization", "HardSwish", "MeanVarianceNormalization", "Mish", "Selu", "Shrink",
      "Softsign", "Swish", "ThresholdedRelu")
 )  # fmt: skip
+# Operators whose outputs ONNX's inference gives no type, or fails on.
+_UNTYPED = frozenset(("GroupNormalization", "MeanVarianceNormalization"))
 _OWN_DOMAIN = frozenset(("", "ai.onnx"))
 # No shape computation needs more numbers than this; larger tensors are data.
 MOST_ELEMENTS = 1024
@@ -124,7 +126,7 @@ def infer(model: onnx.ModelProto) -> onnx.GraphProto:
 
     try:
         # Types behind these are unknown to ONNX, which strict inference takes for an error.
-        known = all(node.domain in _OWN_DOMAIN and node.op_type != "GroupNormalization" for node in model.graph.node)
+        known = all(node.domain in _OWN_DOMAIN and node.op_type not in _UNTYPED for node in model.graph.node)
         return onnx.shape_inference.infer_shapes(model, strict_mode=known, data_prop=True).graph
     except Exception as error:  # the native library raises its own types
         raise ModelError(f"shapes cannot be inferred: {str(error).strip()[:300]}") from error

@@ -62,7 +62,7 @@ class Tracer:
     Attributes:
         inexact: whether norms across channels may be crossed.
         fresh: the atoms that a node made, by what they are for.
-        pinned: the atoms that were kept whole, by tensor, axis and reason.
+        pinned: the atoms that were kept whole, by node, tensor, axis and reason.
         node: index of the node whose rule runs; None after the last.
         met: the pairs of atoms that were made to live and die together, by node.
     """
@@ -74,7 +74,7 @@ class Tracer:
     reads: list[Read] = field(default_factory=list)
     joints: list[Field] = field(default_factory=list)
     fresh: dict[tuple[int, str], NDArray[np.int64]] = field(default_factory=dict)
-    pinned: dict[tuple[str, int, str], NDArray[np.int64]] = field(default_factory=dict)
+    pinned: dict[tuple[int | None, str, int, str], NDArray[np.int64]] = field(default_factory=dict)
     node: int | None = None
     met: dict[int | None, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(default_factory=dict)
     _fields: dict[str, list[Field]] = field(default_factory=dict)
@@ -100,6 +100,10 @@ class Tracer:
         if (node.index, position) not in self._constants:
             self._constants[node.index, position] = self._passive_fields(node, position, name)
         return self._constants[node.index, position]
+
+    def labelled(self, node: NodeView, position: int) -> tuple[Field, ...]:
+        """Returns the fields that `labels` gave for a node's input, and makes none."""
+        return self.fields(node.input(position)) or self._constants.get((node.index, position), ())
 
     def _passive_fields(self, node: NodeView, position: int, name: str) -> tuple[Field, ...]:
         shape = self.view.constant_shape(name) or ()
@@ -259,7 +263,7 @@ class Tracer:
 
     def pin(self, atoms: NDArray[np.int64], tensor: str, axis: int, node: NodeView | None, reason: str) -> None:
         """Keeps these atoms whole."""
-        self.pinned.setdefault((tensor, axis, reason), atoms.ravel())
+        self.pinned.setdefault((self.node, tensor, axis, reason), atoms.ravel())
         name = node.name if node is not None else "graph output"
         self.atoms.pin(atoms.ravel().tolist(), Pin(tensor, axis, name, reason))
 

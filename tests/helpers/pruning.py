@@ -81,14 +81,48 @@ class Pruned:
     error: float
 
 
-def prune_half(model: onnx.ModelProto, seed: int = 0, share: float = 0.5) -> Pruned:
-    """Prunes half of everything and compares with our mask and with the mask replayed from plan.json."""
+def prune_keeping(
+    model: onnx.ModelProto, groups: ax.ChannelGroups, keep: Mapping[str, np.ndarray], *, inexact: bool = False
+) -> Pruned:
+    """Prunes and compares with our mask and with the mask replayed from plan.json; an inexact plan is not compared."""
     before = model.SerializeToString(deterministic=True)
-    groups = ax.analyse(model)
-    plan = ax.make_plan(groups, half(groups, seed, share))
+    plan = ax.make_plan(groups, keep)
     assert ax.Plan.from_json(plan.to_json()) == plan
     pruned = ax.prune(model, plan).model
-    report = ax.check(ax.mask(model, plan), pruned)
-    replayed = ax.check(replayed_mask(model, plan.to_json()), pruned)
+    errors = [np.nan]
+    if not inexact:
+        masks = (ax.mask(model, plan), replayed_mask(model, plan.to_json()))
+        errors = [ax.check(masked, pruned).max_relative_error for masked in masks]
     assert model.SerializeToString(deterministic=True) == before, "the input was modified in place"
-    return Pruned(groups, plan, pruned, max(report.max_relative_error, replayed.max_relative_error))
+    return Pruned(groups, plan, pruned, max(errors))
+
+
+def prune_half(model: onnx.ModelProto, seed: int = 0, share: float = 0.5) -> Pruned:
+    """Prunes a random half of every group, whatever constraints it has."""
+    groups = ax.analyse(model)
+    return prune_keeping(model, groups, half(groups, seed, share))
+
+
+def prune_share(model: onnx.ModelProto, share: float = 0.5, seed: int = 0) -> Pruned:
+    """Prunes a share of every group as `agfedge prune` does, by random scores and within its constraints."""
+    from agfedge.allocate import uniform_keep
+
+    groups = ax.analyse(model)
+    generator = np.random.default_rng(seed)
+    scores = {group.name: generator.uniform(size=group.size) for group in groups.groups}
+    return prune_keeping(model, groups, uniform_keep(groups, scores, share))
+
+
+def reasons(groups: ax.ChannelGroups) -> dict[tuple[str, int], str]:
+    """Returns why each axis of a parameter is kept whole, by (tensor, axis)."""
+    return {(each.tensor, each.axis): each.reason for each in groups.kept_whole}
+
+
+def sizes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every initializer."""
+    return {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+
+
+def operators(model: onnx.ModelProto) -> list[str]:
+    """Returns the operators of a graph but for those that only make a constant or a shape, in order."""
+    return [node.op_type for node in model.graph.node if node.op_type not in ("Constant", "Shape")]

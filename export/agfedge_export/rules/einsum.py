@@ -115,7 +115,11 @@ def _contract(tracer: Tracer, node: NodeView, terms: Terms, sums: tuple[list[Fie
     """Ties what is summed over on both sides; both factors must be zero where they are gone."""
     left, right = sums
     common = "".join(letter for letter in terms.operands[0] if letter in terms.operands[1])
-    if len(left) == len(right) == 1:
+    inside = [
+        all(letters[axis] in common for each in fields for axis in each.axes)
+        for fields, letters in zip(sums, terms.operands, strict=True)
+    ]
+    if len(left) == len(right) == 1 and all(inside):
         ours, theirs = _arranged(left[0], terms.operands[0], common), _arranged(right[0], terms.operands[1], common)
         same = len(ours.axes) == len(left[0].axes) and len(theirs.axes) == len(right[0].axes)
         if same and ours.atoms.shape == theirs.atoms.shape:

@@ -135,9 +135,10 @@ def _padded_shape(tracer: Tracer, name: str, rank: int) -> tuple[int, ...]:
 def _computed_dead(labels: Field, fields: list[Field]) -> NDArray[np.float64]:
     """Returns what a computed operand holds at a dead channel, shaped like the labels; NaN where that is unknown.
 
-    A channel that meets a whole row of the labels lives on where only one of them is dead.
+    A channel that meets a whole row of the labels lives on where only one of them is dead; one that meets a column does
+    not, since all rows lose it then.
     """
-    own = next((each for each in fields if each.axes == labels.axes), None)
+    own = next((each for each in fields if each.axes in (labels.axes, (labels.column,))), None)
     return np.broadcast_to(np.float64(np.nan) if own is None else own.dead, labels.atoms.shape)
 
 

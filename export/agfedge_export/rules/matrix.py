@@ -107,7 +107,8 @@ def _contract(tracer: Tracer, node: NodeView, sums: tuple[Field | None, Field | 
     for labels, name in zip((left, right), node.inputs, strict=True):
         tracer.require_zero(node, name, labels)
     facing = Field(np.swapaxes(right.atoms, rank - 1, rank - 2), np.swapaxes(right.dead, rank - 1, rank - 2))
-    if left.atoms.shape == facing.atoms.shape:
+    apart = left.spans(rank - 2) or facing.spans(rank - 2)  # spread over rows of the product as well
+    if left.atoms.shape == facing.atoms.shape and not apart:
         tracer.unite(left.atoms, facing.atoms)
     else:  # shared by all heads on one side (multi-query attention): tied across heads on the other
         first = _tied_to_last(tracer, left.atoms, rank)

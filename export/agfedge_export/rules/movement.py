@@ -110,6 +110,10 @@ def concat(tracer: Tracer, node: NodeView) -> None:
     axis = int(node.attributes["axis"]) % rank
     operands = [tracer.labels(node, position) for position in range(len(node.inputs))]
     _concat_others(tracer, node, operands, axis)
+    whole = _spread_alike(tracer, operands, axis)
+    if whole is not None:
+        tracer.lay(node.outputs[0], whole)
+        return
     along = [
         tracer.field(name, axis) or _spanning(fields, axis) for name, fields in zip(node.inputs, operands, strict=True)
     ]
@@ -125,6 +129,19 @@ def concat(tracer: Tracer, node: NodeView) -> None:
         atoms.append(fixed if labels is None else labels.atoms.ravel())
         dead.append(np.full(size, np.nan) if labels is None else labels.dead.ravel())
     tracer.lay(node.outputs[0], Field.along(axis, rank, np.concatenate(atoms), np.concatenate(dead)))
+
+
+def _spread_alike(tracer: Tracer, operands: list[tuple[Field, ...]], axis: int) -> Field | None:
+    """Returns the field of columns that are concatenated row by row (heads of which halves are swapped), or None."""
+    found = [next((each for each in fields if each.column == axis), None) for fields in operands]
+    spread = [each for each in found if each is not None]
+    if len(spread) < len(operands) or len({(*each.axes, *np.delete(each.atoms.shape, axis)) for each in spread}) > 1:
+        return None
+    atoms = np.concatenate([each.atoms for each in spread], axis)
+    whole = Field(atoms, np.concatenate([each.dead for each in spread], axis), axis)
+    for each in spread:
+        _tie_rows(tracer, whole, each)
+    return whole
 
 
 def _spanning(fields: tuple[Field, ...], axis: int) -> Field | None:
@@ -240,7 +257,8 @@ def gather(tracer: Tracer, node: NodeView) -> None:
         return
     axis = int(node.attributes.get("axis", 0)) % len(shape)
     if indices is None or indices.ndim > 1 or tracer.view.fixed(node.inputs[1]) is None:
-        tracer.block(node, data, "Gather picks these channels by computed indices", axes=(axis,))
+        how = "a table" if tracer.view.fixed(node.inputs[1]) is not None else "computed indices"
+        tracer.block(node, data, f"Gather picks these channels by {how}", axes=(axis,))
     for each in tracer.labels(node, 0):
         if each.spans(axis) and (indices is None or indices.ndim > 1):
             if indices is None:
