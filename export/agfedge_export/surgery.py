@@ -198,7 +198,8 @@ def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:
     graph.cleanup(remove_unused_graph_inputs=False)
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     source = analysis.tracer.view.model
-    model.ir_version = source.ir_version
+    # Parameters that are listed as inputs too are plain parameters now, which IR version 4 brought.
+    model.ir_version = max(source.ir_version, 4)
     model.functions.extend(source.functions)
     del model.graph.value_info[:]
     try:
