@@ -130,9 +130,9 @@ def test_axes_along_which_labels_agree_shrink() -> None:
 
 
 def test_the_column_axis_is_followed() -> None:
-    labels = Field(np.arange(6).reshape(2, 3), np.zeros((2, 3)), 1)
+    labels = Field(np.arange(8).reshape(2, 4), np.zeros((2, 4)), 1)
     assert moved(labels, lambda array: array.T).column == 0
-    assert moved(labels, lambda array: array.reshape(6)).column is None
+    assert moved(labels, lambda array: array.reshape(2, 2, 2)).column is None  # it is no single axis any more
 
 
 @pytest.mark.parametrize(
