@@ -13,6 +13,8 @@ import numpy as np
 
 from agfedge_export.errors import ModelError, SurgeryError
 from agfedge_export.onnx_files import LARGEST_FILE_BYTES, model_bytes, write_model
+from agfedge_export.shape_values import given_shapes
+from agfedge_export.view import SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +67,9 @@ def _apart(ours: list[NDArray[Any]], theirs: list[NDArray[Any]]) -> tuple[float,
         if not np.array_equal(np.isfinite(a), np.isfinite(b)):
             return float("inf"), float("inf")
         finite = np.isfinite(a)
-        difference = float(np.abs(a.astype(np.float64) - b.astype(np.float64))[finite].max(initial=0.0))
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+            return float("inf"), float("inf")
+        difference = float(np.abs(a[finite].astype(np.float64) - b[finite].astype(np.float64)).max(initial=0.0))
         scale = float(np.abs(a.astype(np.float64))[finite].max(initial=0.0))
         absolute = max(absolute, difference)
         relative = max(relative, difference / scale if scale > 0 else difference)
@@ -102,16 +106,17 @@ def check(masked: onnx.ModelProto, pruned: onnx.ModelProto, seed: int = 0) -> Ch
 
 
 def trial_inputs(model: onnx.ModelProto, seed: int = 0) -> list[Mapping[str, NDArray[Any]]]:
-    """Returns inputs to try: two random ones, zeros, and large values. Symbolic dimensions get size 2."""
+    """Returns inputs to try: two random ones, zeros, and large values. A symbolic batch is of two."""
     import onnx
 
     generator = np.random.default_rng(seed)
     weights = {tensor.name for tensor in model.graph.initializer}
+    shapes = given_shapes(model, batch=2, spatial=SIZES[1])
     feeds: list[dict[str, NDArray[Any]]] = [{}, {}, {}, {}]
     for value in model.graph.input:
         if value.name in weights:
             continue
-        shape = [dim.dim_value if dim.HasField("dim_value") else 2 for dim in value.type.tensor_type.shape.dim]
+        shape = list(shapes[value.name])
         dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         for feed, values in zip(feeds, _trial_values(generator, shape, dtype), strict=True):
             feed[value.name] = values.astype(dtype)

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge_export.analyse import trace
+from agfedge_export.edits import cut_in_order
 from agfedge_export.errors import OrderError
 from agfedge_export.tracer import Tracer
+from agfedge_export.view import view_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,10 +42,6 @@ def kept_orders(analysis: Analysis, gone: NDArray[np.bool_]) -> Orders:
     """
     if not any(_ragged(gone[labels.atoms], labels) for labels in analysis.tracer.joints):
         return {}
-    from agfedge_export.analyse import trace
-    from agfedge_export.surgery import cut_in_order
-    from agfedge_export.view import view_of
-
     again = Replay(view_of(cut_in_order(analysis, gone)), analysis.tracer.inexact, first=analysis.tracer, gone=gone)
     trace(again)
     orders: Orders = {}

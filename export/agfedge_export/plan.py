@@ -105,7 +105,8 @@ class Plan:
             kept = tuple(KeptWhole(**each) for each in document["kept_whole"])
             return Plan(str(document["model_sha256"]), groups, kept, bool(document.get("inexact", False)))
         except (ValueError, KeyError, TypeError) as error:
-            raise PlanError(f"not a plan: {type(error).__name__}: {error}; write one with agfedge") from error
+            why = " ".join(str(error).split())[:200]
+            raise PlanError(f"not a plan: {type(error).__name__}: {why}; write one with agfedge") from error
 
 
 def _group(document: Mapping[str, object]) -> PlanGroup:
@@ -114,7 +115,12 @@ def _group(document: Mapping[str, object]) -> PlanGroup:
     if not isinstance(members, list) or not isinstance(keep, list):
         raise TypeError("members and keep must be lists")
     made = tuple(PlanMember(**{**each, "keep": tuple(each["keep"])}) for each in members)
-    return PlanGroup(str(document["name"]), int(str(document["size"])), tuple(int(unit) for unit in keep), made)
+    size = int(str(document["size"]))
+    units = tuple(int(unit) for unit in keep)
+    beyond = next((unit for unit in units if not 0 <= unit < size), None)
+    if beyond is not None:
+        raise ValueError(f"group {document['name']!r} of size {size} keeps unit {beyond}")
+    return PlanGroup(str(document["name"]), size, units, made)
 
 
 def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> Plan:

@@ -132,11 +132,30 @@ def infer(model: onnx.ModelProto) -> onnx.GraphProto:
         raise ModelError(f"shapes cannot be inferred: {str(error).strip()[:300]}") from error
 
 
+def given_shapes(model: onnx.ModelProto, batch: int, spatial: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the graph's inputs, with sizes for symbolic dimensions.
+
+    Args:
+        model: whose inputs are meant.
+        batch: size of symbolic first dimensions, and of others of the same name.
+        spatial: size of other symbolic dimensions.
+    """
+    dims = {value.name: list(value.type.tensor_type.shape.dim) for value in model.graph.input}
+    batches = {each[0].dim_param for each in dims.values() if each and each[0].dim_param}
+    return {
+        name: tuple(
+            dim.dim_value if dim.HasField("dim_value") else spatial if axis and dim.dim_param not in batches else batch
+            for axis, dim in enumerate(each)
+        )
+        for name, each in dims.items()
+    }
+
+
 def _fix_symbols(model: onnx.ModelProto, batch: int, spatial: int) -> None:
+    shapes = given_shapes(model, batch, spatial)
     for value in model.graph.input:
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
-                dim.dim_value = spatial if axis else batch
+        for dim, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
+            dim.dim_value = size
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
 
