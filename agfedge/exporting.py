@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,26 +14,21 @@ from tqdm import tqdm
 from agfedge.allocate import uniform_keep
 from agfedge.bundling import Experts, GraphFacts, write_expert_bundle
 from agfedge.calibrate import Calibration, calibrate, check_samples
-from agfedge.data import load_dataset
 from agfedge.evaluate import Evaluation, evaluate
 from agfedge.export_request import ExportRequest, check_request
-from agfedge.models import head_size, load_module
-from agfedge.preprocess import model_input, preprocessing_for
 from agfedge.recover import Recovery, RecoveryReport, held_out, make_student, recover, write_back
 from agfedge.scores import ScoreInputs, score_groups
-from agfedge_export import CheckReport, Plan, SurgeryError, analyse, graph_costs, make_plan, mask, prune
+from agfedge.scoring import load_subject
+from agfedge_export import CheckReport, Plan, SurgeryError, graph_costs, make_plan, mask, prune
 from agfedge_export.check import TOLERANCE, compare
-from agfedge_export.from_torch import export_torch
 from agfedge_runtime import Bundle
-from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
-    import torch
     from numpy.typing import NDArray
 
     from agfedge.data import Dataset
-    from agfedge_export.from_torch import TorchExport
+    from agfedge.scoring import Subject
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +37,7 @@ Step = Callable[[], None]
 # Real inputs on which graphs and modules are compared, spread over the training split (which may be sorted by class).
 PROBES = 64
 
-STAGES = ("data", "model", "graph", "score", "surgery", "recover", "calibrate", "bundle")
+STAGES = ("load", "score", "surgery", "recover", "calibrate", "bundle")
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,6 @@ def export(request: ExportRequest) -> ExportResult:
         AgfedgeError: the model, the weights, the data or an option does not fit; nothing was written.
     """
     check_request(request)
-    _make_deterministic(request.seed)
     with tqdm(STAGES, desc="export", unit="stage", disable=None, leave=False) as bar:
         stages = iter(bar)
         return _export(request, lambda: bar.set_postfix_str(next(stages)))
@@ -92,17 +86,11 @@ def export(request: ExportRequest) -> ExportResult:
 
 def _export(request: ExportRequest, step: Step) -> ExportResult:
     step()
-    data = load_dataset(request.data, request.seed)
+    subject = load_subject(request.model, request.weights, request.data, request.seed, request.mean, request.std)
+    module, data, train_x, exported = subject.module, subject.data, subject.x, subject.exported
     check_samples(len(data.calibration), request.epsilon, request.delta)
-    preprocessing = preprocessing_for(data.train.x, request.mean, request.std)
-    train_x = model_input(data.train.x, preprocessing)
     step()
-    module = load_module(request.model, request.weights)
-    data = with_classes_of(data, head_size(module, train_x))
-    step()
-    exported = export_torch(module, _tensor(train_x[:2]))
-    step()
-    plan = _planned(request, exported, train_x, data)
+    plan = _planned(request, subject)
     step()
     pruned = prune(exported.model, plan).model
     probe = train_x[np.unique(np.linspace(0, len(train_x) - 1, PROBES).astype(np.int64))]
@@ -111,7 +99,7 @@ def _export(request: ExportRequest, step: Step) -> ExportResult:
     how = Recovery(epochs=request.epochs, seed=request.seed)
     light, recovery = pruned, RecoveryReport("none", 0, ())
     if request.epochs:
-        student = make_student(module, plan, pruned, probe)
+        student = make_student(module, plan, pruned, probe, exported.program)
         recovery = recover(student, module, train_x, data.train.y, how)
         light = write_back(student, pruned, probe)
     held = data.train.take(held_out(len(data.train), how)[0])
@@ -122,7 +110,7 @@ def _export(request: ExportRequest, step: Step) -> ExportResult:
         exported.model,
         held,
         data.calibration,
-        preprocessing,
+        subject.preprocessing,
         light_cost=costs[0].macs / costs[1].macs,
         heavy_macs=costs[1].macs,
         epsilon=request.epsilon,
@@ -130,7 +118,7 @@ def _export(request: ExportRequest, step: Step) -> ExportResult:
         seed=request.seed,
     )
     step()
-    experts = Experts(light, exported.model, costs[0], costs[1], preprocessing)
+    experts = Experts(light, exported.model, costs[0], costs[1], subject.preprocessing)
     bundle = write_expert_bundle(Path(request.out), experts, plan, calibration, data, _provenance(request))
     evaluation = evaluate(bundle, data.test)
     sizes = [bundle.manifest.files[name].size for name in ("heavy.onnx", "light.onnx")]
@@ -141,50 +129,12 @@ def _export(request: ExportRequest, step: Step) -> ExportResult:
     return ExportResult(bundle, check, recovery, calibration, evaluation, facts[0], facts[1], plan, warnings)
 
 
-def _make_deterministic(seed: int) -> None:
-    import torch
-
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def _tensor(x: NDArray[np.float32]) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(x))
-
-
-def with_classes_of(data: Dataset, head: int) -> Dataset:
-    """Gives the data the classes of the model's head.
-
-    Classes that are only numbers (of an .npz or a factory) count up to the highest label that occurs, which says
-    nothing of the head: they are counted on.
-
-    Raises:
-        InputError: the data has more classes than the head, or fewer that have names.
-    """
-    names = data.classes
-    if len(names) < head and names == _numbers(len(names)):
-        return replace(data, classes=_numbers(head))
-    if len(names) != head:
-        raise InputError(
-            f"the model's head has {head} classes, the data has {len(names)} ({names[0]} to {names[-1]}): "
-            "they must be the same"
-        )
-    return data
-
-
-def _numbers(count: int) -> tuple[str, ...]:
-    return tuple(str(number) for number in range(count))
-
-
-def _planned(request: ExportRequest, exported: TorchExport, x: NDArray[np.float32], data: Dataset) -> Plan:
-    groups = analyse(exported.model)
-    if not groups.groups:
-        first = groups.kept_whole[0].reason if groups.kept_whole else "it has no convolutions or matrix products"
-        raise SurgeryError(f"no channel of the model can be removed exactly: {first}; see `agfedge inspect`")
-    inputs = ScoreInputs(groups, exported.model, exported, x, data.train.y, seed=request.seed)
-    return make_plan(groups, uniform_keep(groups, score_groups(request.score, inputs), request.keep))
+def _planned(request: ExportRequest, subject: Subject) -> Plan:
+    inputs = ScoreInputs(
+        subject.groups, subject.exported.model, subject.exported, subject.x, subject.data.train.y, seed=request.seed
+    )
+    keep = uniform_keep(subject.groups, score_groups(request.score, inputs), request.keep)
+    return make_plan(subject.groups, keep)
 
 
 def _proved(heavy: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, probe: NDArray[np.float32]) -> CheckReport:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agfedge.allocate import Allocation, allocate, check_allocation
+from agfedge.allocate import AllocationRequest, asked, plan_model
 from agfedge.export_request import check_seed
 from agfedge.group_names import select
 from agfedge.per_layer import read_per_layer
-from agfedge.scores import ScoreInputs, score_groups
-from agfedge.scores.from_file import read_scores
-from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, make_plan, mask, prune
+from agfedge.scores import ScoreInputs, bare_score_names, score_groups
+from agfedge.scores.from_file import read_scores, split_spec
+from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, mask
 from agfedge_export.check import compare, trial_inputs
 from agfedge_export.onnx_files import model_bytes, write_model
 from agfedge_runtime.atomic import write_text
@@ -23,11 +23,9 @@ from agfedge_runtime.errors import InputError
 if TYPE_CHECKING:
     import onnx
 
+    from agfedge.allocate import Planned, Spent
     from agfedge.scores import Scores
     from agfedge_export import ChannelGroups, CheckReport, Plan
-
-# Those that need neither the torch model nor data.
-BARE_SCORES = ("l1", "l2", "random")
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,9 @@ class PruneRequest:
     Attributes:
         model: path of the ONNX file.
         out: path of the pruned one; may be the same.
-        keep: share of every group's channels that stay, in (0, 1].
-        score: l1, l2, random, or the path of an .npz file.
+        amount: how much stays.
+        score: one that needs no data, or the path of an .npz file, `:NAME` behind it where it holds several scores.
         seed: of random scores and of the inputs that the check tries.
-        align: what stays along every axis of a parameter is a multiple of this.
         exclude: names or globs of groups, or of parameters, that are left alone.
         only: likewise, of those that are pruned; all where empty.
         per_layer: path of a TOML file with other amounts for some groups, or None.
@@ -51,10 +48,9 @@ class PruneRequest:
 
     model: str
     out: str
-    keep: float = 0.5
+    amount: AllocationRequest = field(default_factory=AllocationRequest)
     score: str = "l1"
     seed: int = 0
-    align: int = 1
     exclude: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     per_layer: str | None = None
@@ -81,12 +77,14 @@ class PruneResult:
         after: the written one.
         plan: what was removed.
         check: how far the written graph lies from the masked original; None where that was not asked for.
+        spent: what the budget counted; None where there was none.
     """
 
     before: ModelFacts
     after: ModelFacts
     plan: Plan
     check: CheckReport | None
+    spent: Spent | None
 
 
 def prune_file(request: PruneRequest) -> PruneResult:
@@ -97,10 +95,10 @@ def prune_file(request: PruneRequest) -> PruneResult:
     """
     check_request(request)
     model = load_model(request.model)
-    plan = make_prune_plan(model, request)
-    pruned = prune(model, plan).model
+    planned = make_prune_plan(model, request)
+    plan, pruned = planned.plan, planned.model
     report = _compared(model, pruned, plan, request) if request.check else None
-    result = PruneResult(_facts(model), _facts(pruned), plan, report)
+    result = PruneResult(_facts(model), _facts(pruned), plan, report, planned.spent)
     if request.plan is not None:
         write_text(Path(request.plan), plan.to_json())
     write_model(Path(request.out), pruned)
@@ -113,13 +111,15 @@ def check_request(request: PruneRequest) -> None:
     Raises:
         InputError: names the option, what it is and what was expected.
     """
-    check_allocation(Allocation(request.keep, request.align))
+    asked(request.amount)
     check_seed(request.seed)
-    if not _is_file_of_scores(request) and request.score not in BARE_SCORES:
+    scores = split_spec(request.score)
+    if scores is None and request.score not in bare_score_names():
         raise InputError(
-            f"--score is {request.score!r}: a bare graph can be scored by {', '.join(BARE_SCORES)} or by an .npz file"
+            f"--score is {request.score!r}: a bare graph can be scored by {', '.join(bare_score_names())} or by an "
+            ".npz file"
         )
-    named = {"--score": request.score if _is_file_of_scores(request) else None, "--per-layer": request.per_layer}
+    named = {"--score": None if scores is None else str(scores[0]), "--per-layer": request.per_layer}
     for option, path in named.items():
         if path is not None and not Path(path).is_file():
             raise InputError(f"{option} {path}: no such file")
@@ -127,10 +127,6 @@ def check_request(request: PruneRequest) -> None:
     _check_target("-o", request.out, taken=read)
     if request.plan is not None:
         _check_target("--plan", request.plan, taken=[*read, request.model, request.out])
-
-
-def _is_file_of_scores(request: PruneRequest) -> bool:
-    return request.score.endswith(".npz")
 
 
 def _check_target(option: str, path: str, taken: Sequence[str]) -> None:
@@ -143,12 +139,12 @@ def _check_target(option: str, path: str, taken: Sequence[str]) -> None:
         raise InputError(f"{option} {path} would replace another file of this command: choose another name")
 
 
-def make_prune_plan(model: onnx.ModelProto, request: PruneRequest) -> Plan:
-    """Decides which channels of a model stay.
+def make_prune_plan(model: onnx.ModelProto, request: PruneRequest) -> Planned:
+    """Decides which channels of a model stay, and removes the others.
 
     Raises:
         SurgeryError: no channel of the model can be removed exactly.
-        InputError: a name matches nothing, names leave no group, or a file does not fit.
+        InputError: a name matches nothing, names leave no group, a file does not fit, or a budget cannot be met.
     """
     groups = analyse(model, inexact=request.inexact)
     if not groups.groups:
@@ -159,8 +155,9 @@ def make_prune_plan(model: onnx.ModelProto, request: PruneRequest) -> Plan:
     chosen = _chosen(groups, request)
     per_group = {} if request.per_layer is None else read_per_layer(Path(request.per_layer), groups)
     whole = frozenset(group.name for group in groups.groups) - chosen
-    how = Allocation(request.keep, request.align, per_group, whole)
-    return make_plan(groups, allocate(groups, _scores(model, groups, chosen, request), how))
+    amount = asked(request.amount)
+    how = amount.of_groups(per_group, whole)
+    return plan_model(model, groups, _scores(model, groups, chosen, request), how, amount.budget)
 
 
 def _chosen(groups: ChannelGroups, request: PruneRequest) -> frozenset[str]:
@@ -177,8 +174,9 @@ def _chosen(groups: ChannelGroups, request: PruneRequest) -> frozenset[str]:
 
 
 def _scores(model: onnx.ModelProto, groups: ChannelGroups, chosen: frozenset[str], request: PruneRequest) -> Scores:
-    if _is_file_of_scores(request):
-        return read_scores(Path(request.score), groups, model, chosen)
+    scores = split_spec(request.score)
+    if scores is not None:
+        return read_scores(scores[0], groups, model, chosen, scores[1])
     return score_groups(request.score, ScoreInputs(groups, model, seed=request.seed))
 
 

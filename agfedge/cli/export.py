@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from agfedge.cli.arguments import floats
 from agfedge.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -33,18 +34,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--epsilon", type=float, default=0.005, help="accuracy that the cascade may lose (default 0.005)"
     )
     parser.add_argument("--delta", type=float, default=0.05, help="probability that it loses more (default 0.05)")
-    parser.add_argument("--mean", type=_numbers, help="per channel after scaling to [0, 1], such as 0.485,0.456,0.406")
-    parser.add_argument("--std", type=_numbers, help="likewise")
+    parser.add_argument("--mean", type=floats, help="per channel after scaling to [0, 1], such as 0.485,0.456,0.406")
+    parser.add_argument("--std", type=floats, help="likewise")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.5,0.5,0.5") from error
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import TYPE_CHECKING
 
+from agfedge.cli.allocation import add_allocation, allocation_of
+from agfedge.cli.bars import print_bars
 from agfedge.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from agfedge.allocate import Spent
     from agfedge.pruning import PruneRequest, PruneResult
+
+# Of more groups no bars are printed: `agfedge inspect --plan` shows them.
+MOST_BARS = 40
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,12 +29,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("model", metavar="MODEL.onnx", help="the file to prune, opset 11 or newer")
     parser.add_argument("-o", "--out", required=True, metavar="OUT.onnx", help="where the pruned model goes")
-    parser.add_argument("--keep", type=float, default=0.5, help="share of every group that stays (default 0.5)")
-    parser.add_argument("--score", default="l1", help="l1, l2, random, or FILE.npz with your own (default l1)")
-    parser.add_argument("--seed", type=int, default=0, help="of random scores and of the check's inputs (default 0)")
     parser.add_argument(
-        "--align", type=int, default=1, metavar="N", help="round what stays to multiples of N, such as 8 (default 1)"
+        "--score", default="l1", help="l1, l2, lamp, random, or FILE.npz[:NAME] with your own (default l1)"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of random scores and of the check's inputs (default 0)")
     parser.add_argument(
         "--exclude",
         nargs="+",
@@ -58,6 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="cross norms too; the check then only measures the difference",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_allocation(parser)
     parser.set_defaults(run=run)
 
 
@@ -65,8 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from agfedge.pruning import PruneRequest, prune_file
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in ("run", "json")}
-    request = PruneRequest(**{**asked, "exclude": tuple(arguments.exclude), "only": tuple(arguments.only)})
+    given = vars(arguments)
+    names = {each.name for each in dataclasses.fields(PruneRequest)} & given.keys()
+    lists = {"exclude": tuple(arguments.exclude), "only": tuple(arguments.only)}
+    request = PruneRequest(**{**{name: given[name] for name in names}, **lists, "amount": allocation_of(arguments)})
     result = prune_file(request)
     if arguments.json:
         print_json(_document(request, result))
@@ -84,6 +92,7 @@ def _document(request: PruneRequest, result: PruneResult) -> dict[str, object]:
         "before": result.before,
         "after": result.after,
         "check": result.check,
+        "budget": result.spent,
         "inexact": request.inexact,
         "groups": [{"name": each.name, "size": each.size, "kept": len(each.keep)} for each in plan.groups],
         "kept_whole": plan.kept_whole,
@@ -98,16 +107,34 @@ def _print(request: PruneRequest, result: PruneResult) -> None:
     print_table(("model", "KiB", "MMACs", "parameters"), rows)
     print_line()
     groups = result.plan.groups
+    if _differ(request) and len(groups) <= MOST_BARS:
+        print_bars(groups)
+        print_line()
     cut = [(group.size - len(group.keep), group.size) for group in groups]
     print_line(
         f"removed {sum(gone for gone, _ in cut):,} of {sum(size for _, size in cut):,} channels, from "
         f"{sum(gone > 0 for gone, _ in cut)} of {len(groups)} groups"
     )
+    if result.spent is not None:
+        print_line(_spent(result.spent))
     print_line(_checked(request, result))
     if result.plan.kept_whole:
         print_line(f"{len(result.plan.kept_whole)} axes stay whole: `agfedge inspect {request.model}` says why")
     if request.plan is not None:
         print_line(f"plan: {request.plan}")
+
+
+def _differ(request: PruneRequest) -> bool:
+    """Whether groups keep different shares, so that bars say something."""
+    return request.amount.budget is not None or request.amount.allocation == "global"
+
+
+def _spent(spent: Spent) -> str:
+    on = "" if spent.device is None else f" on {spent.device}, {spent.precision}"
+    share = spent.after / spent.before if spent.before else 0.0
+    gone = f"; {len(spent.dropped)} branches went whole" if spent.dropped else ""
+    figures = f"{spent.after:,.0f} of {spent.before:,.0f} {spent.unit}{on}"
+    return f"{spent.of}: {figures}, {share:.1%} (budget {spent.share:.1%}){gone}"
 
 
 def _checked(request: PruneRequest, result: PruneResult) -> str:

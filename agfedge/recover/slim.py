@@ -103,7 +103,7 @@ def slim(module: torch.nn.Module, plan: Plan, pruned: onnx.ModelProto) -> torch.
             else:
                 layer.register_buffer(name, kept)
         if touched:
-            _resize(layer, groups.get(f"{prefix}.weight" if prefix else "weight"))
+            resize_layer(layer, groups.get(f"{prefix}.weight" if prefix else "weight"))
     return small
 
 
@@ -128,7 +128,7 @@ def _own_tensors(layer: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from list(layer.named_buffers(recurse=False))
 
 
-def _resize(layer: torch.nn.Module, groups: int | None) -> None:
+def resize_layer(layer: torch.nn.Module, groups: int | None) -> None:
     """Makes the sizes that torch's own layers write down agree with their parameters."""
     import torch
 

@@ -10,14 +10,18 @@ import numpy as np
 
 from agfedge.factory import one_line
 from agfedge.onnx_run import OnnxRun
+from agfedge.recover.program import slim_program
 from agfedge.recover.slim import SlimError, names_of, parameter_cuts, sliced, slim
 from agfedge_export.check import TOLERANCE
 from agfedge_export.errors import SurgeryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx
     import torch
     from numpy.typing import NDArray
+    from torch.export import ExportedProgram
 
     from agfedge_export import Plan
 
@@ -28,8 +32,9 @@ class Student:
 
     Attributes:
         module: slimmed, or dense with the removed channels held at zero.
-        kind: "slimmed" or "masked".
-        reason: for "masked", why slimming did not work.
+        kind: "slimmed", "slimmed program" (the exported program in the module's place, without its dropout) or
+            "masked".
+        reason: for the latter two, why slimming the module did not work.
         masks: for "masked", 0/1 factors by parameter name, applied after every step.
     """
 
@@ -43,6 +48,8 @@ class Student:
         """Holds the removed channels of a masked student at zero."""
         import torch
 
+        if not self.masks:
+            return
         parameters = dict(self.module.state_dict())
         with torch.no_grad():
             for name, factor in self.masks.items():
@@ -54,33 +61,62 @@ class Student:
         return {name: sliced(value, cuts.get(name, {})).numpy() for name, value in self.module.state_dict().items()}
 
 
-def make_student(module: torch.nn.Module, plan: Plan, pruned: onnx.ModelProto, probe: NDArray[np.float32]) -> Student:
-    """Slims the module and checks it against the pruned graph; where that fails, masks the dense module and says why.
+def make_student(
+    module: torch.nn.Module,
+    plan: Plan,
+    pruned: onnx.ModelProto,
+    probe: NDArray[np.float32],
+    program: ExportedProgram | None = None,
+) -> Student:
+    """Slims the module, or else its exported program, or else masks the dense module, and says why.
+
+    Whatever it makes answers as the pruned graph does, or the next is tried.
 
     Args:
         module: the dense module.
         plan: what stays.
         pruned: the graph after surgery.
         probe: a few inputs, float32 (N, ...).
+        program: what `export_torch` made of the module; without it a module whose code fixes shapes is masked.
 
     Raises:
-        SurgeryError: not even the masked module answers as the pruned graph does.
+        SurgeryError: not even the masked module answers as the pruned graph does, or a whole branch goes and the
+            program does not do.
     """
     module = _trainable(module, pruned)
-    try:
-        small = slim(module, plan, pruned)
-        difference = output_difference(small, pruned, probe)
-        if difference <= TOLERANCE:
+    vanished = next((group.name for group in plan.groups if not group.keep), None)
+    reason = f"the branch of {vanished} goes whole" if vanished is not None else ""
+    if not reason:
+        small, reason = _tried(lambda: slim(module, plan, pruned), pruned, probe)
+        if small is not None:
             return Student(small, "slimmed", plan)
-        reason = f"its output differs from the pruned graph's by {difference:.1e}"
-    except SlimError as error:
-        reason = str(error)
-    except Exception as error:  # the module's own code, at sizes that it did not expect
-        reason = f"its code fixes shapes ({one_line(error)[:120]})"
+    if program is not None:
+        small, failed = _tried(lambda: slim_program(program, module, plan, pruned), pruned, probe)
+        if small is not None:
+            return Student(small, "slimmed program", plan, reason=reason)
+        reason = f"{reason}; its exported program cannot be slimmed either: {failed}"
+    if vanished is not None:
+        raise SurgeryError(f"the light expert cannot be trained: {reason}; keep a channel of it, or give --epochs 0")
     student = Student(module, "masked", plan, _masks(module, plan), reason)
     student.hold()
     _check_masked(output_difference(module, pruned, probe), reason)
     return student
+
+
+def _tried(
+    make: Callable[[], torch.nn.Module], pruned: onnx.ModelProto, probe: NDArray[np.float32]
+) -> tuple[torch.nn.Module | None, str]:
+    """Makes a small module and compares it with the pruned graph; returns None and the reason where it does not do."""
+    try:
+        small = make()
+        difference = output_difference(small, pruned, probe)
+    except SlimError as error:
+        return None, str(error)
+    except Exception as error:  # the module's own code, at sizes that it did not expect
+        return None, f"its code fixes shapes ({one_line(error)[:120]})"
+    if difference <= TOLERANCE:
+        return small, ""
+    return None, f"its output differs from the pruned graph's by {difference:.1e}"
 
 
 def _trainable(module: torch.nn.Module, pruned: onnx.ModelProto) -> torch.nn.Module:

@@ -2,21 +2,34 @@
 
 Distillation: Hinton et al., arXiv:1503.02531. The loss is
 (1 - a) * cross-entropy + a * T^2 * KL(softmax(heavy / T) || softmax(light / T)).
+
+The learning rate follows a cosine (Loshchilov and Hutter, arXiv:1608.03983, one period), batch by batch, after a short
+linear rise.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass
+from dataclasses import replace
+from math import cos, pi
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
+from agfedge.distributed import Team
+from agfedge.recover.batches import cut, held_out, shuffled
+from agfedge.recover.checkpoint import Course, fingerprint, load_course, save_course
+from agfedge.recover.hardware import Hardware, bring_home, hardware_for, laid_out
+from agfedge.recover.lessons import Lessons, logits_of, make_lessons
+from agfedge.recover.options import Recovery, RecoveryReport
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from numpy.typing import NDArray
 
@@ -24,50 +37,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Recovery:
-    """How to fine-tune.
-
-    Attributes:
-        epochs: passes over the training split; 0 changes nothing.
-        learning_rate: AdamW's, at the start of a cosine.
-        distillation: weight `a` of the heavy expert's answers.
-        temperature: T of the distillation.
-        validation: share of the training split that picks the best epoch.
-    """
-
-    epochs: int = 10
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    distillation: float = 0.5
-    temperature: float = 4.0
-    validation: float = 0.1
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class RecoveryReport:
-    """What the fine-tuning did.
-
-    Attributes:
-        kind: what was trained: "slimmed", "masked", or "none" without epochs.
-        reason: for "masked", why the module could not be slimmed.
-        best_epoch: counted from 1; 0 when no epoch beat the start.
-        validation_accuracy: at the start and after each epoch.
-    """
-
-    kind: str
-    best_epoch: int
-    validation_accuracy: tuple[float, ...]
-    reason: str = ""
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def recover(
-    student: Student, teacher: torch.nn.Module, x: NDArray[np.float32], y: NDArray[np.int64], how: Recovery
+    student: Student,
+    teacher: torch.nn.Module,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    how: Recovery,
+    *,
+    checkpoint: Path | None = None,
+    team: Team | None = None,
 ) -> RecoveryReport:
-    """Fine-tunes the student in place and leaves it at its best epoch.
+    """Fine-tunes the student in place and leaves it at its best epoch, on the CPU.
+
+    Several processes train one student: each takes its share of every batch, and gradients are averaged. Batch norms
+    normalise with the statistics of their own process' share (they are not synchronised within a step); their running
+    statistics are averaged after each epoch. All processes end with the same weights.
 
     Args:
         student: the light expert's module.
@@ -75,87 +62,257 @@ def recover(
         x: training inputs as the modules take them, float32 (N, ...).
         y: labels, int64 (N,).
         how: epochs, rates and the weight of the distillation.
+        checkpoint: a file that is written whole after each epoch. Where it is there already and belongs to this very
+            recovery, that is continued as if it had never stopped.
+        team: the processes that train together; None for this one alone.
 
     Raises:
-        InputError: too few samples, or the loss is not finite (names the epoch and batch).
+        InputError: too few samples, labels outside the head's classes, the loss is not finite (names the epoch and
+            batch), or the checkpoint belongs to another recovery.
     """
     import torch
 
     if how.epochs == 0:
         return RecoveryReport("none", 0, ())
-    torch.manual_seed(how.seed)
-    validation, training = held_out(len(x), how)
-    if len(training) < 2:
+    team = team or Team()
+    held, training = held_out(len(x), how)
+    if len(training) < 2 * team.size:
         raise InputError(f"{len(x)} training samples are too few to recover with: give more data, or --epochs 0")
+    if team.size > 1 and how.batch_size < 2 * team.size:
+        raise InputError(f"a batch of {how.batch_size} is too small for {team.size} processes: two samples for each")
+    mark = {} if checkpoint is None else fingerprint(student, teacher, x, y, how, team.size)
+    course = None if checkpoint is None else _agreed(load_course(checkpoint, mark), team)
+    hardware = hardware_for(how.precision, team.rank)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
-    answers = logits_of(teacher, inputs)
-    trained = [value for value in student.module.parameters() if value.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=how.learning_rate, weight_decay=how.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.epochs)
-    accuracies = [_accuracy(student.module, inputs[validation], labels[validation])]
-    best, best_state = 0, copy.deepcopy(student.module.state_dict())
-    bar = tqdm(range(1, how.epochs + 1), desc="recover", unit="epoch", disable=None, leave=False)
-    for epoch in bar:
-        loss = _epoch(student, optimizer, (inputs, labels, answers), training, epoch, how)
-        schedule.step()
-        accuracies.append(_accuracy(student.module, inputs[validation], labels[validation]))
-        bar.set_postfix(loss=f"{loss:.3f}", validation=f"{accuracies[-1]:.3f}")
-        if accuracies[-1] >= max(accuracies[:-1]):
-            best, best_state = epoch, copy.deepcopy(student.module.state_dict())
-    student.module.load_state_dict(best_state)
-    student.module.eval()
-    return RecoveryReport(student.kind, best, tuple(accuracies), student.reason)
+    lessons = _lessons(teacher, (inputs, labels), how, hardware, team)
+    trainer = Trainer(student, lessons, laid_out(hardware, student.module, inputs[:2]), held, training)
+    course = trainer.train(course, lambda done: _save(checkpoint, done, mark, team))
+    trainer.finish(course)
+    return RecoveryReport(
+        student.kind, course.best_epoch, tuple(course.accuracies), student.reason, tuple(course.losses)
+    )
 
 
-def held_out(count: int, how: Recovery) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divides `count` training samples into rows that are held out, to judge with, and rows to train on."""
-    order = np.random.default_rng(how.seed).permutation(count)
-    held = max(1, round(how.validation * count))
-    return order[:held], order[held:]
+def _lessons(
+    teacher: torch.nn.Module, data: tuple[torch.Tensor, torch.Tensor], how: Recovery, hardware: Hardware, team: Team
+) -> Lessons:
+    """Asks the heavy expert, which stays where it is: on a GPU a copy of it answers."""
+    teacher.eval()
+    hardware = laid_out(hardware, teacher, data[0][:2])
+    if hardware.device.type != "cpu":
+        teacher = copy.deepcopy(teacher)
+        hardware.move(teacher)
+    return make_lessons(teacher, data, how, hardware, team)
 
 
-def logits_of(module: torch.nn.Module, inputs: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
-    """Returns a module's answers in evaluation mode, (N, classes)."""
-    import torch
+def _agreed(course: Course | None, team: Team) -> Course | None:
+    """Checks that all processes found the same checkpoint.
 
-    module.eval()
-    with torch.no_grad():
-        return torch.cat([module(batch) for batch in torch.split(inputs, batch_size)])
+    Raises:
+        InputError: they did not.
+    """
+    epoch = course.epoch if course is not None else 0
+    if team.sum({"epoch": np.array([float(epoch)])})["epoch"][0] != epoch * team.size:
+        raise InputError("the processes do not see the same checkpoint: name a file on a disk that they share")
+    return course
 
 
-def _epoch(
-    student: Student,
-    optimizer: torch.optim.Optimizer,
-    data: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    training: NDArray[np.int64],
-    epoch: int,
-    how: Recovery,
-) -> float:
-    """Trains one pass; returns the mean loss."""
-    import torch
+def _save(path: Path | None, course: Course, mark: dict[str, str], team: Team) -> None:
+    if path is not None and team.leads:
+        save_course(path, course, mark)
 
-    inputs, labels, answers = data
-    student.module.train()
-    order = training[np.random.default_rng((how.seed, epoch)).permutation(len(training))]
-    losses = []
-    for number, chosen in enumerate(_batches(order, how.batch_size)):
-        loss = _loss(student.module(inputs[chosen]), labels[chosen], answers[chosen], how)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss.item()} in epoch {epoch}, batch {number}: lower the learning rate or check the data"
+
+def learning_rate(how: Recovery, step: int, steps: int) -> float:
+    """Returns the learning rate of a batch: a linear rise, then a cosine to 0.
+
+    Args:
+        how: its height, and the share of the rise.
+        step: of the batch, from 0.
+        steps: of the whole training.
+    """
+    rise = max(1, round(how.warm_up * steps))
+    if step < rise:
+        return how.learning_rate * (step + 1) / rise
+    return how.learning_rate * (1 + cos(pi * (step - rise + 1) / (steps - rise + 1))) / 2
+
+
+class Trainer:
+    """One recovery in progress."""
+
+    def __init__(
+        self,
+        student: Student,
+        lessons: Lessons,
+        hardware: Hardware,
+        held: NDArray[np.int64],
+        training: NDArray[np.int64],
+    ) -> None:
+        """Moves the student to the device.
+
+        Args:
+            student: to be trained.
+            lessons: the data.
+            hardware: with the student's layout.
+            held: rows that judge.
+            training: rows to train on.
+        """
+        import torch
+
+        hardware.move(student.module)
+        masks = {name: mask.to(hardware.device) for name, mask in student.masks.items()}
+        self.student = replace(student, masks=masks)
+        self.lessons = replace(lessons, hardware=hardware) if lessons.teacher is None else lessons
+        self.how, self.team, self.hardware = lessons.how, lessons.team, hardware
+        self.held, self.training = held, training
+        self.trained = [value for value in student.module.parameters() if value.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.trained, lr=self.how.learning_rate, weight_decay=self.how.weight_decay, fused=True
+        )
+        self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.dtype == torch.float16)
+        self.batches = len(self._cut(training))
+
+    def train(self, course: Course | None, done: Callable[[Course], None]) -> Course:
+        """Trains from where `course` stopped; calls `done` after each epoch."""
+        if course is None:
+            course = Course([self._accuracy()], [], 0, _copied(self.student.module))
+        else:
+            self._restore(course)
+            logger.info("recovery continues after epoch %d of %d", course.epoch, self.how.epochs)
+        with tqdm(
+            total=self.how.epochs * self.batches,
+            initial=course.epoch * self.batches,
+            desc="recover",
+            unit="batch",
+            disable=None if self.team.leads else True,
+            leave=False,
+        ) as bar:
+            while course.epoch < self.how.epochs and not self._stops(course):
+                self._epoch(course, bar)
+                done(course)
+        return course
+
+    def finish(self, course: Course) -> None:
+        """Leaves the student at its best epoch, on the CPU, in evaluation mode."""
+        self.student.module.load_state_dict(course.best)
+        bring_home(self.student.module)
+
+    def _stops(self, course: Course) -> bool:
+        if self.how.patience is None:
+            return False
+        better = int(np.argmax(course.accuracies))  # the first of the best: an equal one is no improvement
+        return course.epoch - better >= self.how.patience
+
+    def _epoch(self, course: Course, bar: tqdm) -> None:
+        epoch = course.epoch + 1
+        loss = self._pass(epoch, bar, course.accuracies[-1])
+        self._share_statistics()
+        accuracy = self._accuracy()
+        course.state = _copied(self.student.module)
+        course.moments, course.scaler = self._moments(), self.scaler.state_dict()
+        if accuracy >= max(course.accuracies):
+            course.best_epoch, course.best = epoch, course.state
+        course.losses.append(loss)
+        course.accuracies.append(accuracy)
+        logger.info("epoch %d: loss %.4f, validation accuracy %.4f", epoch, loss, accuracy)
+
+    def _pass(self, epoch: int, bar: tqdm, accuracy: float) -> float:
+        """Trains one epoch; returns the mean loss."""
+        import torch
+
+        # Dropout draws from torch's generator: by epoch, so that a continued training draws the same.
+        torch.manual_seed(int(np.random.SeedSequence((self.how.seed, epoch, self.team.rank)).generate_state(1)[0]))
+        self.student.module.train()
+        losses = []
+        for number, batch in enumerate(self._cut(shuffled(self.training, self.how.seed, epoch))):
+            losses.append(self._step(batch, epoch, number))
+            bar.update()
+            bar.set_postfix(
+                refresh=False, epoch=epoch, loss=f"{np.mean(losses[-50:]):.3f}", validation=f"{accuracy:.3f}"
             )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        student.hold()
-        losses.append(loss.item())
-    return float(np.mean(losses))
+        return float(np.mean(losses))
+
+    def _step(self, batch: NDArray[np.int64], epoch: int, number: int) -> float:
+        """Trains on one batch; returns its loss, the mean over all processes."""
+        import torch
+
+        for group in self.optimizer.param_groups:
+            step = (epoch - 1) * self.batches + number
+            group["lr"] = learning_rate(self.how, step, self.how.epochs * self.batches)
+        x, labels, answers = self.lessons.lesson(batch, epoch, number)
+        with self.hardware.autocast():
+            logits = self.student.module(x)
+        # The mean over the processes is then the mean over the samples.
+        loss = _loss(logits.float(), labels, answers, self.how) * (len(x) * self.team.size / len(batch))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        value = self._averaged(loss.detach())
+        if not np.isfinite(value):
+            raise InputError(
+                f"the loss is {value} in epoch {epoch}, batch {number}: lower the learning rate or check the data"
+            )
+        self.scaler.unscale_(self.optimizer)
+        if self.how.gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.trained, self.how.gradient_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.student.hold()
+        return value
+
+    def _averaged(self, loss: torch.Tensor) -> float:
+        """Averages the loss and all gradients over the processes, in one message."""
+        import torch
+
+        if self.team.size == 1:
+            return float(loss)
+        gradients = [value.grad for value in self.trained if value.grad is not None]
+        message = torch.cat([loss.reshape(1), *(each.reshape(-1) for each in gradients)])
+        self.team.average_([message])
+        parts = torch.split(message, [1, *(each.numel() for each in gradients)])
+        for gradient, part in zip(gradients, parts[1:], strict=True):
+            gradient.copy_(part.view(gradient.shape))
+        return float(parts[0])
+
+    def _share_statistics(self) -> None:
+        """Averages running statistics: the processes saw different samples."""
+        self.team.average_([value for value in self.student.module.buffers() if value.is_floating_point()])
+
+    def _accuracy(self) -> float:
+        """Returns the share of the held-out samples that the student has right; each process counts some of them."""
+        rows = self.held[self.team.rank :: self.team.size]
+        logits = logits_of(self.student.module, self.lessons.inputs[rows], self.hardware)
+        right = float((logits.argmax(1) == self.lessons.labels[rows]).sum()) if len(rows) else 0.0
+        return float(self.team.sum({"right": np.array([right])})["right"][0]) / len(self.held)
+
+    def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return cut(order, self.how.batch_size, 2 * self.team.size)
+
+    def _moments(self) -> dict[str, torch.Tensor]:
+        return {
+            f"{position}/{name}": self.optimizer.state[value][name].cpu().clone()
+            for position, value in enumerate(self.trained)
+            if value in self.optimizer.state
+            for name in _MOMENTS
+        }
+
+    def _restore(self, course: Course) -> None:
+        """Puts the student and the optimizer where an earlier training stopped."""
+        import torch
+
+        self.student.module.load_state_dict(course.state)
+        for position, value in enumerate(self.trained):
+            if f"{position}/step" not in course.moments:
+                continue
+            step, *moments = (course.moments[f"{position}/{name}"] for name in _MOMENTS)
+            # Laid out as the parameter is: the fused optimizer walks over both alike.
+            laid = [torch.empty_like(value, requires_grad=False).copy_(each) for each in moments]
+            kept = dict(zip(_MOMENTS[1:], laid, strict=True))
+            self.optimizer.state[value] = {"step": step.to(value.device), **kept}
+        if course.scaler:
+            self.scaler.load_state_dict(course.scaler)
 
 
-def _batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    """Cuts rows into batches of `size`; a last batch of one joins the one before: batch normalisation needs two."""
-    starts = list(range(0, max(1, len(order) - 1), size))
-    return np.split(order, starts[1:])
+def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
 
 def _loss(logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor, how: Recovery) -> torch.Tensor:
@@ -168,7 +325,3 @@ def _loss(logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor, how
         reduction="batchmean",
     )
     return (1 - how.distillation) * hard + how.distillation * how.temperature**2 * soft
-
-
-def _accuracy(module: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> float:
-    return float((logits_of(module, inputs).argmax(1) == labels).float().mean())

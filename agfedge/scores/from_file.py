@@ -1,4 +1,8 @@
-"""Scores of one's own, from an `.npz` file; nothing in it is ever unpickled."""
+"""Scores from an `.npz` file, one's own or those of `agfedge score`; nothing in it is ever unpickled.
+
+An array of a file with one score is called what it scores, `conv1.weight`; where there are several, `agf/conv1.weight`.
+Which one is meant is said behind the path: `scores.npz:agf`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,24 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[np.float64]]
 
 
-def read_scores(path: Path, groups: ChannelGroups, model: onnx.ModelProto, wanted: Collection[str]) -> Scores:
+SUFFIX = ".npz"
+
+
+def split_spec(spec: str) -> tuple[Path, str | None] | None:
+    """Splits `scores.npz` or `scores.npz:agf` into the file and the score in it; None for what names no such file."""
+    if spec.endswith(SUFFIX):
+        return Path(spec), None
+    path, colon, name = spec.rpartition(":")
+    return (Path(path), name) if colon and path.endswith(SUFFIX) else None
+
+
+def read_scores(
+    path: Path,
+    groups: ChannelGroups,
+    model: onnx.ModelProto,
+    wanted: Collection[str],
+    score: str | None = None,
+) -> Scores:
     """Reads the scores of the wanted groups.
 
     An array is named after a parameter, and holds one score for each output channel: a group is worth the sum over its
@@ -34,18 +55,21 @@ def read_scores(path: Path, groups: ChannelGroups, model: onnx.ModelProto, wante
         groups: the analysis of `model`.
         model: the graph, whose parameters may be named even where no group needs them.
         wanted: names of the groups that need scores.
+        score: which of several scores in the file; None where it holds one.
 
     Returns:
         For each wanted group float64 (size,): higher is worth more.
 
     Raises:
-        InputError: the file is no `.npz`; a name is of no parameter; a group has no scores, or for a part of its
+        InputError: the file is no `.npz`, or has several scores of which none was chosen, or lacks the one that was; a
+            name is of no parameter; a group has no scores, or for a part of its
             units only; an array has another size than its axis, or is not of finite numbers.
     """
-    arrays = _read(path)
+    arrays = _chosen(path, _read(path), score, _known(groups, model))
     _check_names(path, arrays, groups, model)
     chosen = [group for group in groups.groups if group.name in wanted]
-    scores = {group.name: _group_scores(path, arrays, group) for group in chosen}
+    by_group = _is_by_group(arrays, groups)
+    scores = {group.name: arrays[group.name] if by_group else _group_scores(path, arrays, group) for group in chosen}
     missing = [name for name, values in scores.items() if values is None]
     if missing:
         raise InputError(
@@ -54,6 +78,32 @@ def read_scores(path: Path, groups: ChannelGroups, model: onnx.ModelProto, wante
             "out with --exclude"
         )
     return {name: values for name, values in scores.items() if values is not None}
+
+
+def _chosen(path: Path, arrays: Arrays, score: str | None, known: Collection[str]) -> Arrays:
+    """Returns the arrays of one score under their names alone."""
+    several = [name.partition("/")[0] for name in arrays if name not in known and name.partition("/")[2] in known]
+    listed = list(dict.fromkeys(several))
+    if score is None:
+        if several and len(several) == len(arrays):
+            raise InputError(f"{path} holds several scores: choose one of {', '.join(f'{path}:{s}' for s in listed)}")
+        return arrays
+    found = {name[len(score) + 1 :]: values for name, values in arrays.items() if name.startswith(f"{score}/")}
+    if not found:
+        instead = f"it holds {', '.join(listed)}" if listed else f"it holds one, without a name: give {path} alone"
+        raise InputError(f"{path} holds no score {score!r}: {instead}")
+    return found
+
+
+def _known(groups: ChannelGroups, model: onnx.ModelProto) -> set[str]:
+    members = {member.tensor for group in groups.groups for member in group.members}
+    others = {tensor.name for tensor in model.graph.initializer} | {each.tensor for each in groups.kept_whole}
+    return {group.name for group in groups.groups} | members | others
+
+
+def _is_by_group(arrays: Arrays, groups: ChannelGroups) -> bool:
+    """Whether every group is named with its size, and nothing else: then no array is of a parameter."""
+    return {name: len(values) for name, values in arrays.items()} == {each.name: each.size for each in groups.groups}
 
 
 def _group_scores(path: Path, arrays: Arrays, group: Group) -> NDArray[np.float64] | None:
@@ -87,9 +137,9 @@ def _group_scores(path: Path, arrays: Arrays, group: Group) -> NDArray[np.float6
 def _check_names(path: Path, arrays: Arrays, groups: ChannelGroups, model: onnx.ModelProto) -> None:
     members = {member.tensor for group in groups.groups for member in group.members}
     known = [*dict.fromkeys([*(group.name for group in groups.groups), *sorted(members)])]
-    others = {tensor.name for tensor in model.graph.initializer} | {each.tensor for each in groups.kept_whole}
+    everything = _known(groups, model)
     for name in arrays:
-        if name not in members and name not in others and name not in known:
+        if name not in everything:
             raise InputError(f"{path}: {name!r} is no group and no parameter of the model{did_you_mean(name, known)}")
 
 

@@ -1,93 +1,245 @@
-"""Gradient scores: what the loss would feel if a channel were gone.
+"""One pass, forward and backward, for every score of feature maps and their gradients.
 
-AGF utility, Qian et al., "Alternating Gradient Flow Utility", arXiv:2603.12354:
+What a score says of a group's channel is added up over the places where the channel is read (a residual stream is read
+in many), and averaged over samples. Each place is the feature map as the next linear layer reads it, after
+normalisation and activation; where that layer reads a flattened map, all of a channel's entries are its positions.
 
-    U_c = (1/T) sum_t E_{x in batch t} [ | Y_c(x) * dL/dY_c(x) | ]
-
-with the absolute value taken element by element and sample by sample, before any sum, so that contributions of
-opposite sign do not cancel. `taylor` is the signed, squared first-order term of Molchanov et al., arXiv:1906.10771.
-
-Y_c is the channel's feature map as the next linear layer reads it, after normalisation and activation. Where that layer
-reads a flattened map, all of a channel's entries are its positions. A group's unit that is read in several places (a
-residual stream) is worth the sum over those places.
+Only sums are kept. The gradient of each map is used where the backward pass makes it, and dropped. The products over
+positions are made and added up in float32: the map and its gradient are float32 already, each with a rounding of its
+own of the same size in every entry, so that a wider sum of them would be no nearer to the truth. Sums over places and
+samples are float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.scores.feature_maps import feature_map_gradients
-from agfedge.scores.registry import ScoreInputs, Scores, score
+from agfedge.scores.layout import Place, UnitIndex
+from agfedge.scores.places import find_places
+from agfedge.scores.probe import probed
+from agfedge.scores.program import Batch, Program, batches, drawn
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.scores.feature_maps import FeatureMaps
-    from agfedge_export import Group, Site
+    from agfedge.scores.registry import GradientScore, ScoreInputs, Scores
 
-    Elementwise = Callable[[torch.Tensor], torch.Tensor]
-
-
-@score("agf")
-def agf(inputs: ScoreInputs) -> Scores:
-    """AGF utility: mean over samples of the sum over positions of |Y * dL/dY|."""
-    return _accumulated(inputs, position=lambda product: product.abs(), channel=lambda total: total)
+    Sums = dict[str, NDArray[np.float64]]
+    Totals = dict[tuple[str, str], torch.Tensor]
 
 
-@score("taylor")
-def taylor(inputs: ScoreInputs) -> Scores:
-    """Mean over samples of (sum over positions of Y * dL/dY) squared."""
-    return _accumulated(inputs, position=lambda product: product, channel=lambda total: total**2)
+@dataclass(frozen=True, eq=False)
+class ChannelGradients:
+    """A feature map, and the gradient of each sample's loss with respect to it.
+
+    Attributes:
+        y: float32 (B, channels, positions); a channel with fewer positions than others is filled with zeros.
+        dy: likewise; the loss is the sum of the samples' cross-entropies, so that each sample's gradient is its own.
+    """
+
+    y: torch.Tensor
+    dy: torch.Tensor
+
+    @cached_property
+    def product(self) -> torch.Tensor:
+        """Y * dL/dY, (B, channels, positions)."""
+        return self.y * self.dy
+
+    @cached_property
+    def signed(self) -> torch.Tensor:
+        """The sum over positions of Y * dL/dY, float64 (B, channels): minus the first-order change as it goes."""
+        return self.product.sum(dim=2).double()
 
 
-def _accumulated(inputs: ScoreInputs, position: Elementwise, channel: Elementwise) -> dict[str, NDArray[np.float64]]:
-    """Averages over samples the sum over places of `channel(sum over positions of position(Y * dL/dY))`.
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """Where the channels of one group are read in a node's value."""
+
+    group: str
+    size: int
+    place: Place
+    index: UnitIndex
+
+    def channels(self, value: torch.Tensor, samples: int) -> torch.Tensor:
+        return self.index.gathered(self.place.arranged(value, samples))
+
+
+def gradient_pass(scores: Mapping[str, GradientScore], inputs: ScoreInputs) -> dict[str, Scores]:
+    """Runs the calibration inputs forward and backward once.
+
+    A map that is made of parameters alone is one sample, with the mean of the gradients.
+
+    Returns:
+        For each score, for each group's name, float64 (size,).
 
     Raises:
-        InputError: a group whose channels no gradient reaches.
+        InputError: no torch program, no labelled data, labels outside the head's classes, a loss that is not finite,
+            or a group whose channels no gradient reaches.
     """
-    groups = inputs.groups.groups
-    scores = {group.name: np.zeros(group.size) for group in groups}
-    samples = 0
-    for maps, count in feature_map_gradients(inputs, sorted({site.tensor for group in groups for site in group.sites})):
-        samples += count
-        for group in groups:
-            for site in _reached(group, maps):
-                by_index = position(_products(maps, site)).sum(dim=2)
-                scores[group.name] += channel(_by_unit(by_index, site, group.size)).sum(dim=0).numpy()
-    return {name: values / samples for name, values in scores.items()}
+    rows = drawn(inputs)
+    program = Program(inputs)
+    _check_labels(inputs, rows, program.classes)
+    job = _Pass(scores, inputs, program)
+    for batch in batches(inputs):
+        job.add(batch)
+    sums = inputs.team.sum(job.sums)
+    return job.means(sums, len(rows))
 
 
-def _reached(group: Group, maps: FeatureMaps) -> list[Site]:
-    sites = [site for site in group.sites if site.tensor in maps]
-    if not sites:
-        raise InputError(
-            f"no gradient reaches the channels of {group.name}: use a score that needs none (l1, l2), or find what "
-            "detaches them in the model's code"
-        )
-    return sites
+class _Pass:
+    """The sums of one pass over the data, by name, so that processes can add theirs up."""
+
+    def __init__(self, scores: Mapping[str, GradientScore], inputs: ScoreInputs, program: Program) -> None:
+        self._scores, self._program = scores, program
+        self._sizes = {group.name: group.size for group in inputs.groups.groups}
+        self._readings = _readings(inputs, program)
+        self.sums: Sums = {_said(name, group): np.zeros(size) for name in scores for group, size in self._sizes.items()}
+        self.sums |= {_reached(group): np.zeros(1) for group in self._sizes}
+        for name in self._made_of_parameters():
+            shape = [int(size) for size in program.shape(name)]
+            self.sums |= {_runs(name): np.zeros(1), _value(name): np.zeros(shape), _gradient(name): np.zeros(shape)}
+
+    def add(self, batch: Batch) -> None:
+        """Adds a batch's share to the sums.
+
+        Raises:
+            InputError: the loss is not finite.
+        """
+        import torch
+
+        totals: Totals = {}
+        # A leaf that every map hangs on: the gradient then flows to each, whether or not it depends on a parameter.
+        probe = torch.zeros((), requires_grad=True)
+
+        def watch(name: str, value: torch.Tensor) -> torch.Tensor:
+            return probed(value, probe, lambda y, dy: self._felt(totals, name, y, dy, len(batch.x)))
+
+        with torch.enable_grad():
+            loss = _loss(self._program.run(batch.x, self._readings, watch), batch)
+        if loss.requires_grad:
+            torch.autograd.grad(loss, [probe], allow_unused=True)
+        self._add_totals(totals)
+
+    def _felt(self, totals: Totals, name: str, y: torch.Tensor, dy: torch.Tensor, samples: int) -> None:
+        """Takes a node's value and its gradient, as the backward pass comes by."""
+        for reading in self._readings[name]:
+            self.sums[_reached(reading.group)] += 1
+        if _gradient(name) in self.sums:
+            self.sums[_runs(name)] += 1
+            self.sums[_value(name)] += y.double().numpy()
+            self.sums[_gradient(name)] += dy.double().numpy()
+        else:
+            self._score(totals, name, y, dy, samples)
+
+    def _score(self, totals: Totals, name: str, y: torch.Tensor, dy: torch.Tensor, samples: int) -> None:
+        import torch
+
+        for reading in self._readings[name]:
+            at = ChannelGradients(reading.channels(y, samples), reading.channels(dy, samples))
+            units = torch.from_numpy(reading.index.units)
+            for score, how in self._scores.items():
+                said = how.place(at)
+                if said.shape != at.y.shape[:2]:
+                    raise ValueError(f"score {score!r} returned {tuple(said.shape)}, expected {tuple(at.y.shape[:2])}")
+                zeros = torch.zeros(samples, reading.size, dtype=torch.float64)
+                totals.setdefault((score, reading.group), zeros).index_add_(1, units, said.double())
+
+    def _add_totals(self, totals: Totals, weight: float = 1) -> None:
+        for (score, group), total in totals.items():
+            finish = self._scores[score].finish
+            self.sums[_said(score, group)] += weight * (finish(total) if finish else total).sum(dim=0).numpy()
+
+    def _made_of_parameters(self) -> list[str]:
+        return [name for name, readings in self._readings.items() if readings[0].place.batch is None]
+
+    def means(self, sums: Sums, samples: int) -> dict[str, Scores]:
+        """Returns the means over the samples of all processes, whose sums are given.
+
+        Raises:
+            InputError: a group whose channels no gradient reaches.
+        """
+        import torch
+
+        self.sums = sums
+        silent = [group for group in self._sizes if not sums[_reached(group)].any()]
+        if silent:
+            raise InputError(
+                f"no gradient reaches the channels of {silent[0]}: use a score that needs none (l1, l2), or find what "
+                "detaches them in the model's code"
+            )
+        for name in self._made_of_parameters():
+            totals: Totals = {}
+            y, dy = sums[_value(name)] / np.maximum(1, sums[_runs(name)]), sums[_gradient(name)] / samples
+            self._score(totals, name, torch.from_numpy(y), torch.from_numpy(dy), samples=1)
+            self._add_totals(totals, samples)
+        return {score: {group: sums[_said(score, group)] / samples for group in self._sizes} for score in self._scores}
 
 
-def _products(maps: FeatureMaps, site: Site) -> torch.Tensor:
-    """Returns Y * dL/dY as float64 (B, channels along the site's axes, positions)."""
-    feature_map, gradient = maps[site.tensor]
-    product, axes = (feature_map * gradient).double(), site.axes
-    if axes[0] == 0:  # heads folded into the batch, or a map without a batch that is made from parameters alone
-        product = product.reshape(-1, site.units.shape[0], *product.shape[1:])
-        axes = tuple(axis + 1 for axis in axes)
-    moved = product.movedim(axes, tuple(range(1, len(axes) + 1)))
-    return moved.reshape(len(moved), site.units.size, -1)
+def _said(score: str, group: str) -> str:
+    return f"{score}/{group}"
 
 
-def _by_unit(by_index: torch.Tensor, site: Site, size: int) -> torch.Tensor:
-    """Adds up (B, channels along the site's axes) to (B, size), by the unit at each index."""
+# No score's name is empty, so that these are names of their own.
+
+
+def _reached(group: str) -> str:
+    return f"/reached/{group}"
+
+
+def _runs(node: str) -> str:
+    return f"/runs/{node}"
+
+
+def _value(node: str) -> str:
+    return f"/value/{node}"
+
+
+def _gradient(node: str) -> str:
+    return f"/gradient/{node}"
+
+
+def _readings(inputs: ScoreInputs, program: Program) -> dict[str, list[_Reading]]:
+    """Returns what is read in each node's value."""
+    sites = [(group, site) for group in inputs.groups.groups for site in group.sites]
+    wanted = [(site.tensor, site.axes, site.units.shape) for _, site in sites]
+    places = find_places(program, wanted, inputs.x if inputs.x is not None else np.empty(0, np.float32))
+    found: dict[str, list[_Reading]] = {}
+    for (group, site), where in zip(sites, wanted, strict=True):
+        if where in places:
+            node, place = places[where]
+            found.setdefault(node, []).append(_Reading(group.name, group.size, place, UnitIndex.of(site.units)))
+    return found
+
+
+def _check_labels(inputs: ScoreInputs, rows: NDArray[np.intp], classes: int) -> None:
+    if inputs.y is None:
+        raise InputError("a score of gradients needs labels: use one of activations (wanda, ria, flap) or of weights")
+    count = 0 if inputs.x is None else len(inputs.x)
+    if len(inputs.y) != count:
+        raise InputError(f"there are {len(inputs.y)} labels for {count} inputs: expected one for each")
+    lowest, highest = int(inputs.y[rows].min()), int(inputs.y[rows].max())
+    if lowest < 0:
+        raise InputError(f"a label is {lowest}: expected 0 to {classes - 1}")
+    if highest >= classes:
+        raise InputError(f"a label is {highest}: the model's head has {classes} classes")
+
+
+def _loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Returns the sum of the samples' cross-entropies.
+
+    Raises:
+        InputError: it is not finite.
+    """
     import torch
 
-    units = site.units.ravel()
-    own = torch.from_numpy(np.flatnonzero(units >= 0))
-    return by_index.new_zeros(len(by_index), size).index_add_(1, torch.from_numpy(units)[own], by_index[:, own])
+    loss = torch.nn.functional.cross_entropy(logits, batch.y, reduction="sum")
+    if not torch.isfinite(loss):
+        raise InputError(f"the loss is {loss.item()} in batch {batch.number}: check the weights and the data for NaN")
+    return loss

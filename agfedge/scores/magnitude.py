@@ -1,8 +1,4 @@
-"""Magnitude scores: norms of the weights that produce a channel.
-
-Li et al., "Pruning Filters for Efficient ConvNets", arXiv:1608.08710. For coupled channels the norm is taken over all
-producing filters together, as if they were one.
-"""
+"""Scores of magnitude: norms of the weights that produce a channel, over all producing filters as if they were one."""
 
 from __future__ import annotations
 
@@ -20,14 +16,37 @@ if TYPE_CHECKING:
 
 @score("l1")
 def l1(inputs: ScoreInputs) -> Scores:
-    """Sum of absolute weights of the channel's filters."""
+    """Sum of absolute weights of the channel's filters, Li et al., arXiv:1608.08710.
+
+    Coupled channels: the sum over all producing filters.
+    """
     return _summed(inputs, 1)
 
 
 @score("l2")
 def l2(inputs: ScoreInputs) -> Scores:
-    """Root of the sum of squared weights of the channel's filters."""
+    """Root of the sum of squared weights of the channel's filters, Li et al., arXiv:1608.08710.
+
+    Coupled channels: squares add up over all producing filters, before the root.
+    """
     return {name: np.sqrt(values) for name, values in _summed(inputs, 2).items()}
+
+
+@score("lamp")
+def lamp(inputs: ScoreInputs) -> Scores:
+    """Squared norm over the sum of those not smaller in the group, Lee et al., arXiv:2010.07611, equation 4.
+
+    There it is said of single weights of a layer, here of whole channels of a group: u_c / sum of u_d over all d with
+    u_d >= u_c. Within a group it ranks as `l2` does; the largest channel of every group scores one. Coupled channels:
+    u_c adds up over all producing filters, before the division.
+    """
+    return {name: _lamp(squared) for name, squared in _summed(inputs, 2).items()}
+
+
+def _lamp(squared: NDArray[np.float64]) -> NDArray[np.float64]:
+    ascending = np.sort(squared)
+    not_smaller = np.cumsum(ascending[::-1])[::-1][np.searchsorted(ascending, squared, side="left")]
+    return np.divide(squared, not_smaller, out=np.zeros_like(squared), where=not_smaller > 0)
 
 
 def _summed(inputs: ScoreInputs, power: int) -> dict[str, NDArray[np.float64]]:

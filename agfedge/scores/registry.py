@@ -1,20 +1,35 @@
-"""The table of channel scores: `@score("l1")` registers a function under a name."""
+"""The table of channel scores, by name, and the way from names to scores.
+
+There are three kinds, each with its decorator. They differ in what a score looks at, and so in what is shared:
+
+    @score("l1")              the graph's weights, or nothing at all
+    @activation_score("flap") statistics of feature maps: one pass over the data serves all scores of this kind
+    @gradient_score("agf")    feature maps and the loss's gradients there: one pass serves all of this kind
+
+A package of one's own registers scores under the entry point group `agfedge.scores`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.distributed import Team
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
+    import torch
     from numpy.typing import NDArray
 
+    from agfedge.scores.activation import Activations
+    from agfedge.scores.gradient import ChannelGradients
     from agfedge_export import ChannelGroups
     from agfedge_export.from_torch import TorchExport
 
@@ -31,8 +46,10 @@ class ScoreInputs:
         export: the same graph in torch, or None for a bare ONNX file.
         x: calibration inputs as the model takes them, float32 (N, ...), or None.
         y: their labels, int64 (N,), or None.
-        batches: how many batches of `batch_size` a gradient score averages over.
+        samples: how many of the inputs a score of data looks at, drawn with the seed; all where there are fewer.
+        batch_size: how many at a time, which bounds the memory and leaves the scores alone; None takes up to 64.
         seed: of everything that is drawn.
+        team: the processes that share the batches; each holds all of the data.
     """
 
     groups: ChannelGroups
@@ -40,38 +57,109 @@ class ScoreInputs:
     export: TorchExport | None = None
     x: NDArray[np.float32] | None = None
     y: NDArray[np.int64] | None = None
-    batches: int = 16
-    batch_size: int = 64
+    samples: int = 1024
+    batch_size: int | None = None
     seed: int = 0
+    team: Team = field(default_factory=Team)
 
 
 ScoreFunction = Callable[[ScoreInputs], Scores]
+ActivationFunction = Callable[["Activations"], Scores]
+GradientFunction = Callable[["ChannelGradients"], "torch.Tensor"]
+Finish = Callable[["torch.Tensor"], "torch.Tensor"]
 
-_FAMILIES = ("gradient", "magnitude", "uniform")
-_SCORES: dict[str, ScoreFunction] = {}
+
+@dataclass(frozen=True)
+class GradientScore:
+    """A score of feature maps and their gradients.
+
+    Attributes:
+        place: from a feature map to (B, C), what each sample says of each channel there; places add up.
+        finish: applied to those sums, (B, C) of a whole group, before the mean over samples; None leaves them.
+    """
+
+    place: GradientFunction
+    finish: Finish | None = None
+
+
+_FAMILIES = ("fluctuation", "magnitude", "sensitivity", "uniform", "weighted_inputs")
+_WEIGHTS: dict[str, ScoreFunction] = {}
+_ACTIVATIONS: dict[str, ActivationFunction] = {}
+_GRADIENTS: dict[str, GradientScore] = {}
 
 
 def score(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
-    """Registers a score: for each group's name float64 (size,), higher is worth more.
+    """Registers a score that needs no data: for each group's name float64 (size,), higher is worth more.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, or holds other than letters, digits, `_`, `-` and `.`.
     """
 
     def register(function: ScoreFunction) -> ScoreFunction:
-        if name in _SCORES:
-            raise ValueError(f"score {name!r} is registered already")
-        _SCORES[name] = function
+        _check_free(name)
+        _WEIGHTS[name] = function
         return function
 
     return register
 
 
-def score_names() -> list[str]:
-    """Returns the known scores, sorted."""
+def activation_score(name: str) -> Callable[[ActivationFunction], ActivationFunction]:
+    """Registers a score of streamed statistics of feature maps; it returns what a `score` does.
+
+    Raises:
+        ValueError: as `score`.
+    """
+
+    def register(function: ActivationFunction) -> ActivationFunction:
+        _check_free(name)
+        _ACTIVATIONS[name] = function
+        return function
+
+    return register
+
+
+def gradient_score(name: str, finish: Finish | None = None) -> Callable[[GradientFunction], GradientFunction]:
+    """Registers a score of a feature map and its gradient, in one place: returns a floating tensor (B, C).
+
+    What the places of a group say adds up; `finish` is applied to the sums (B, C); their mean over samples counts.
+
+    Raises:
+        ValueError: as `score`.
+    """
+
+    def register(function: GradientFunction) -> GradientFunction:
+        _check_free(name)
+        _GRADIENTS[name] = GradientScore(function, finish)
+        return function
+
+    return register
+
+
+def _check_free(name: str) -> None:
+    if name in _WEIGHTS or name in _ACTIVATIONS or name in _GRADIENTS:
+        raise ValueError(f"score {name!r} is registered already")
+    if not name or not all(each.isalnum() or each in "_-." for each in name):
+        raise ValueError(f"a score cannot be called {name!r}: expected letters, digits, '_', '-' and '.'")
+
+
+@cache
+def _load() -> None:
     for family in _FAMILIES:
         import_module(f"agfedge.scores.{family}")
-    return sorted(_SCORES)
+    for entry in entry_points(group="agfedge.scores"):
+        entry.load()
+
+
+def score_names() -> list[str]:
+    """Returns the known scores, sorted."""
+    _load()
+    return sorted([*_WEIGHTS, *_ACTIVATIONS, *_GRADIENTS])
+
+
+def bare_score_names() -> list[str]:
+    """Returns the scores that need neither the torch model nor data, sorted."""
+    _load()
+    return sorted(_WEIGHTS)
 
 
 def check_score(name: str) -> None:
@@ -86,16 +174,48 @@ def check_score(name: str) -> None:
 
 
 def score_groups(name: str, inputs: ScoreInputs) -> Scores:
-    """Scores every channel of every group.
+    """Scores every channel of every group by one score; see `score_many`."""
+    return score_many([name], inputs)[name]
+
+
+def score_many(names: Sequence[str], inputs: ScoreInputs) -> dict[str, Scores]:
+    """Scores every channel of every group by several scores.
+
+    However many are asked for, the data is run through once for the scores of activations, and once, forward and
+    backward, for the scores of gradients. In a team every process gets the same scores.
 
     Returns:
-        For each group's name, float64 (size,): higher is worth more.
+        For each name, for each group's name, float64 (size,): higher is worth more.
 
     Raises:
-        InputError: an unknown score (the known ones are listed), or one that is not finite.
+        InputError: an unknown score (the known ones are listed), data that does not fit, or a score that is not
+            finite.
     """
-    check_score(name)
-    scores = _SCORES[name](inputs)
+    from agfedge.scores.activation import activation_pass
+    from agfedge.scores.gradient import gradient_pass
+
+    for name in names:
+        check_score(name)
+    found = {name: _WEIGHTS[name](inputs) for name in names if name in _WEIGHTS}
+    activations = {name: _ACTIVATIONS[name] for name in names if name in _ACTIVATIONS}
+    gradients = {name: _GRADIENTS[name] for name in names if name in _GRADIENTS}
+    if activations:
+        statistics = activation_pass(inputs)
+        found |= {name: function(statistics) for name, function in activations.items()}
+    if gradients:
+        found |= gradient_pass(gradients, inputs)
+    return {name: _checked(name, found[name], inputs.groups) for name in names}
+
+
+def _checked(name: str, scores: Scores, groups: ChannelGroups) -> Scores:
+    """Refuses scores that are not finite.
+
+    Raises:
+        ValueError: the score's own code returned other groups or sizes.
+    """
+    sizes = {group.name: (group.size,) for group in groups.groups}
+    if {group: values.shape for group, values in scores.items()} != sizes:
+        raise ValueError(f"score {name!r} returned other groups or sizes than the model has")
     for group, values in scores.items():
         if not np.isfinite(values).all():
             raise InputError(

@@ -4,6 +4,8 @@
 * `sequential`: light first, for every input, then heavy for those that are escalated.
 * `expected`: what this runtime does: the prior for every input, light for those that it does not escalate early, heavy
   for every escalated input, and the runtime's own time.
+
+Where both experts share a trunk, every input pays it once, and the experts' costs are those of what comes after it.
 """
 
 from __future__ import annotations
@@ -31,32 +33,37 @@ class Rates:
 
 @dataclass(frozen=True)
 class PassCosts:
-    """Costs of one pass, relative to the heavy expert's.
+    """Costs of one pass, relative to that of the whole heavy expert.
 
     Attributes:
-        light: of the light expert.
+        light: of the light expert; with a trunk, of its tail.
         prior: of the prior alone; 0 where none is used.
         overhead: of the runtime, a decision.
+        trunk: of what both experts share, run once for every input; 0 where they share nothing.
+        heavy: of the heavy expert; with a trunk, of its tail.
     """
 
     light: float
     prior: float = 0.0
     overhead: float = 0.0
+    trunk: float = 0.0
+    heavy: float = 1.0
 
 
 def mixture(rates: Rates, costs: PassCosts) -> float:
-    """p_heavy * 1 + (1 - p_heavy) * c_light."""
-    return rates.heavy + (1 - rates.heavy) * costs.light
+    """c_trunk + p_heavy * c_heavy + (1 - p_heavy) * c_light."""
+    return costs.trunk + rates.heavy * costs.heavy + (1 - rates.heavy) * costs.light
 
 
 def sequential(rates: Rates, costs: PassCosts) -> float:
-    """c_light + p_heavy * 1."""
-    return costs.light + rates.heavy
+    """c_trunk + c_light + p_heavy * c_heavy."""
+    return costs.trunk + costs.light + rates.heavy * costs.heavy
 
 
 def expected(rates: Rates, costs: PassCosts) -> float:
-    """c_prior + (1 - p_early) * c_light + (p_early + p_late) * 1 + overhead."""
-    return costs.prior + (1 - rates.early) * costs.light + rates.heavy + costs.overhead
+    """c_trunk + c_prior + (1 - p_early) * c_light + (p_early + p_late) * c_heavy + overhead."""
+    passes = (1 - rates.early) * costs.light + rates.heavy * costs.heavy
+    return costs.trunk + costs.prior + passes + costs.overhead
 
 
 def mixture_to_expected(rates: Rates, costs: PassCosts) -> dict[str, float]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from agfedge_runtime.arrays import Float32Array, Int64Array, UInt8Array
+
+if TYPE_CHECKING:
+    from agfedge_runtime.monitor import Monitor
+    from agfedge_runtime.monitor_stats import Stats
 
 
 class Branch(enum.IntEnum):
@@ -30,6 +35,7 @@ class Decisions:
         prior: float32 (N,); NaN where it was not computed.
         confidence: float32 (N,), of the light expert; NaN where it did not run.
         latency_us: microseconds that the whole call took, measured inside it.
+        monitor: watches the cascade that decided; None where there is nothing to compare it with.
     """
 
     labels: Int64Array
@@ -38,3 +44,8 @@ class Decisions:
     prior: Float32Array
     confidence: Float32Array
     latency_us: float
+    monitor: Monitor | None = field(default=None, repr=False)
+
+    def stats(self) -> Stats | None:
+        """What the cascade's monitor has seen up to now, later decisions included; None without a monitor."""
+        return None if self.monitor is None else self.monitor.stats()

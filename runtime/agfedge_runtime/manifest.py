@@ -1,7 +1,8 @@
 """manifest.json: what a bundle holds and how its two experts are chained (schema 1).
 
-The dataclasses below are the file's layout: each attribute is a key, each nested class an object. Reading is
-strict, so that a runtime never guesses at what a newer or damaged manifest meant. Writing is deterministic.
+`Manifest` and the dataclasses that it holds are the file's layout: each attribute is a key, each nested class an
+object. Reading is strict, so that a runtime never guesses at what a newer or damaged manifest meant. Writing is
+deterministic.
 """
 
 from __future__ import annotations
@@ -21,124 +22,58 @@ from agfedge_runtime.errors import (
     BundleVersionError,
     InputError,
 )
+from agfedge_runtime.manifest_layout import (
+    CONFIDENCE_BINS,
+    CONFIDENCE_KINDS,
+    COST_UNITS,
+    ConfidenceRule,
+    Costs,
+    Expert,
+    Experts,
+    FileRecord,
+    Guarantee,
+    InputSpec,
+    Preprocessing,
+    PriorRule,
+    Reference,
+    Router,
+    Trunk,
+)
 from agfedge_runtime.strict_json import Document, Fields, shorten
+
+__all__ = [
+    "CONFIDENCE_BINS",
+    "CONFIDENCE_KINDS",
+    "COST_UNITS",
+    "MANIFEST_NAME",
+    "MAX_FILE_BYTES",
+    "MAX_MANIFEST_BYTES",
+    "SCHEMA",
+    "ConfidenceRule",
+    "Costs",
+    "Expert",
+    "Experts",
+    "FileRecord",
+    "Guarantee",
+    "InputSpec",
+    "Manifest",
+    "Preprocessing",
+    "PriorRule",
+    "Reference",
+    "Router",
+    "Scalar",
+    "Trunk",
+    "check_file_path",
+]
 
 SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 8 * 2**30
-
 Scalar = Union[str, int, float, bool, None]
 
 _DOCUMENT = Document(MANIFEST_NAME, BundleKeyError, "export the bundle again")
 _SHA256 = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """One file of the bundle: `size` in bytes and `sha256` in lower-case hexadecimal."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What the graphs do to their input first, for the reader's information: ``(x * scale - mean) / std``."""
-
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """The one input that both experts take.
-
-    Attributes:
-        name: its name in both graphs.
-        shape: the sizes, batch first and None.
-        dtype: ``uint8`` (camera bytes) or ``float32``.
-        layout: ``NHWC``, ``NCHW`` or ``any``.
-        preprocessing: what the graphs do to it.
-    """
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: str
-    layout: str
-    preprocessing: Preprocessing
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """The shape of one input, without the batch."""
-        return tuple(size for size in self.shape if size is not None)
-
-
-@dataclass(frozen=True)
-class Expert:
-    """One expert's graph: `file` in the bundle, `macs` per image and number of `parameters`."""
-
-    file: str
-    macs: int
-    parameters: int
-
-
-@dataclass(frozen=True)
-class Experts:
-    """The two experts."""
-
-    light: Expert
-    heavy: Expert
-
-
-@dataclass(frozen=True)
-class PriorRule:
-    """Escalate early when the light graph's `output` exceeds `threshold`; None never escalates."""
-
-    kind: str
-    output: str
-    threshold: float | None
-
-
-@dataclass(frozen=True)
-class ConfidenceRule:
-    """The light expert answers when its `output` is at least `threshold`; one above 1 leaves all to heavy."""
-
-    kind: str
-    output: str
-    threshold: float
-    temperature: float
-
-
-@dataclass(frozen=True)
-class Guarantee:
-    """What calibration promises: excess error <= `epsilon` with probability 1 - `delta`, from `samples`."""
-
-    method: str
-    epsilon: float
-    delta: float
-    samples: int
-    satisfied: bool
-
-
-@dataclass(frozen=True)
-class Router:
-    """How an input finds its expert; `prior` is None when there is no early escalation."""
-
-    prior: PriorRule | None
-    confidence: ConfidenceRule
-    guarantee: Guarantee
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a run of each part costs, in `unit`, relative to the heavy expert (1.0)."""
-
-    unit: str
-    prior: float
-    light: float
-    heavy: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -242,10 +177,22 @@ def _manifest(value: object) -> Manifest:
         provenance=_provenance(top.mapping("provenance")),
         files=_files(top.mapping("files")),
     )
-    for name, expert in (("light", manifest.experts.light), ("heavy", manifest.experts.heavy)):
-        if expert.file not in manifest.files:
-            _DOCUMENT.fail(f"experts.{name}.file", f"{shorten(expert.file)} is not among the files")
+    _check_graphs(manifest)
     return manifest
+
+
+def _check_graphs(manifest: Manifest) -> None:
+    experts, costs, prior = manifest.experts, manifest.costs, manifest.router.prior
+    for name, graph in (("light", experts.light), ("heavy", experts.heavy), ("trunk", experts.trunk)):
+        if graph is not None and graph.file not in manifest.files:
+            _DOCUMENT.fail(f"experts.{name}.file", f"{shorten(graph.file)} is not among the files")
+    if experts.trunk is None and (costs.heavy, costs.trunk) != (1.0, 0.0):
+        _DOCUMENT.fail(
+            "costs.heavy" if costs.heavy != 1.0 else "costs.trunk",
+            f"expected heavy 1.0 and trunk 0.0 where no trunk is shared, got {costs.heavy!r} and {costs.trunk!r}",
+        )
+    if experts.trunk is not None and prior is not None and prior.output in experts.trunk.outputs:
+        _DOCUMENT.fail("router.prior.output", f"{shorten(prior.output)} is among the features of the trunk")
 
 
 def _check_schema(value: object) -> None:
@@ -295,6 +242,7 @@ def _experts(fields: Fields) -> Experts:
     return Experts(
         light=_expert(fields.fields("light", _keys(Expert))),
         heavy=_expert(fields.fields("heavy", _keys(Expert))),
+        trunk=None if fields.values["trunk"] is None else _trunk(fields.fields("trunk", _keys(Trunk))),
     )
 
 
@@ -302,12 +250,20 @@ def _expert(fields: Fields) -> Expert:
     return Expert(fields.text("file"), fields.integer("macs"), fields.integer("parameters"))
 
 
+def _trunk(fields: Fields) -> Trunk:
+    outputs = fields.texts("outputs")
+    if not outputs or not all(outputs) or len(set(outputs)) < len(outputs):
+        _DOCUMENT.fail(fields.at("outputs"), f"expected distinct names, got {shorten(list(outputs))}")
+    return Trunk(fields.text("file"), fields.integer("macs"), fields.integer("parameters"), outputs)
+
+
 def _router(fields: Fields) -> Router:
-    has_prior = fields.values["prior"] is not None
+    has_prior, has_reference = (fields.values[key] is not None for key in ("prior", "reference"))
     return Router(
         prior=_prior(fields.fields("prior", _keys(PriorRule))) if has_prior else None,
         confidence=_confidence(fields.fields("confidence", _keys(ConfidenceRule))),
         guarantee=_guarantee(fields.fields("guarantee", _keys(Guarantee))),
+        reference=_reference(fields.fields("reference", _keys(Reference))) if has_reference else None,
     )
 
 
@@ -317,7 +273,7 @@ def _prior(fields: Fields) -> PriorRule:
 
 def _confidence(fields: Fields) -> ConfidenceRule:
     return ConfidenceRule(
-        kind=fields.text("kind"),
+        kind=fields.choice("kind", CONFIDENCE_KINDS),
         output=fields.text("output"),
         threshold=fields.number("threshold"),
         temperature=fields.number("temperature"),
@@ -334,15 +290,30 @@ def _guarantee(fields: Fields) -> Guarantee:
     )
 
 
+def _reference(fields: Fields) -> Reference:
+    path = fields.at("confidence")
+    counts = tuple(_DOCUMENT.integer(value, path) for value in fields.array("confidence"))
+    reference = Reference(
+        samples=fields.integer("samples", minimum=1),
+        early=fields.number("early", minimum=0.0),
+        late=fields.number("late", minimum=0.0),
+        confidence=counts,
+    )
+    if len(counts) != CONFIDENCE_BINS or sum(counts) > reference.samples:
+        most = reference.samples
+        _DOCUMENT.fail(path, f"expected {CONFIDENCE_BINS} counts that add up to at most the {most} samples")
+    if reference.early + reference.late > 1.0 + 1e-9:
+        _DOCUMENT.fail(fields.at("late"), f"expected shares, got {reference.early!r} early and {reference.late!r} late")
+    return reference
+
+
 def _costs(fields: Fields) -> Costs:
-    heavy = fields.number("heavy")
-    if heavy != 1.0:
-        _DOCUMENT.fail(fields.at("heavy"), f"expected 1.0, since costs are relative to heavy, got {heavy!r}")
     return Costs(
-        unit=fields.choice("unit", ("macs",)),
+        unit=fields.choice("unit", COST_UNITS),
         prior=fields.number("prior", minimum=0.0),
         light=fields.number("light", minimum=0.0),
-        heavy=heavy,
+        heavy=fields.number("heavy", minimum=0.0),
+        trunk=fields.number("trunk", minimum=0.0),
     )
 
 

@@ -64,7 +64,7 @@ def _manifest(confidence: float) -> Manifest:
         experts=Experts(Expert("light.onnx", 8, 8), Expert("heavy.onnx", 80, 80)),
         router=Router(
             PriorRule("third", "prior", 0.5),
-            ConfidenceRule("max", "confidence", confidence, 1.0),
+            ConfidenceRule("max_probability", "confidence", confidence, 1.0),
             Guarantee("none", 0.05, 0.1, 100, True),
         ),
         costs=Costs("macs", 0.01, 0.1),

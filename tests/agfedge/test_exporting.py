@@ -11,8 +11,9 @@ import pytest
 from agfedge.data import Arrays, Dataset
 from agfedge.evaluate import Evaluation
 from agfedge.export_request import ExportRequest, check_request, check_seed
-from agfedge.exporting import warnings_of, with_classes_of
+from agfedge.exporting import warnings_of
 from agfedge.recover import RecoveryReport
+from agfedge.scoring import with_classes_of
 from agfedge.statistics import share_of
 from agfedge_runtime.errors import InputError
 

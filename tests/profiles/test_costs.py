@@ -35,11 +35,27 @@ def test_expected_is_sequential_where_nothing_escalates_early_and_nothing_else_c
     assert expected(Rates(0, 0.3), PassCosts(0.4)) == pytest.approx(sequential(Rates(0, 0.3), PassCosts(0.4)))
 
 
-@given(early=share, late=share, light=share, prior=share, overhead=share)
-def test_the_terms_add_up_to_what_mixture_leaves_out(
-    early: float, late: float, light: float, prior: float, overhead: float
+def test_a_shared_trunk_is_paid_once_by_every_input() -> None:
+    costs = PassCosts(light=0.1, prior=0.01, overhead=0.03, trunk=0.3, heavy=0.7)
+    assert expected(Rates(early=0.2, late=0.1), costs) == pytest.approx(0.3 + 0.01 + 0.8 * 0.1 + 0.3 * 0.7 + 0.03)
+    assert sequential(Rates(0.2, 0.1), costs) == pytest.approx(0.3 + 0.1 + 0.3 * 0.7)
+    assert mixture(Rates(0.2, 0.1), costs) == pytest.approx(0.3 * (0.3 + 0.7) + 0.7 * (0.3 + 0.1))
+
+
+@given(early=share, late=share, light=share, trunk=share)
+def test_sharing_a_trunk_saves_it_for_every_late_escalation(
+    early: float, late: float, light: float, trunk: float
 ) -> None:
-    rates, costs = Rates(early, late * (1 - early)), PassCosts(light, prior, overhead)
+    rates, light = Rates(early, late * (1 - early)), light * (1 - trunk)
+    shared = expected(rates, PassCosts(light, trunk=trunk, heavy=1 - trunk))
+    assert expected(rates, PassCosts(trunk + light)) - shared == pytest.approx(rates.late * trunk, abs=1e-9)
+
+
+@given(early=share, late=share, light=share, prior=share, overhead=share, trunk=share)
+def test_the_terms_add_up_to_what_mixture_leaves_out(
+    early: float, late: float, light: float, prior: float, overhead: float, trunk: float
+) -> None:
+    rates, costs = Rates(early, late * (1 - early)), PassCosts(light, prior, overhead, trunk, 1 - trunk)
     gap = expected(rates, costs) - mixture(rates, costs)
     assert sum(mixture_to_expected(rates, costs).values()) == pytest.approx(gap, abs=1e-9)
 

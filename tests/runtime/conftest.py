@@ -125,7 +125,7 @@ class Tiny:
             experts=Experts(Expert("light.onnx", 8, 8), Expert("heavy.onnx", 80, 80)),
             router=Router(
                 PriorRule("third", "prior", prior) if has_prior else None,
-                ConfidenceRule("max", "confidence", confidence, 1.0),
+                ConfidenceRule("max_probability", "confidence", confidence, 1.0),
                 Guarantee("none", 0.05, 0.1, 100, True),
             ),
             costs=Costs("macs", 0.01, 0.1),

@@ -37,10 +37,11 @@ VALID = {
     "experts": {
         "light": {"file": "light.onnx", "macs": 10, "parameters": 3},
         "heavy": {"file": "heavy.onnx", "macs": 100, "parameters": 30},
+        "trunk": None,
     },
     "router": {
         "prior": {"kind": "edges", "output": "prior", "threshold": 0.5},
-        "confidence": {"kind": "max", "output": "confidence", "threshold": 0.75, "temperature": 1.5},
+        "confidence": {"kind": "max_probability", "output": "confidence", "threshold": 0.75, "temperature": 1.5},
         "guarantee": {
             "method": "hoeffding",
             "epsilon": 0.01,
@@ -48,8 +49,9 @@ VALID = {
             "samples": 550,
             "satisfied": True,
         },
+        "reference": None,
     },
-    "costs": {"unit": "macs", "prior": 0.001, "light": 0.1, "heavy": 1.0},
+    "costs": {"unit": "macs", "prior": 0.001, "light": 0.1, "heavy": 1.0, "trunk": 0.0},
     "provenance": {"seed": 0, "tool": "agfedge 0.1.0", "ratio": 0.5, "dirty": False, "commit": None},
 }
 

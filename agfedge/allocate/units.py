@@ -1,9 +1,8 @@
-"""Allocation: how many channels of each group stay, and which. Pure: scores in, indices out."""
+"""Which units of one group stay, given how many: the best, in equal numbers wherever a tensor must stay rectangular."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,65 +14,55 @@ from agfedge_runtime.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from agfedge.allocate.how import Allocation, Keep
     from agfedge.scores import Scores
     from agfedge_export import ChannelGroups, Group
 
-    Keep = Mapping[str, NDArray[np.int64]]
     # Scores and how many units are to stay; and what chooses units of a group by scores and a share.
     Try = tuple[NDArray[np.float64], int]
     Choose = Callable[[Group, NDArray[np.float64], float], NDArray[np.int64]]
-
 
 # How many steps of the longest axis are tried around what is wanted, where several constraints must be met at once: an
 # axis a quarter as long, behind a shuffle, then has a multiple in reach, and one of attention heads moves nothing.
 STEPS = 4
 
 
-@dataclass(frozen=True)
-class Allocation:
-    """How much of a model stays.
-
-    Attributes:
-        keep: share of every group's units that stays, in (0, 1].
-        align: what stays along every axis of a parameter is a multiple of this, as far as the group allows.
-        per_group: for a group's name another share in (0, 1] (float), or a number of units (int), which is not aligned.
-        whole: names of the groups that are left alone.
-    """
-
-    keep: float = 0.5
-    align: int = 1
-    per_group: Mapping[str, float | int] = field(default_factory=dict)
-    whole: frozenset[str] = frozenset()
-
-
-def uniform_keep(groups: ChannelGroups, scores: Scores, keep: float) -> Keep:
-    """Keeps the same share of every group; see `allocate`."""
-    return allocate(groups, scores, Allocation(keep))
-
-
-def allocate(groups: ChannelGroups, scores: Scores, how: Allocation) -> Keep:
-    """Keeps the best units of every group, at least one along every axis of a parameter.
+def group_units(
+    group: Group, scores: NDArray[np.float64], wanted: float | int, align: int = 1, *, alike: bool = False
+) -> NDArray[np.int64]:
+    """Returns the units of a group that stay, ascending, int64.
 
     Args:
-        groups: the analysis.
-        scores: for each group that is not left alone float64 (size,), higher is worth more; only scores of one group
-            are compared.
-        how: shares, alignment and exceptions.
-
-    Returns:
-        For each group that is not left alone the units that stay, ascending, int64. Equal scores keep the lower unit.
+        group: with its constraints.
+        scores: float64 (size,), higher is worth more; equal scores keep the lower unit.
+        wanted: a share in (0, 1] (float), which is aligned, or a number of units (int), which is not.
+        align: what stays along every axis of a parameter is a multiple of this, as far as the group allows.
+        alike: whether all rows of channels that are spread along several axes lose the same columns, as behind a chain
+            of channel shuffles.
 
     Raises:
-        InputError: a share, a count or the alignment is out of range.
+        InputError: the group has fewer units.
     """
-    check_allocation(how)
-    keep = {
-        group.name: _units(group, scores[group.name], how) for group in groups.groups if group.name not in how.whole
-    }
-    return _without_conflicts(groups, scores, keep, how)
+    counted = isinstance(wanted, int)
+    share = wanted / group.size if counted else wanted
+    if share > 1:
+        raise InputError(f"group {group.name!r} is to keep {wanted} channels: it has {group.size}")
+    if share in (0, 1):
+        return np.arange(group.size if share else 0, dtype=np.int64)
+    kinds, kind_of = _kinds(group)
+    sizes = np.bincount(kind_of, minlength=len(kinds))
+    align = 1 if counted else align
+    counts = _counts(kinds, sizes, share, align)
+    if group.joints and alike:
+        return _alike(group, scores, int(counts.sum()), align)
+    if group.joints or group.rows:
+        return _balanced(group, scores, int(counts.sum()), align)
+    ranked = np.argsort(-scores, kind="stable")
+    best = [ranked[kind_of[ranked] == kind][:count] for kind, count in enumerate(counts)]
+    return np.sort(np.concatenate(best))
 
 
-def _without_conflicts(
+def without_conflicts(
     groups: ChannelGroups, scores: Scores, keep: dict[str, NDArray[np.int64]], how: Allocation
 ) -> Keep:
     """Behind a chain of channel shuffles every row has to lose the same columns; what still conflicts stays whole."""
@@ -84,8 +73,7 @@ def _without_conflicts(
         wanted = len(keep[group.name])
         if 0 < wanted < group.size:
             align = 1 if isinstance(how.per_group.get(group.name), int) else how.align
-            tries = _tries(group, wanted, scores[group.name], align)
-            keep[group.name] = _least_ragged(aligned_units, group, tries, align)
+            keep[group.name] = _alike(group, scores[group.name], wanted, align)
     left = order_conflicts(groups, keep)
     while left:
         whole = [group for group in spread if len(keep[group.name]) < group.size]
@@ -93,42 +81,6 @@ def _without_conflicts(
             keep[group.name] = np.arange(group.size)
         left = order_conflicts(groups, keep) if whole else set()
     return keep
-
-
-def check_allocation(how: Allocation) -> None:
-    """Refuses shares, counts and alignments that mean nothing.
-
-    Raises:
-        InputError: names the option or the group, what it is and what was expected.
-    """
-    if not 0 < how.keep <= 1:
-        raise InputError(f"--keep is {how.keep}: expected a share in (0, 1], such as 0.5")
-    if how.align < 1:
-        raise InputError(f"--align is {how.align}: expected 1 or more, such as 8")
-    for name, value in how.per_group.items():
-        if not (value >= 0 if isinstance(value, int) else 0 < value <= 1):
-            raise InputError(
-                f"group {name!r} is to keep {value}: expected a share in (0, 1] such as 0.25, or a number of channels"
-            )
-
-
-def _units(group: Group, scores: NDArray[np.float64], how: Allocation) -> NDArray[np.int64]:
-    wanted = how.per_group.get(group.name, how.keep)
-    counted = isinstance(wanted, int)
-    share = wanted / group.size if counted else wanted
-    if share > 1:
-        raise InputError(f"group {group.name!r} is to keep {wanted} channels: it has {group.size}")
-    if share in (0, 1):
-        return np.arange(group.size if share else 0, dtype=np.int64)
-    kinds, kind_of = _kinds(group)
-    sizes = np.bincount(kind_of, minlength=len(kinds))
-    align = 1 if counted else how.align
-    counts = _counts(kinds, sizes, share, align)
-    if group.joints or group.rows:
-        return _balanced(group, scores, int(counts.sum()), align)
-    ranked = np.argsort(-scores, kind="stable")
-    best = [ranked[kind_of[ranked] == kind][:count] for kind, count in enumerate(counts)]
-    return np.sort(np.concatenate(best))
 
 
 def _kinds(group: Group) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -178,6 +130,11 @@ def _balanced(group: Group, scores: NDArray[np.float64], wanted: int, align: int
     if align > 1 and not group.rows:
         tries += _tries(group, wanted, _levelled(group, scores), align)
     return _least_ragged(balanced_units, group, tries, align)
+
+
+def _alike(group: Group, scores: NDArray[np.float64], wanted: int, align: int) -> NDArray[np.int64]:
+    """Chooses where every row must lose the same columns."""
+    return _least_ragged(aligned_units, group, _tries(group, wanted, scores, align), align)
 
 
 def _tries(group: Group, wanted: int, scores: NDArray[np.float64], align: int) -> list[Try]:

@@ -11,7 +11,8 @@ import onnx
 import pytest
 
 from agfedge.scores import Scores
-from agfedge.scores.from_file import read_scores
+from agfedge.scores.from_file import read_scores, split_spec
+from agfedge.scores.to_file import write_scores
 from agfedge_export import analyse
 from agfedge_runtime.errors import InputError
 from pruning import build
@@ -135,3 +136,34 @@ def test_a_zip_of_other_things_is_one_line(tmp_path: Path) -> None:
         archive.writestr("w1", "text")
     with pytest.raises(InputError, match=r"own\.npz"):
         read_scores(tmp_path / "own.npz", analyse(MODEL), MODEL, ("w1",))
+
+
+# -- the files of `agfedge score` -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("scores.npz", (Path("scores.npz"), None)),
+        ("scores.npz:agf", (Path("scores.npz"), "agf")),
+        ("a:b/scores.npz:agf", (Path("a:b/scores.npz"), "agf")),
+        ("a:b/scores.npz", (Path("a:b/scores.npz"), None)),
+        ("agf", None),
+        ("l1:agf", None),
+    ],
+)
+def test_a_file_and_the_score_in_it(spec: str, expected: tuple[Path, str | None] | None) -> None:
+    assert split_spec(spec) == expected
+
+
+def test_groups_that_share_a_parameter_are_read_by_their_own_names(tmp_path: Path) -> None:
+    """Two axes of one weight make channels: its name is that of the first group alone."""
+    body = 'a = Einsum<equation = "nchw,cij->nijhw">(x, w1)  y = Einsum<equation = "nijhw,ijk->nkhw">(a, w2)'
+    model = build(body, {"w1": (3, 4, 6), "w2": (4, 6, 2)})
+    groups = analyse(model)
+    scores = {"w1": np.arange(4.0), "w1#2": np.arange(6.0)}
+    write_scores(tmp_path / "own.npz", {"agf": scores})
+    found = read_scores(tmp_path / "own.npz", groups, model, [group.name for group in groups.groups])
+    assert found.keys() == scores.keys()
+    for name, values in scores.items():
+        np.testing.assert_array_equal(found[name], values)

@@ -1,0 +1,160 @@
+"""`plan_for_budget`: the most that stays of a model within a budget, settled on the graph that is really left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+from agfedge.allocate.branches import drop_order
+from agfedge.allocate.estimate import Estimate
+from agfedge.allocate.how import check_allocation, check_budget
+from agfedge.allocate.keep import allocate, width
+from agfedge.allocate.kernels import graph_kernels
+from agfedge.allocate.solve import Settled, Task, solve
+from agfedge_export import graph_costs, make_plan, prune
+from agfedge_profiles import latency_us
+from agfedge_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from agfedge.allocate.how import Allocation, Budget, Keep
+    from agfedge.scores import Scores
+    from agfedge_export import ChannelGroups, Plan
+
+
+UNITS = {"width": "channels", "macs": "MACs", "parameters": "parameters", "latency": "us (predicted)"}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a plan costs, measured on the pruned graph.
+
+    Attributes:
+        of: what is counted: "width", "macs", "parameters" or "latency".
+        unit: of the figures.
+        share: that the budget allows.
+        before: of the given model.
+        after: of the pruned one; at most `share` of `before`.
+        dropped: the groups whose branches went whole.
+        device: the profile and power mode that predicted a latency, else None.
+        precision: of that prediction, else None.
+    """
+
+    of: str
+    unit: str
+    share: float
+    before: float
+    after: float
+    dropped: tuple[str, ...] = ()
+    device: str | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, the graph that it leaves, and what that costs where there was a budget."""
+
+    plan: Plan
+    model: onnx.ModelProto
+    spent: Spent | None
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """A cost, as estimated for a choice of units and as measured on a graph (with the units that stay of it)."""
+
+    estimated: Callable[[Keep], float]
+    measured: Callable[[onnx.ModelProto, Keep], float]
+
+
+def plan_model(
+    model: onnx.ModelProto, groups: ChannelGroups, scores: Scores, how: Allocation, budget: Budget | None = None
+) -> Planned:
+    """Plans by `allocate` where there is no budget, else by `plan_for_budget`; same arguments and errors."""
+    if budget is not None:
+        return plan_for_budget(model, groups, scores, how, budget)
+    plan = make_plan(groups, allocate(groups, scores, how))
+    return Planned(plan, prune(model, plan).model, None)
+
+
+def plan_for_budget(
+    model: onnx.ModelProto, groups: ChannelGroups, scores: Scores, how: Allocation, budget: Budget
+) -> Planned:
+    """Finds the most that stays of a model within a budget.
+
+    An estimate drives the search; the graph that a plan really leaves is measured, and the search corrected by what it
+    shows, until the cost is within the budget and nothing nearer is found.
+
+    Args:
+        model: the graph.
+        groups: its analysis.
+        scores: for each group that is not left alone float64 (size,), higher is worth more.
+        how: the kind of allocation, alignment, floors and exceptions; its `keep` is not looked at.
+        budget: what it may cost.
+
+    Raises:
+        InputError: an option is out of range, or the budget cannot be met: the message says what can.
+        AgfedgeError: the model cannot be measured or pruned.
+    """
+    check_allocation(how)
+    check_budget(budget, how)
+    measure = _measure(groups, how, budget)
+    before = measure.measured(model, {})
+    free = [group for group in groups.groups if group.name not in {*how.whole, *how.per_group}]
+
+    def settle(keep: Keep) -> Settled:
+        plan = make_plan(groups, keep)
+        pruned = prune(model, plan).model
+        return Settled(keep, measure.measured(pruned, keep), (plan, pruned))
+
+    order = drop_order(free, scores, measure.estimated, Estimate(groups)) if budget.drop_branches else []
+    task = Task(groups, scores, how, measure.estimated, settle, budget.share * before, order)
+    found = solve(task)
+    if not task.fits(found):
+        raise _unreachable(found.cost / before, how, budget, any(group.may_vanish for group in free))
+    plan, pruned = found.pruned or (make_plan(groups, found.keep), model)
+    return Planned(plan, pruned, _spent(budget, before, found))
+
+
+def _spent(budget: Budget, before: float, found: Settled) -> Spent:
+    dropped = tuple(name for name, units in found.keep.items() if not len(units))
+    device = None if budget.device is None else f"{budget.device.name}:{budget.device.mode}"
+    precision = None if device is None else budget.precision
+    return Spent(budget.of, UNITS[budget.of], budget.share, before, found.cost, dropped, device, precision)
+
+
+def _measure(groups: ChannelGroups, how: Allocation, budget: Budget) -> _Measure:
+    if budget.of == "width":
+        sizes = {group.name: group.size for group in groups.groups if group.name not in how.whole}
+
+        def of_all(keep: Keep) -> float:
+            return width(keep) + sum(size for name, size in sizes.items() if name not in keep)
+
+        return _Measure(of_all, lambda _, keep: of_all(keep))
+    estimate, device = Estimate(groups), budget.device
+    if budget.of == "macs":
+        return _Measure(estimate.macs, lambda model, _: graph_costs(model).macs)
+    if budget.of == "parameters":
+        return _Measure(estimate.parameters, lambda model, _: graph_costs(model).parameters)
+    if device is None:
+        raise InputError("--of latency needs a device: name one by --target")
+    return _Measure(
+        lambda keep: estimate.latency_us(keep, device, budget.precision),
+        lambda model, _: latency_us(graph_kernels(model), device, budget.precision),
+    )
+
+
+def _unreachable(least: float, how: Allocation, budget: Budget, branches: bool) -> InputError:
+    """Says the least that can be asked for, and what would lower it."""
+    advice = f"ask for that, or lower --floor {how.floor:g}" if how.floor > 0.01 else "ask for that"
+    if how.align > 1:
+        advice += f" or --align {how.align}"
+    if branches and not budget.drop_branches:
+        advice += ", or let residual branches go whole: --allocation global --drop-branches"
+    return InputError(
+        f"--budget {budget.share:g} of the {budget.of} cannot be met: {ceil(least * 1000) / 1000:g} is the least that "
+        f"can; {advice}"
+    )

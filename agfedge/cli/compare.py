@@ -1,0 +1,98 @@
+"""`agfedge compare`: the stress test of channel scores on a model and data of one's own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agfedge.cli.arguments import floats, integers, names
+from agfedge.cli.output import print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agfedge.compare import Claim, Row
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's arguments."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare channel scores: accuracy at several widths, with intervals",
+        description="Prunes a model by every score, at every width, with every seed, and measures the accuracy of the "
+        "light expert: as it is, after batch-norm re-estimation, and after recovery where that is asked for. Every "
+        "point is kept in --out: a comparison that was stopped continues, and may be extended by widths, seeds and "
+        "scores. Random pruning is always in it.",
+    )
+    parser.add_argument(
+        "--model", required=True, help="package.module:factory or file.py:factory, returning a torch module"
+    )
+    parser.add_argument("--weights", help=".safetensors, or .pt holding a state dict")
+    parser.add_argument(
+        "--data", required=True, help="folder of class folders with images, .npz with x and y, or factory"
+    )
+    parser.add_argument("--out", required=True, help="folder of the points, the table, the plot and the JSON")
+    parser.add_argument(
+        "--score", dest="scores", type=names, default=("agf", "taylor", "l1", "random"), help="such as agf,wanda,l1"
+    )
+    parser.add_argument(
+        "--keep", dest="keeps", type=floats, default=(1.0, 0.5, 0.25, 0.125), help="widths (default 1,0.5,0.25,0.125)"
+    )
+    parser.add_argument("--seeds", type=integers, default=(0, 1, 2), help="default 0,1,2")
+    parser.add_argument("--recover", type=names, default=(), help="scores whose light experts are fine-tuned as well")
+    parser.add_argument(
+        "--recover-keep", dest="recover_keeps", type=floats, default=(0.25,), help="at these widths (default 0.25)"
+    )
+    parser.add_argument("--scratch", action="store_true", help="also train the small architecture from random weights")
+    parser.add_argument("--epochs", type=int, default=10, help="of recovery (default 10)")
+    parser.add_argument("--augment", default="none", help="in recovery: none, flip or flip-crop (default none)")
+    parser.add_argument("--learning-rate", type=float, help="of recovery")
+    parser.add_argument(
+        "--samples", type=int, default=1024, help="calibration inputs of scores and re-estimation (default 1024)"
+    )
+    parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="NAME", help="groups that are pruned")
+    parser.add_argument("--mean", type=floats, help="per channel after scaling to [0, 1], such as 0.485,0.456,0.406")
+    parser.add_argument("--std", type=floats, help="likewise")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    from agfedge.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
+    from agfedge.compare.plot import write_plots
+    from agfedge.recover import Recovery
+    from agfedge_runtime.atomic import write_text
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in _NOT_FIELDS}
+    given = {"learning_rate": arguments.learning_rate} if arguments.learning_rate is not None else {}
+    recovery = Recovery(epochs=arguments.epochs, augment=arguments.augment, **given)
+    request = CompareRequest(**{**asked, "only": tuple(arguments.only)}, recovery=recovery)
+    points = compare(request)
+    rows = rows_of(points)
+    claims = claims_of(rows, request.scores[0])
+    stem = Path(request.out) / "compare"
+    write_text(stem.with_suffix(".json"), json_of(points, rows, claims))
+    plots = write_plots(rows, stem)
+    write_text(stem.with_suffix(".md"), markdown_of(rows, claims, plots[-1].name))
+    if arguments.json:
+        print_json({"out": request.out, "rows": rows, "claims": claims})
+    else:
+        _print(rows, claims, request.scores[0], request.out)
+    return 0
+
+
+_NOT_FIELDS = ("run", "json", "epochs", "augment", "learning_rate", "only")
+
+
+def _print(rows: Sequence[Row], claims: Sequence[Claim], score: str, out: str) -> None:
+    from agfedge.compare import sentence, table_of
+
+    print_table(*table_of(rows))
+    print_line()
+    for claim in claims:
+        print_line(sentence(claim))
+    if not claims:
+        print_line(f"no interval separates {score} from another score")
+    print_line(f"written: {out}/compare.md, .json, .svg, .png")

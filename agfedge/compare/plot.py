@@ -1,0 +1,74 @@
+"""Accuracy against kept width, a line a score: PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agfedge.compare.points import HEAVY
+from agfedge.compare.summary import STAGES
+from agfedge_runtime.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from agfedge.compare.summary import Row
+
+TITLES = {"one_shot": "one-shot", "reestimated": "batch norm re-estimated", "recovered": "recovered"}
+
+
+def write_plots(rows: Sequence[Row], stem: Path) -> tuple[Path, ...]:
+    """Draws one panel a stage, with 95% intervals; writes `stem`.png and `stem`.svg, each whole."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    stages = [stage for stage in STAGES if any(getattr(row, stage) is not None and row.score != HEAVY for row in rows)]
+    # The same points give the same bytes: no date, and names of elements that do not change.
+    with mpl.rc_context({"svg.hashsalt": "agfedge", "font.size": 9}):
+        figure = Figure(figsize=(4.2 * max(1, len(stages)), 3.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, max(1, len(stages)), squeeze=False, sharey=True)[0]
+        for panel, stage in zip(panels, stages, strict=False):
+            _draw(panel, rows, stage)
+        panels[0].set_ylabel("test accuracy, %")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", frameon=False)
+        written = []
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            made = io.BytesIO()
+            figure.savefig(made, format=suffix[1:], dpi=150, metadata=metadata)
+            path = stem.with_name(stem.name + suffix)
+            write_bytes(path, made.getvalue())
+            written.append(path)
+    return tuple(written)
+
+
+def _draw(panel: Axes, rows: Sequence[Row], stage: str) -> None:
+    heavy = next((row.one_shot for row in rows if row.score == HEAVY), None)
+    scores = list(dict.fromkeys(row.score for row in rows if row.score != HEAVY))
+    for number, score in enumerate(scores):
+        found = [(row.keep, accuracy) for row in rows if row.score == score and (accuracy := getattr(row, stage))]
+        if not found:
+            panel.plot([], [], label=score, color=f"C{number}", marker="o")  # one legend serves all panels
+            continue
+        x = [keep * 1.015 ** (number - len(scores) / 2) for keep, _ in found]  # beside each other, to be seen
+        y = [100 * each.value for _, each in found]
+        spread = [
+            [100 * (each.value - each.low) for _, each in found],
+            [100 * (each.high - each.value) for _, each in found],
+        ]
+        panel.errorbar(
+            x, y, yerr=spread, label=score, color=f"C{number}", marker="o", markersize=3, capsize=2, linewidth=1
+        )
+    if heavy is not None:
+        panel.axhline(100 * heavy.value, color="0.4", linestyle="--", linewidth=1)
+        panel.annotate("heavy", (0, 100 * heavy.value), xycoords=("axes fraction", "data"), va="bottom", color="0.4")
+    keeps = sorted({row.keep for row in rows if row.score != HEAVY})
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(keeps, [f"{keep:g}" for keep in keeps])
+    panel.set_xlabel("kept width")
+    panel.set_title(TITLES[stage])
+    panel.grid(alpha=0.3)

@@ -1,0 +1,176 @@
+"""One pass, forward alone, for every score of feature maps: mean and variance of each channel, streamed.
+
+The statistics run over samples and positions. They are merged batch by batch, and process by process, in float64
+(Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983), which loses nothing where the mean is
+large beside the variance. No map outlives the layer that reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge.scores.linear import Layer, linear_layers
+from agfedge.scores.places import find_places
+from agfedge.scores.program import Program, batches, drawn
+from agfedge_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from numpy.typing import NDArray
+
+    from agfedge.distributed import Team
+    from agfedge.scores.layout import Place
+    from agfedge.scores.places import Where
+    from agfedge.scores.registry import ScoreInputs, Scores
+    from agfedge_export import ChannelGroups, Site
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Statistics of a feature map's channels.
+
+    Attributes:
+        count: of samples times positions.
+        mean: float64 (channels,).
+        scatter: float64 (channels,), the sum of squared distances from the mean.
+    """
+
+    count: float
+    mean: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, value: torch.Tensor, weight: int = 1) -> Moments:
+        """Takes those of a map (B, channels, positions), each of whose samples counts `weight` times.
+
+        What is added up over positions in float32 are distances from the mean, and their squares: a rounding of them
+        is small beside the variance, however large the mean.
+        """
+        entries = value.shape[0] * value.shape[2]
+        near = value.mean(dim=2).mean(dim=0)
+        apart = value - near[:, None]
+        total = apart.sum(dim=2).double().sum(dim=0).numpy()
+        squares = apart.square().sum(dim=2).double().sum(dim=0).numpy()
+        mean = near.double().numpy() + total / entries
+        return cls(weight * entries, mean, weight * (squares - total**2 / entries))
+
+    @property
+    def squares(self) -> NDArray[np.float64]:
+        """The sum of squares, float64 (channels,)."""
+        return self.scatter + self.count * self.mean**2
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """The sample variance (divided by the count less one), float64 (channels,); zero of a single value."""
+        return self.scatter / max(1.0, self.count - 1)
+
+    def merged(self, other: Moments) -> Moments:
+        """Returns the statistics of both together."""
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        mean = self.mean + apart * (other.count / count)
+        scatter = self.scatter + other.scatter + apart**2 * (self.count * other.count / count)
+        return Moments(count, mean, scatter)
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """What a score of feature maps may look at.
+
+    Attributes:
+        groups: the channel groups.
+        layers: the linear layers that produce or read their channels.
+        moments: for each map that is read, by its ONNX name, the axes that channels run along, and their sizes.
+    """
+
+    groups: ChannelGroups
+    layers: tuple[Layer, ...]
+    moments: Mapping[Where, Moments]
+
+    def of_layer(self, layer: Layer) -> Moments | None:
+        """Returns the statistics of a layer's input channels; None where torch has no such map."""
+        return self.moments.get(layer.where)
+
+    def of_site(self, site: Site) -> Moments | None:
+        """Returns the statistics of a place where channels are read; None where torch has no such map."""
+        return self.moments.get(_where(site))
+
+    def by_group(self, units: list[NDArray[np.int64]], values: list[NDArray[np.float64]], name: str) -> Scores:
+        """Adds values up by unit.
+
+        Args:
+            units: for each array its units, counted through all groups; -1 for none.
+            values: of equal shapes.
+            name: of the score, for messages.
+
+        Raises:
+            InputError: a group of whose units not one has a value.
+        """
+        offsets = self.groups.offsets()
+        total, covered = np.zeros(offsets[-1]), np.zeros(offsets[-1], dtype=bool)
+        for own, value in zip(units, values, strict=True):
+            np.add.at(total, own[own >= 0], value[own >= 0])
+            covered[own[own >= 0]] = True
+        for group, start, stop in zip(self.groups.groups, offsets[:-1], offsets[1:], strict=True):
+            if not covered[start:stop].any():
+                raise InputError(
+                    f"{name} finds no linear layer at the channels of {group.name}: use one that needs none (l1, l2)"
+                )
+        parts = np.split(total, offsets[1:-1])
+        return {group.name: part for group, part in zip(self.groups.groups, parts, strict=True)}
+
+
+def activation_pass(inputs: ScoreInputs) -> Activations:
+    """Runs the calibration inputs forward once.
+
+    Raises:
+        InputError: no torch program, no data, or less of it than one batch.
+    """
+    import torch
+
+    drawn(inputs)
+    program = Program(inputs)
+    layers = linear_layers(inputs.groups)
+    sites = [_where(site) for group in inputs.groups.groups for site in group.sites]
+    x = inputs.x if inputs.x is not None else np.empty(0, np.float32)
+    places = find_places(program, [*sites, *(layer.where for layer in layers)], x)
+    by_node: dict[str, list[tuple[Where, Place]]] = {}
+    for where, (node, place) in places.items():
+        by_node.setdefault(node, []).append((where, place))
+    found = {where: Moments(0, np.zeros(int(np.prod(where[2]))), np.zeros(int(np.prod(where[2])))) for where in places}
+    for batch in batches(inputs):
+
+        def watch(name: str, value: torch.Tensor, samples: int = len(batch.x)) -> torch.Tensor:
+            for where, place in by_node[name]:
+                weight = samples if place.batch is None else 1
+                found[where] = found[where].merged(Moments.of(place.arranged(value, samples), weight))
+            return value
+
+        with torch.no_grad():
+            program.run(batch.x, by_node, watch)
+    return Activations(inputs.groups, layers, _of_team(found, inputs.team))
+
+
+def _where(site: Site) -> Where:
+    return site.tensor, site.axes, site.units.shape
+
+
+def _of_team(found: Mapping[Where, Moments], team: Team) -> dict[Where, Moments]:
+    """Merges the statistics of all processes: first the mean, then the distances from it."""
+    if team.size == 1:
+        return dict(found)
+    names = {where: str(number) for number, where in enumerate(sorted(found))}
+    first = {f"{names[where]} count": np.array([each.count]) for where, each in found.items()}
+    first |= {f"{names[where]} total": each.count * each.mean for where, each in found.items()}
+    sums = team.sum(first)
+    counts = {where: float(sums[f"{name} count"][0]) for where, name in names.items()}
+    means = {where: sums[f"{name} total"] / counts[where] for where, name in names.items()}
+    scatters = team.sum(
+        {names[where]: each.scatter + each.count * (each.mean - means[where]) ** 2 for where, each in found.items()}
+    )
+    return {where: Moments(counts[where], means[where], scatters[name]) for where, name in names.items()}

@@ -1,0 +1,301 @@
+"""Measures the runtime's own time per decision, and whether its memory grows.
+
+    python benchmarks/overhead.py [--decisions 20000] [--memory 100000] [--json FILE] [--markdown FILE]
+
+For each way that an input can go, a decision of the cascade, the same with a monitor, and the bare `session.run` calls
+that they need take turns in every order, at batch 1 on one thread of ONNX Runtime. Each of the three has sessions of its
+own, so that none finds the caches warmer than another. The overhead is the decision's time less that of the bare calls
+on the same input. It is measured with experts that leave the processor's caches to the runtime, and with some that do
+not. Then many more decisions are made, and the memory that the process holds is compared before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import json
+import os
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.parser
+import onnxruntime
+
+from agfedge_runtime import Branch, Bundle, Cascade, Decisions
+from agfedge_runtime.bundle import write_bundle
+from agfedge_runtime.engines.onnx_outputs import keep_outputs
+from agfedge_runtime.manifest import (
+    ConfidenceRule,
+    Costs,
+    Expert,
+    Experts,
+    Guarantee,
+    InputSpec,
+    Manifest,
+    Preprocessing,
+    PriorRule,
+    Router,
+)
+from agfedge_runtime.monitor import Monitor, confidence_histogram
+
+Images = npt.NDArray[np.uint8]
+Decide = Callable[[Images], object]
+BAR_US = 30.0
+WARMUP = 500
+# Pixels along one side: weights of some 50 kB, and of 3 MB.
+SIZES = (8, 64)
+_GRAPH = """
+<ir_version: 10, opset_import: ["": 20]>
+g (uint8[N,{size},{size},3] x) => (float[N,10] probabilities{outputs})
+<float full = {{255.0}}, int64[1] last = {{1}}, int64[1] first = {{0}}, float five = {{5.0}}>
+{{
+  flat = Flatten<axis=1>(x)
+  floats = Cast<to=1>(flat)
+  features = Div(floats, full)
+  hidden = MatMul(features, w1)
+  active = Relu(hidden)
+  logits = MatMul(active, w2)
+  probabilities = Softmax<axis=1>(logits)
+  {rest}
+}}
+"""
+_ROUTES = """
+  confidence = ReduceMax<keepdims=0>(probabilities, last)
+  prior = ReduceMean<keepdims=0>(features, last)
+"""
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Microseconds of the runtime on one way: median and 90th percentile, and the bare calls' median."""
+
+    pixels: int
+    way: str
+    decisions: int
+    bare_us: float
+    plain_us: float
+    plain_p90_us: float
+    monitored_us: float
+    monitored_p90_us: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the process and Python's allocator held before and after so many decisions, bytes."""
+
+    decisions: int
+    resident_before: int
+    resident_after: int
+    traced_decisions: int
+    traced_growth: int
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the benchmark; exit code 1 when a median is over the bar."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--decisions", type=int, default=20_000, help="timed decisions of each kind and way")
+    parser.add_argument("--memory", type=int, default=100_000, help="decisions between the two looks at memory")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        bundles = {size: tiny_bundle(Path(folder) / str(size), size) for size in SIZES}
+        overheads = [each for size, bundle in bundles.items() for each in time_size(bundle, size, given.decisions)]
+        memory = watch_memory(bundles[SIZES[0]], images_of(SIZES[0]), given.memory)
+    lines = describe(overheads, memory)
+    print("\n".join(lines))
+    if given.json:
+        document = {"overheads": [asdict(each) for each in overheads], "memory": asdict(memory)}
+        given.json.write_text(json.dumps(document, indent=1) + "\n")
+    if given.markdown:
+        given.markdown.parent.mkdir(parents=True, exist_ok=True)
+        command = f"python benchmarks/overhead.py {' '.join(arguments)}".strip()
+        given.markdown.write_text("\n".join(["# Overhead", "", "Made by", "", f"    {command}", "", *lines]) + "\n")
+    return int(max(each.monitored_us for each in overheads) > BAR_US)
+
+
+def tiny_bundle(folder: Path, size: int) -> Bundle:
+    """Two small networks over size x size images: an input of all 0 is unsure, one of all 255 escalates early."""
+    random = np.random.default_rng(0)
+    files = {
+        "light.onnx": _graph(random, size, 16, ", float[N] confidence, float[N] prior", _ROUTES),
+        "heavy.onnx": _graph(random, size, 64),
+    }
+    manifest = Manifest(
+        name="overhead",
+        input=InputSpec("x", (None, size, size, 3), "uint8", "NHWC", Preprocessing(1 / 255, (0.0,), (1.0,))),
+        classes=tuple("0123456789"),
+        experts=Experts(Expert("light.onnx", 1, 1), Expert("heavy.onnx", 4, 4)),
+        router=Router(
+            prior=PriorRule("mean", "prior", 0.9),
+            confidence=ConfidenceRule("max_probability", "confidence", 0.15, 1.0),
+            guarantee=Guarantee("none", 0.05, 0.1, 100, True),
+        ),
+        costs=Costs("macs", 0.01, 0.25),
+    )
+    return write_bundle(folder, manifest, files)
+
+
+def images_of(size: int) -> dict[Branch, Images]:
+    """An image for each branch."""
+    noise = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8)
+    return {Branch.LIGHT: noise, Branch.LATE: np.zeros_like(noise), Branch.EARLY: np.full_like(noise, 255)}
+
+
+def time_size(bundle: Bundle, size: int, decisions: int) -> list[Overhead]:
+    """Times every way."""
+    with Cascade.open(bundle) as plain, Cascade.open(bundle) as other:
+        return [time_way(plain, other, bundle, size, branch, decisions) for branch in images_of(size)]
+
+
+def time_way(plain: Cascade, other: Cascade, bundle: Bundle, size: int, branch: Branch, decisions: int) -> Overhead:
+    """Times the three kinds in turn, in every order."""
+    image = images_of(size)[branch]
+    assert plain(image).branches.tolist() == [branch], f"the image for {branch.name} went another way"
+    kinds: dict[str, Decide] = {
+        "bare": bare_calls(bundle, branch),
+        "plain": plain,
+        "monitored": monitored(other, [image]),
+    }
+    orders = list(itertools.permutations(kinds))
+    times = {name: np.empty(decisions) for name in kinds}
+    for step in range(-WARMUP, decisions):
+        for name in orders[step % len(orders)]:
+            call = kinds[name]
+            started = perf_counter_ns()
+            call(image)
+            times[name][step] = (perf_counter_ns() - started) / 1e3
+    runtime, watched = times["plain"] - times["bare"], times["monitored"] - times["bare"]
+    figures = (np.median(times["bare"]), *np.percentile(runtime, (50, 90)), *np.percentile(watched, (50, 90)))
+    return Overhead(size, branch.name.lower(), decisions, *(float(figure) for figure in figures))
+
+
+def bare_calls(bundle: Bundle, branch: Branch) -> Decide:
+    """The `session.run` calls of one way and nothing else."""
+    prior = _session(bundle.file("light.onnx"), ("prior",))
+    light = _session(bundle.file("light.onnx"), ("probabilities", "confidence"))
+    heavy = _session(bundle.file("heavy.onnx"), ("probabilities",))
+    first, both, one = ("prior",), ("probabilities", "confidence"), ("probabilities",)
+
+    def go_light(x: Images) -> None:
+        prior.run(first, {"x": x})
+        light.run(both, {"x": x})
+
+    def go_early(x: Images) -> None:
+        prior.run(first, {"x": x})
+        heavy.run(one, {"x": x})
+
+    def go_late(x: Images) -> None:
+        prior.run(first, {"x": x})
+        light.run(both, {"x": x})
+        heavy.run(one, {"x": x})
+
+    return {Branch.LIGHT: go_light, Branch.EARLY: go_early, Branch.LATE: go_late}[branch]
+
+
+def monitored(cascade: Cascade, images: Sequence[Images]) -> Callable[[Images], Decisions]:
+    """The cascade with a monitor that expects these images in equal shares, and writes no file."""
+    seen = [cascade(image) for image in images] * 1000
+    early, late = (
+        sum(each.branches[0] == branch for each in seen) / len(seen) for branch in (Branch.EARLY, Branch.LATE)
+    )
+    monitor = Monitor(len(seen), early, late, confidence_histogram(np.concatenate([each.confidence for each in seen])))
+
+    def decide(x: Images) -> Decisions:
+        decisions = cascade(x)
+        monitor.observe(decisions)
+        return decisions
+
+    return decide
+
+
+def watch_memory(bundle: Bundle, ways: Mapping[Branch, Images], decisions: int) -> Memory:
+    """Looks at memory around many monitored decisions, then at Python's own around fewer of them."""
+    images = list(ways.values())
+    with Cascade.open(bundle) as cascade:
+        return _watch(monitored(cascade, images), images, decisions)
+
+
+def _watch(decide: Decide, images: Sequence[Images], decisions: int) -> Memory:
+    _decide(decide, images, decisions // 10)
+    gc.collect()
+    before = _resident_bytes()
+    _decide(decide, images, decisions)
+    gc.collect()
+    after = _resident_bytes()
+    traced = decisions // 10
+    tracemalloc.start()
+    _decide(decide, images, 1024)
+    held = tracemalloc.get_traced_memory()[0]
+    _decide(decide, images, traced // 1024 * 1024)
+    growth = tracemalloc.get_traced_memory()[0] - held
+    tracemalloc.stop()
+    return Memory(decisions, before, after, traced // 1024 * 1024, growth)
+
+
+def describe(overheads: Sequence[Overhead], memory: Memory) -> list[str]:
+    """Returns the result as lines of markdown."""
+    lines = [
+        f"Overhead in us per decision at batch 1, {overheads[0].decisions} decisions of each kind; "
+        f"the bar is a median of {BAR_US:g} us.",
+        "",
+        "| pixels | way | bare `session.run` calls | runtime, median | p90 | with monitor, median | p90 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {each.pixels} x {each.pixels} | {each.way} | {each.bare_us:.1f} | {each.plain_us:.1f} | "
+        f"{each.plain_p90_us:.1f} | {each.monitored_us:.1f} | {each.monitored_p90_us:.1f} |"
+        for each in overheads
+    ]
+    resident = [size / 2**20 for size in (memory.resident_before, memory.resident_after)]
+    return [
+        *lines,
+        "",
+        f"Memory over {memory.decisions} decisions with a monitor: {resident[0]:.1f} -> {resident[1]:.1f} MiB resident "
+        f"({1024 * (resident[1] - resident[0]):+.0f} KiB); Python's own over {memory.traced_decisions}: "
+        f"{memory.traced_growth:+d} bytes.",
+        "",
+        f"ONNX Runtime {onnxruntime.__version__}, NumPy {np.__version__}, Python {sys.version.split()[0]}.",
+    ]
+
+
+def _decide(decide: Decide, images: Sequence[Images], count: int) -> None:
+    for index in range(count):
+        decide(images[index % len(images)])
+
+
+def _graph(random: np.random.Generator, size: int, width: int, outputs: str = "", rest: str = "") -> bytes:
+    model = onnx.parser.parse_model(_GRAPH.format(size=size, outputs=outputs, rest=rest))
+    inputs = 3 * size * size
+    for name, shape in (("w1", (inputs, width)), ("w2", (width, 10))):
+        weight = random.standard_normal(shape).astype(np.float32) / np.sqrt(shape[0]) * 4
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight.astype(np.float32), name))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _session(path: Path, outputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
+    """A session as the runtime makes it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        keep_outputs(path.read_bytes(), outputs), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _resident_bytes() -> int:
+    """Linux only."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

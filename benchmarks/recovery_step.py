@@ -1,0 +1,137 @@
+"""How long a training step of the light expert takes, next to the dense network's: `python benchmarks/recovery_step.py`.
+
+ResNet-56 for CIFAR at a quarter of every channel group, residual streams too; the step is recovery's own (forward,
+loss with distillation, backward, clipped AdamW). Both nets take turns in one run, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from cifar_resnet import resnet56
+
+from agfedge.allocate import uniform_keep
+from agfedge.distributed import Team
+from agfedge.recover import Recovery, Student, make_student
+from agfedge.recover.hardware import hardware_for, laid_out
+from agfedge.recover.lessons import make_lessons
+from agfedge.recover.train import Trainer
+from agfedge_export import analyse, make_plan, prune
+from agfedge_export.from_torch import export_torch
+from agfedge_runtime.atomic import write_text
+
+BAR = 0.45
+KEEP = 0.25
+
+
+@dataclass(frozen=True)
+class Row:
+    """Median seconds of a step, and the ratio of the two nets."""
+
+    threads: int
+    dense_s: float
+    light_s: float
+
+    @property
+    def ratio(self) -> float:
+        return self.light_s / self.dense_s
+
+
+def main() -> int:
+    """Measures; returns 1 where a ratio is above the bar."""
+    options = _options()
+    torch.manual_seed(0)
+    module = resnet56().eval()
+    if options.weights is not None:
+        from safetensors.torch import load_file
+
+        module.load_state_dict(load_file(options.weights))
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((4 * options.batch_size, 3, 32, 32)).astype(np.float32)
+    y = generator.integers(0, 10, len(x))
+    dense, light = _students(module, x)
+    how = Recovery(epochs=1, batch_size=options.batch_size, precision=options.precision)
+    trainers = [_trainer(student, module, x, y, how) for student in (dense, light)]
+    rows = [_measured(trainers, threads, options, len(x)) for threads in (1, 2)]
+    text = _report(rows, light, options)
+    print(text)
+    if options.markdown is not None:
+        write_text(options.markdown, text + "\n")
+    return int(any(row.ratio > BAR for row in rows))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, help="safetensors file; random weights without it")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=15, help="of each net, after three to warm up")
+    parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--markdown", type=Path, help="file for the report")
+    return parser.parse_args()
+
+
+def _students(module: torch.nn.Module, x: np.ndarray) -> tuple[Student, Student]:
+    exported = export_torch(module, torch.from_numpy(x[:2]))
+    groups = analyse(exported.model)
+    generator = np.random.default_rng(0)
+    scores = {group.name: generator.random(group.size) for group in groups.groups}
+    students = []
+    for keep in (1.0, KEEP):
+        plan = make_plan(groups, uniform_keep(groups, scores, keep))
+        pruned = prune(exported.model, plan).model
+        students.append(make_student(module, plan, pruned, x[:8], exported.program))
+    return students[0], students[1]
+
+
+def _trainer(student: Student, teacher: torch.nn.Module, x: np.ndarray, y: np.ndarray, how: Recovery) -> Trainer:
+    inputs, hardware = torch.from_numpy(x), hardware_for(how.precision)
+    hardware = laid_out(hardware, student.module, inputs[:2])
+    lessons = make_lessons(teacher.to(hardware.device), (inputs, torch.from_numpy(y)), how, hardware, Team())
+    rows = np.arange(len(x))
+    return Trainer(student, lessons, hardware, rows[:1], rows)
+
+
+def _measured(trainers: list[Trainer], threads: int, options: argparse.Namespace, count: int) -> Row:
+    torch.set_num_threads(threads)
+    times: list[list[float]] = [[], []]
+    batches = np.array_split(np.arange(count), count // options.batch_size)
+    for step in range(options.steps + 3):
+        for trainer, seconds in zip(trainers, times, strict=True):
+            trainer.student.module.train()
+            start = perf_counter()
+            trainer._step(batches[step % len(batches)], 1, 0)
+            if trainer.hardware.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(perf_counter() - start)
+    dense, light = (float(np.median(seconds[3:])) for seconds in times)
+    return Row(threads, dense, light)
+
+
+def _report(rows: list[Row], light: Student, options: argparse.Namespace) -> str:
+    weights = "random weights" if options.weights is None else f"`{options.weights.name}`"
+    lines = [
+        "# A step of recovery next to a dense one",
+        "",
+        f"ResNet-56 ({weights}), {KEEP:.0%} of every group kept, batch {options.batch_size}, {options.precision}, "
+        f"medians of {options.steps} steps, the nets taking turns; the light expert is trained as a {light.kind}. "
+        f"{platform.machine()}, torch {torch.__version__}. Bar: {BAR}.",
+        "",
+        "| threads | dense step, ms | light step, ms | ratio | bar |",
+        "|---:|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        verdict = "met" if row.ratio <= BAR else "missed"
+        lines.append(
+            f"| {row.threads} | {1e3 * row.dense_s:.0f} | {1e3 * row.light_s:.0f} | {row.ratio:.2f} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
