@@ -12,9 +12,13 @@ import numpy as np
 
 from agfedge.bundle_report import bundle_report
 from agfedge.calibrate.router import PRIOR, prior_cost
+from agfedge_export import graph_costs
 from agfedge_export.heads import CONFIDENCE, IMAGE, attach_heads
+from agfedge_export.split import SharedCut, split
+from agfedge_export.trunk_heads import split_experts
 from agfedge_runtime import Bundle, Cascade, manifest
 from agfedge_runtime.bundle import write_bundle
+from agfedge_runtime.errors import InputError
 from agfedge_runtime.golden import golden_bytes
 from agfedge_runtime.verify import record_golden
 
@@ -49,13 +53,23 @@ class GraphFacts:
 
 @dataclass(frozen=True)
 class Experts:
-    """Both experts' core graphs, to logits, and what goes in front of them."""
+    """Both experts' core graphs, to logits, and what goes in front of them.
+
+    Attributes:
+        light: the whole light expert, also where it shares a trunk.
+        heavy: the whole heavy expert.
+        light_costs: of the whole.
+        heavy_costs: of the whole.
+        preprocessing: put in front.
+        trunk: where the two graphs part; None runs each of them whole.
+    """
 
     light: onnx.ModelProto
     heavy: onnx.ModelProto
     light_costs: GraphCosts
     heavy_costs: GraphCosts
     preprocessing: Preprocessing
+    trunk: SharedCut | None = None
 
 
 def write_expert_bundle(
@@ -69,18 +83,14 @@ def write_expert_bundle(
     """Writes a bundle whole, with golden answers taken from its own graphs.
 
     Raises:
+        InputError: an expert answers another number of classes than the data has.
         AgfedgeError: the graphs do not answer, or `target` holds something that is no bundle.
     """
-    shape = data.test.x.shape[1:]
-    priors = {} if calibration.prior is None else {PRIOR: calibration.prior.kind}
-    light = attach_heads(
-        experts.light, experts.preprocessing, shape, temperature=calibration.temperature, priors=priors
-    )
-    heavy = attach_heads(experts.heavy, experts.preprocessing, shape)
+    for name, core in (("light", experts.light), ("heavy", experts.heavy)):
+        _check_classes(name, core, data)
     described = _manifest(experts, calibration, data, provenance)
     files: dict[str, bytes | Path] = {
-        "heavy.onnx": heavy.SerializeToString(deterministic=True),
-        "light.onnx": light.SerializeToString(deterministic=True),
+        **_graphs(experts, calibration, data.test.x.shape[1:]),
         "plan.json": plan.to_json().encode(),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -90,6 +100,47 @@ def write_expert_bundle(
     return write_bundle(target, described, files)
 
 
+def _check_classes(name: str, core: onnx.ModelProto, data: Dataset) -> None:
+    last = core.graph.output[0].type.tensor_type.shape.dim[-1]
+    if last.HasField("dim_value") and last.dim_value != len(data.classes):
+        raise InputError(
+            f"the {name} expert answers {last.dim_value} classes, the data has {len(data.classes)}: both experts must "
+            "answer the classes of the data, in its order"
+        )
+
+
+def _graphs(experts: Experts, calibration: Calibration, shape: tuple[int, ...]) -> dict[str, bytes]:
+    """Returns the graphs' files: two experts, or what they share and a tail each."""
+    priors = {} if calibration.prior is None else {PRIOR: calibration.prior.kind}
+    before, cut = experts.preprocessing, experts.trunk
+    in_light, in_heavy = ({}, priors) if cut is not None else (priors, {})
+    light = attach_heads(experts.light, before, shape, temperature=calibration.temperature, priors=in_light)
+    heavy = attach_heads(experts.heavy, before, shape, priors=in_heavy)
+    models = {"heavy.onnx": heavy, "light.onnx": light}
+    if cut is not None:
+        parts = split_experts(light, heavy, cut, tuple(priors))
+        models = {"heavy.onnx": parts.heavy, "light.onnx": parts.light, "trunk.onnx": parts.trunk}
+    return {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
+
+
+def _described_experts(experts: Experts) -> manifest.Experts:
+    """Describes the graphs as they lie in the bundle: with a trunk, an expert is what comes after it."""
+    light, heavy, cut = experts.light_costs, experts.heavy_costs, experts.trunk
+    if cut is None:
+        return manifest.Experts(
+            light=manifest.Expert("light.onnx", light.macs, light.parameters),
+            heavy=manifest.Expert("heavy.onnx", heavy.macs, heavy.parameters),
+        )
+    parts = split(experts.heavy, cut.heavy)
+    shared, rest = graph_costs(parts.trunk), graph_costs(parts.tail)
+    thin = graph_costs(split(experts.light, cut.light).tail)
+    return manifest.Experts(
+        light=manifest.Expert("light.onnx", thin.macs, thin.parameters),
+        heavy=manifest.Expert("heavy.onnx", rest.macs, rest.parameters),
+        trunk=manifest.Trunk("trunk.onnx", shared.macs, shared.parameters, cut.heavy.tensors),
+    )
+
+
 def _manifest(
     experts: Experts,
     calibration: Calibration,
@@ -97,7 +148,8 @@ def _manifest(
     provenance: Mapping[str, str | int | float | bool | None],
 ) -> manifest.Manifest:
     how, prior, guarantee = experts.preprocessing, calibration.prior, calibration.guarantee
-    light, heavy = experts.light_costs, experts.heavy_costs
+    described, whole = _described_experts(experts), experts.heavy_costs.macs
+    trunk = described.trunk
     shape = data.test.x.shape[1:]
     return manifest.Manifest(
         name=str(provenance["model"]).partition(":")[0].removesuffix(".py").rpartition(".")[2],
@@ -109,10 +161,7 @@ def _manifest(
             preprocessing=manifest.Preprocessing(how.scale, how.mean, how.std),
         ),
         classes=data.classes,
-        experts=manifest.Experts(
-            light=manifest.Expert("light.onnx", light.macs, light.parameters),
-            heavy=manifest.Expert("heavy.onnx", heavy.macs, heavy.parameters),
-        ),
+        experts=described,
         router=manifest.Router(
             prior=None if prior is None else manifest.PriorRule(prior.kind, PRIOR, prior.threshold),
             confidence=manifest.ConfidenceRule(
@@ -128,8 +177,10 @@ def _manifest(
         ),
         costs=manifest.Costs(
             "macs",
-            prior=0.0 if prior is None else prior_cost(prior.kind, shape, heavy.macs),
-            light=light.macs / heavy.macs,
+            prior=0.0 if prior is None else prior_cost(prior.kind, shape, whole),
+            light=described.light.macs / whole,
+            heavy=1.0 if trunk is None else described.heavy.macs / whole,
+            trunk=0.0 if trunk is None else trunk.macs / whole,
         ),
         provenance=dict(provenance),
     )

@@ -14,7 +14,7 @@ from agfedge.kept_whole import by_reason
 if TYPE_CHECKING:
     import onnx
 
-    from agfedge_export import ChannelGroups, GraphCosts, Group
+    from agfedge_export import ChannelGroups, GraphCosts, Group, Plan
 
 # Shows the rows and groups that hold every word of the search; opens what is folded before printing.
 _SCRIPT = """\
@@ -34,7 +34,12 @@ addEventListener("beforeprint", () => {
 
 
 def model_report(
-    name: str, model: onnx.ModelProto, groups: ChannelGroups, costs: GraphCosts, stakes: Sequence[GraphCosts]
+    name: str,
+    model: onnx.ModelProto,
+    groups: ChannelGroups,
+    costs: GraphCosts,
+    stakes: Sequence[GraphCosts],
+    plan: Plan | None = None,
 ) -> str:
     """Returns the page, self-contained.
 
@@ -44,9 +49,14 @@ def model_report(
         groups: its analysis.
         costs: of the whole graph.
         stakes: for each group what its channels enter or leave, as of `agfedge_export.costs.costs_at_stake`.
+        plan: whose kept channels are shown too, or None.
     """
+    kept = {} if plan is None else {each.name: len(each.keep) for each in plan.groups}
     nodes = [node.name or f"{node.op_type}_{index}" for index, node in enumerate(model.graph.node)]
-    folded = [_group(group, stake, costs, nodes) for group, stake in zip(groups.groups, stakes, strict=True)]
+    folded = [
+        _group(group, stake, costs, nodes, kept.get(group.name))
+        for group, stake in zip(groups.groups, stakes, strict=True)
+    ]
     channels = sum(group.size for group in groups.groups)
     return page(
         f"Channels of {name}",
@@ -68,7 +78,7 @@ def model_report(
     )
 
 
-def _group(group: Group, stake: GraphCosts, costs: GraphCosts, nodes: Sequence[str]) -> str:
+def _group(group: Group, stake: GraphCosts, costs: GraphCosts, nodes: Sequence[str], kept: int | None) -> str:
     rows = [
         (each.tensor, each.axis, int(np.count_nonzero(each.units >= 0)), each.role, nodes[each.node])
         for each in group.members
@@ -76,6 +86,7 @@ def _group(group: Group, stake: GraphCosts, costs: GraphCosts, nodes: Sequence[s
     return (
         f'<details class="found"><summary><b>{escape(group.name)}</b>, {group.size:,} channels'
         + (" (the branch may go whole)" if group.may_vanish else "")
+        + ("" if kept is None else _stake(f"the plan keeps {kept:,}", kept, group.size))
         + _stake(f"{stake.macs / 1e6:,.2f} MMACs", stake.macs, costs.macs)
         + _stake(f"{stake.parameters:,} parameters", stake.parameters, costs.parameters)
         + "</summary>"

@@ -3,10 +3,11 @@
     python benchmarks/overhead.py [--decisions 20000] [--memory 100000] [--json FILE] [--markdown FILE]
 
 For each way that an input can go, a decision of the cascade, the same with a monitor, and the bare `session.run` calls
-that they need take turns in every order, at batch 1 on one thread of ONNX Runtime. Each of the three has sessions of its
-own, so that none finds the caches warmer than another. The overhead is the decision's time less that of the bare calls
-on the same input. It is measured with experts that leave the processor's caches to the runtime, and with some that do
-not. Then many more decisions are made, and the memory that the process holds is compared before and after.
+that they need take turns in every order, at batch 1 on one thread of ONNX Runtime. Each of the three has sessions of
+its own, so that none finds the caches warmer than another. The overhead is the decision's time less that of the bare
+calls on the same input. It is measured with experts that leave the processor's caches to the runtime, and with some
+that do not. A monitor computes every 256 decisions, which a median hides, so its mean time is given beside. Then many
+more decisions are made, and the memory that the process holds is compared before and after.
 """
 
 from __future__ import annotations
@@ -111,10 +112,15 @@ def main(arguments: Sequence[str]) -> int:
         bundles = {size: tiny_bundle(Path(folder) / str(size), size) for size in SIZES}
         overheads = [each for size, bundle in bundles.items() for each in time_size(bundle, size, given.decisions)]
         memory = watch_memory(bundles[SIZES[0]], images_of(SIZES[0]), given.memory)
-    lines = describe(overheads, memory)
+        monitor_us = time_monitor(bundles[SIZES[0]], images_of(SIZES[0]), given.memory)
+    lines = describe(overheads, memory, monitor_us)
     print("\n".join(lines))
     if given.json:
-        document = {"overheads": [asdict(each) for each in overheads], "memory": asdict(memory)}
+        document = {
+            "overheads": [asdict(each) for each in overheads],
+            "memory": asdict(memory),
+            "monitor_us": monitor_us,
+        }
         given.json.write_text(json.dumps(document, indent=1) + "\n")
     if given.markdown:
         given.markdown.parent.mkdir(parents=True, exist_ok=True)
@@ -202,13 +208,22 @@ def bare_calls(bundle: Bundle, branch: Branch) -> Decide:
     return {Branch.LIGHT: go_light, Branch.EARLY: go_early, Branch.LATE: go_late}[branch]
 
 
+def time_monitor(bundle: Bundle, ways: Mapping[Branch, Images], decisions: int) -> float:
+    """Mean microseconds that a monitor takes for one decision, its arithmetic every 256 decisions included."""
+    images = list(ways.values())
+    with Cascade.open(bundle) as cascade:
+        monitor, seen = _expecting(cascade, images), [cascade(image) for image in images] * 256
+    rounds = max(decisions // len(seen), 1)
+    started = perf_counter_ns()
+    for _ in range(rounds):
+        for each in seen:
+            monitor.observe(each)
+    return (perf_counter_ns() - started) / 1e3 / (rounds * len(seen))
+
+
 def monitored(cascade: Cascade, images: Sequence[Images]) -> Callable[[Images], Decisions]:
-    """The cascade with a monitor that expects these images in equal shares, and writes no file."""
-    seen = [cascade(image) for image in images] * 1000
-    early, late = (
-        sum(each.branches[0] == branch for each in seen) / len(seen) for branch in (Branch.EARLY, Branch.LATE)
-    )
-    monitor = Monitor(len(seen), early, late, confidence_histogram(np.concatenate([each.confidence for each in seen])))
+    """The cascade with a monitor."""
+    monitor = _expecting(cascade, images)
 
     def decide(x: Images) -> Decisions:
         decisions = cascade(x)
@@ -232,17 +247,17 @@ def _watch(decide: Decide, images: Sequence[Images], decisions: int) -> Memory:
     _decide(decide, images, decisions)
     gc.collect()
     after = _resident_bytes()
-    traced = decisions // 10
+    traced = max(decisions // 5, 1)
     tracemalloc.start()
-    _decide(decide, images, 1024)
+    _decide(decide, images, traced)
     held = tracemalloc.get_traced_memory()[0]
-    _decide(decide, images, traced // 1024 * 1024)
+    _decide(decide, images, traced)
     growth = tracemalloc.get_traced_memory()[0] - held
     tracemalloc.stop()
-    return Memory(decisions, before, after, traced // 1024 * 1024, growth)
+    return Memory(decisions, before, after, traced, growth)
 
 
-def describe(overheads: Sequence[Overhead], memory: Memory) -> list[str]:
+def describe(overheads: Sequence[Overhead], memory: Memory, monitor_us: float) -> list[str]:
     """Returns the result as lines of markdown."""
     lines = [
         f"Overhead in us per decision at batch 1, {overheads[0].decisions} decisions of each kind; "
@@ -260,12 +275,23 @@ def describe(overheads: Sequence[Overhead], memory: Memory) -> list[str]:
     return [
         *lines,
         "",
+        f"The monitor's own mean, its arithmetic every 256 decisions included: {monitor_us:.2f} us per decision.",
+        "",
         f"Memory over {memory.decisions} decisions with a monitor: {resident[0]:.1f} -> {resident[1]:.1f} MiB resident "
-        f"({1024 * (resident[1] - resident[0]):+.0f} KiB); Python's own over {memory.traced_decisions}: "
+        f"({1024 * (resident[1] - resident[0]):+.0f} KiB); Python's own over the last {memory.traced_decisions}: "
         f"{memory.traced_growth:+d} bytes.",
         "",
         f"ONNX Runtime {onnxruntime.__version__}, NumPy {np.__version__}, Python {sys.version.split()[0]}.",
     ]
+
+
+def _expecting(cascade: Cascade, images: Sequence[Images]) -> Monitor:
+    """A monitor that expects these images in equal shares, and writes no file."""
+    seen = [cascade(image) for image in images] * 1000
+    early, late = (
+        sum(int(each.branches[0] == branch) for each in seen) / len(seen) for branch in (Branch.EARLY, Branch.LATE)
+    )
+    return Monitor(len(seen), early, late, confidence_histogram(np.concatenate([each.confidence for each in seen])))
 
 
 def _decide(decide: Decide, images: Sequence[Images], count: int) -> None:

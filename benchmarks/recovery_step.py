@@ -1,7 +1,8 @@
-"""How long a training step of the light expert takes, next to the dense network's: `python benchmarks/recovery_step.py`.
+"""How long a training step of the light expert takes, next to the dense network's.
 
-ResNet-56 for CIFAR at a quarter of every channel group, residual streams too; the step is recovery's own (forward,
-loss with distillation, backward, clipped AdamW). Both nets take turns in one run, so that a busy machine slows both.
+ResNet-56 for CIFAR at a quarter of every channel group, and at a quarter of the blocks' inner channels alone. The step
+is recovery's own (forward, loss with distillation, backward, clipped AdamW). The nets take turns in one run, so that a
+busy machine slows all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from cifar_resnet import resnet56
 
-from agfedge.allocate import uniform_keep
+from agfedge.allocate import Allocation, allocate
 from agfedge.distributed import Team
 from agfedge.recover import Recovery, Student, make_student
 from agfedge.recover.hardware import hardware_for, laid_out
@@ -32,15 +33,12 @@ KEEP = 0.25
 
 @dataclass(frozen=True)
 class Row:
-    """Median seconds of a step, and the ratio of the two nets."""
+    """Median seconds of a step: the dense net, all groups pruned, inner channels pruned."""
 
     threads: int
     dense_s: float
     light_s: float
-
-    @property
-    def ratio(self) -> float:
-        return self.light_s / self.dense_s
+    inner_s: float
 
 
 def main() -> int:
@@ -55,15 +53,15 @@ def main() -> int:
     generator = np.random.default_rng(0)
     x = generator.standard_normal((4 * options.batch_size, 3, 32, 32)).astype(np.float32)
     y = generator.integers(0, 10, len(x))
-    dense, light = _students(module, x)
+    students = _students(module, x)
     how = Recovery(epochs=1, batch_size=options.batch_size, precision=options.precision)
-    trainers = [_trainer(student, module, x, y, how) for student in (dense, light)]
+    trainers = [_trainer(student, module, x, y, how) for student in students]
     rows = [_measured(trainers, threads, options, len(x)) for threads in (1, 2)]
-    text = _report(rows, light, options)
+    text = _report(rows, students[1], options)
     print(text)
     if options.markdown is not None:
         write_text(options.markdown, text + "\n")
-    return int(any(row.ratio > BAR for row in rows))
+    return int(any(row.light_s > BAR * row.dense_s for row in rows))
 
 
 def _options() -> argparse.Namespace:
@@ -76,17 +74,18 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _students(module: torch.nn.Module, x: np.ndarray) -> tuple[Student, Student]:
+def _students(module: torch.nn.Module, x: np.ndarray) -> list[Student]:
     exported = export_torch(module, torch.from_numpy(x[:2]))
     groups = analyse(exported.model)
     generator = np.random.default_rng(0)
     scores = {group.name: generator.random(group.size) for group in groups.groups}
     students = []
-    for keep in (1.0, KEEP):
-        plan = make_plan(groups, uniform_keep(groups, scores, keep))
+    stream = frozenset(group.name for group in groups.groups if group.name == "conv1.weight")
+    for how in (Allocation(1.0), Allocation(KEEP), Allocation(KEEP, whole=stream)):
+        plan = make_plan(groups, allocate(groups, scores, how))
         pruned = prune(exported.model, plan).model
         students.append(make_student(module, plan, pruned, x[:8], exported.program))
-    return students[0], students[1]
+    return students
 
 
 def _trainer(student: Student, teacher: torch.nn.Module, x: np.ndarray, y: np.ndarray, how: Recovery) -> Trainer:
@@ -99,7 +98,7 @@ def _trainer(student: Student, teacher: torch.nn.Module, x: np.ndarray, y: np.nd
 
 def _measured(trainers: list[Trainer], threads: int, options: argparse.Namespace, count: int) -> Row:
     torch.set_num_threads(threads)
-    times: list[list[float]] = [[], []]
+    times: list[list[float]] = [[] for _ in trainers]
     batches = np.array_split(np.arange(count), count // options.batch_size)
     for step in range(options.steps + 3):
         for trainer, seconds in zip(trainers, times, strict=True):
@@ -109,8 +108,7 @@ def _measured(trainers: list[Trainer], threads: int, options: argparse.Namespace
             if trainer.hardware.device.type == "cuda":
                 torch.cuda.synchronize()
             seconds.append(perf_counter() - start)
-    dense, light = (float(np.median(seconds[3:])) for seconds in times)
-    return Row(threads, dense, light)
+    return Row(threads, *(float(np.median(seconds[3:])) for seconds in times))
 
 
 def _report(rows: list[Row], light: Student, options: argparse.Namespace) -> str:
@@ -118,18 +116,18 @@ def _report(rows: list[Row], light: Student, options: argparse.Namespace) -> str
     lines = [
         "# A step of recovery next to a dense one",
         "",
-        f"ResNet-56 ({weights}), {KEEP:.0%} of every group kept, batch {options.batch_size}, {options.precision}, "
-        f"medians of {options.steps} steps, the nets taking turns; the light expert is trained as a {light.kind}. "
-        f"{platform.machine()}, torch {torch.__version__}. Bar: {BAR}.",
+        f"ResNet-56 ({weights}), {KEEP:.0%} of the channels kept, batch {options.batch_size}, {options.precision}, "
+        f"medians of {options.steps} steps, the nets taking turns; with all groups pruned it is a {light.kind}. "
+        f"{platform.machine()}, torch {torch.__version__}. Bar, for all groups: {BAR}.",
         "",
-        "| threads | dense step, ms | light step, ms | ratio | bar |",
-        "|---:|---:|---:|---:|---|",
+        "| threads | dense, ms | all groups, ms | ratio | inner channels, ms | ratio |",
+        "|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in rows:
-        verdict = "met" if row.ratio <= BAR else "missed"
-        lines.append(
-            f"| {row.threads} | {1e3 * row.dense_s:.0f} | {1e3 * row.light_s:.0f} | {row.ratio:.2f} | {verdict} |"
-        )
+    lines += [
+        f"| {row.threads} | {1e3 * row.dense_s:.0f} | {1e3 * row.light_s:.0f} | {row.light_s / row.dense_s:.2f} | "
+        f"{1e3 * row.inner_s:.0f} | {row.inner_s / row.dense_s:.2f} |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 

@@ -26,8 +26,8 @@ from agfedge.recover import Recovery
 SCORES = ("agf", "taylor", "fisher", "l1", "l2", "lamp", "wanda", "ria", "flap", "random")
 RECOVERED = ("agf", "taylor", "l1", "random")
 KEEPS = (1.0, 0.5, 0.25, 0.125)
-# The blocks' inner channels.
-INNER = ("layer?.?.conv1.weight",)
+# The residual stream, which all blocks share.
+STREAM = ("conv1.weight",)
 MODEL = str(Path(__file__).with_name("cifar_resnet.py")) + ":resnet56"
 RECOVERY = Recovery(augment="flip-crop", learning_rate=4e-3, distillation=0.9, precision="bfloat16")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         recovery=replace(RECOVERY, epochs=given.epochs),
         scratch=True,
         samples=2048,
-        only=INNER,
+        exclude=STREAM,
         mean=MEAN,
         std=STD,
     )

@@ -1,32 +1,34 @@
 """Thresholds with a guarantee.
 
-The light expert answers when its confidence reaches a threshold. With probability at least 1 - delta over the
-calibration split, the threshold returned here satisfies
+The light expert answers what its prior lets through and its confidence covers. With probability at least 1 - delta over
+the certifying split, the threshold returned here satisfies
 
-    P(cascade wrong and heavy right) <= epsilon,
+    P(cascade wrong and heavy right) - P(cascade right and heavy wrong) <= epsilon,
 
-and so the cascade's accuracy is at most epsilon below the heavy expert's.
+that is: the cascade's accuracy is at most epsilon below the heavy expert's.
 
 Method: Learn then Test (Angelopoulos et al., arXiv:2110.01052) with fixed-sequence testing. Thresholds are tried from
-the strictest down a grid that does not depend on the data; each is tested with the exact binomial tail
-p = P(Binomial(n, epsilon) <= k), k the number of bad answers, which is super-uniform when the risk is above epsilon;
-the first that is not rejected at level delta ends the sequence. The last rejected threshold is returned.
+the strictest down a grid that does not depend on the certifying split; each is tested at level delta by `net_risk`, and
+the first that fails ends the sequence. The last that passed is returned. The net risk is not monotone in anything: an
+input that is escalated early may be a loss or a gain. So what is tested is the whole router, the early rule in force,
+and everything else about it (prior, its threshold, measure, temperature) must have been chosen on other data.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log, log1p
+from math import ceil, log
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.calibrate.net_risk import critical_losses
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-METHOD = "learn-then-test, fixed sequence, exact binomial"
+METHOD = "learn-then-test, fixed sequence, exact unconditional test of the net risk"
 NEVER = 2.0
 """A confidence threshold that nothing reaches: the heavy expert answers everything."""
 
@@ -37,57 +39,76 @@ class Guarantee:
 
     Attributes:
         threshold: the lowest certified confidence, or `NEVER`.
-        epsilon: bound on P(cascade wrong and heavy right).
-        delta: probability with which the bound may fail, over draws of the calibration split.
-        samples: size of the calibration split.
-        bad_answers: how many of them the light expert answers wrongly while the heavy expert is right.
+        epsilon: bound on the net risk.
+        delta: probability with which the bound may fail, over draws of the certifying split.
+        samples: size of the certifying split.
+        losses: on how many of them the cascade is wrong and the heavy expert right.
+        gains: on how many of them the cascade is right and the heavy expert wrong.
     """
 
     threshold: float
     epsilon: float
     delta: float
     samples: int
-    bad_answers: int
+    losses: int
+    gains: int = 0
 
 
-def threshold_grid(classes: int) -> NDArray[np.float64]:
-    """Returns the thresholds to try, strictest first: 200 from 1 - 1e-6 down to chance, even in log(1 - threshold)."""
-    return 1 - np.logspace(-6, np.log10(1 - 1 / classes), 200)
+def threshold_grid(confidence: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Returns the thresholds to try, strictest first, down to 0: light answers everything.
+
+    Args:
+        confidence: (N,), of data that certifies nothing; the thresholds are 200 even quantiles of it.
+    """
+    quantiles = np.quantile(confidence.astype(np.float64), np.linspace(1, 0, 200))
+    grid: NDArray[np.float64] = np.unique(np.append(np.clip(quantiles, 0, 1), 0.0))[::-1]
+    return grid
 
 
 def certify(
     confidence: NDArray[np.floating],
     light_right: NDArray[np.bool_],
     heavy_right: NDArray[np.bool_],
-    classes: int,
+    grid: NDArray[np.float64],
     epsilon: float,
     delta: float,
+    early: NDArray[np.bool_] | None = None,
 ) -> Guarantee:
-    """Finds the lowest threshold whose risk is certified.
+    """Finds the lowest threshold whose net risk is certified.
 
     Args:
         confidence: the light expert's, (N,).
         light_right: whether its label is correct, (N,).
         heavy_right: likewise for the heavy expert, (N,).
-        classes: number of classes, which bounds a confidence from below.
+        grid: thresholds to try, strictest first; chosen without these samples.
         epsilon: in (0, 1).
         delta: in (0, 1).
+        early: what goes to the heavy expert whatever the confidence, (N,).
 
     Raises:
         InputError: epsilon or delta outside (0, 1), or too few samples to certify anything (says how many it takes).
     """
-    from scipy.stats import binom
-
     check_bounds(epsilon, delta)
-    check_samples(len(confidence), epsilon, delta)
-    grid = threshold_grid(classes)
+    samples = len(confidence)
+    check_samples(samples, epsilon, delta)
+    kept = np.ones(samples, dtype=bool) if early is None else ~early
     # In double precision, in which the runtime compares too.
-    bad = np.sort(confidence[heavy_right & ~light_right].astype(np.float64))
-    counts = len(bad) - np.searchsorted(bad, grid, side="left")
-    rejected = binom.cdf(counts, len(confidence), epsilon) <= delta
-    last = len(grid) if rejected.all() else int(np.argmin(rejected))
-    threshold, count = (NEVER, 0) if last == 0 else (float(grid[last - 1]), int(counts[last - 1]))
-    return Guarantee(threshold, epsilon, delta, len(confidence), count)
+    losses, gains = (
+        _reaching(confidence[kept & right & ~wrong].astype(np.float64), grid)
+        for right, wrong in ((heavy_right, light_right), (light_right, heavy_right))
+    )
+    possible = int((light_right & ~heavy_right).sum())
+    proved = losses <= critical_losses(samples, epsilon, delta, possible)[gains]
+    last = len(grid) if proved.all() else int(np.argmin(proved))
+    if last == 0:
+        return Guarantee(NEVER, epsilon, delta, samples, 0, 0)
+    return Guarantee(float(grid[last - 1]), epsilon, delta, samples, int(losses[last - 1]), int(gains[last - 1]))
+
+
+def _reaching(confidence: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Counts how many confidences reach each threshold."""
+    counts: NDArray[np.intp] = len(confidence) - np.searchsorted(np.sort(confidence), grid, side="left")
+    return counts
 
 
 def check_bounds(epsilon: float, delta: float) -> None:
@@ -107,14 +128,24 @@ def check_samples(samples: int, epsilon: float, delta: float) -> None:
     Raises:
         InputError: it is too small; says how many it takes.
     """
-    needed = samples_needed(epsilon, delta)
-    if samples < needed:
+    if not _certifiable(samples, epsilon, delta):
         raise InputError(
             f"{samples} calibration samples cannot certify epsilon {epsilon} at delta {delta}: "
-            f"it takes at least {needed}; give more data or a larger --epsilon"
+            f"it takes at least {samples_needed(epsilon, delta)}; give more data or a larger --epsilon"
         )
 
 
 def samples_needed(epsilon: float, delta: float) -> int:
-    """Returns how many samples certify epsilon at delta when not one answer is bad: (1 - epsilon)^n <= delta."""
-    return max(1, ceil(log(delta) / log1p(-epsilon)))
+    """Returns how many samples certify epsilon at delta when there is no loss and no gain."""
+    high = max(1, ceil(log(1 / delta) / epsilon))
+    while not _certifiable(high, epsilon, delta):
+        high *= 2
+    low = 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _certifiable(middle, epsilon, delta) else (middle, high)
+    return high
+
+
+def _certifiable(samples: int, epsilon: float, delta: float) -> bool:
+    return samples > 0 and bool(critical_losses(samples, epsilon, delta, 0)[0] >= 0)

@@ -51,7 +51,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--samples", type=int, default=1024, help="calibration inputs of scores and re-estimation (default 1024)"
     )
-    parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="NAME", help="groups that are pruned")
+    parser.add_argument(
+        "--exclude", nargs="+", action="extend", default=[], metavar="NAME", help="groups that stay whole"
+    )
     parser.add_argument("--mean", type=floats, help="per channel after scaling to [0, 1], such as 0.485,0.456,0.406")
     parser.add_argument("--std", type=floats, help="likewise")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -68,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     asked = {name: value for name, value in vars(arguments).items() if name not in _NOT_FIELDS}
     given = {"learning_rate": arguments.learning_rate} if arguments.learning_rate is not None else {}
     recovery = Recovery(epochs=arguments.epochs, augment=arguments.augment, **given)
-    request = CompareRequest(**{**asked, "only": tuple(arguments.only)}, recovery=recovery)
+    request = CompareRequest(**{**asked, "exclude": tuple(arguments.exclude)}, recovery=recovery)
     points = compare(request)
     rows = rows_of(points)
     claims = claims_of(rows, request.scores[0])
@@ -83,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_NOT_FIELDS = ("run", "json", "epochs", "augment", "learning_rate", "only")
+_NOT_FIELDS = ("run", "json", "epochs", "augment", "learning_rate", "exclude")
 
 
 def _print(rows: Sequence[Row], claims: Sequence[Claim], score: str, out: str) -> None:

@@ -28,7 +28,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--keep", type=float, default=0.5, help="share of every layer's channels that stay (default 0.5)"
     )
-    parser.add_argument("--score", default="agf", help="agf, taylor, l1, l2 or random (default agf)")
+    parser.add_argument(
+        "--score",
+        default="agf",
+        help="one of agf, fisher, flap, l1, l2, lamp, random, ria, taylor, wanda (default agf)",
+    )
     parser.add_argument("--epochs", type=int, default=10, help="epochs of recovery (default 10)")
     parser.add_argument(
         "--epsilon", type=float, default=0.005, help="accuracy that the cascade may lose (default 0.005)"

@@ -7,16 +7,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agfedge.cli.bars import print_bars
 from agfedge.cli.output import plain, print_json, print_line, print_table
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agfedge_export import ChannelGroups, GraphCosts, KeptWhole, Member
+    from agfedge_export import ChannelGroups, GraphCosts, KeptWhole, Member, Plan
     from agfedge_runtime import Bundle
 
-BAR_WIDTH = 24
 # More axes that stay whole than these are summed up by reason.
 MOST_KEPT_ROWS = 20
 
@@ -26,6 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("inspect", help="list a model's channel groups, or what a bundle holds")
     parser.add_argument("path", metavar="BUNDLE|MODEL.onnx", help="a bundle's folder or an ONNX file")
     parser.add_argument("--all", action="store_true", help="list every axis that stays whole, not only the reasons")
+    parser.add_argument("--plan", metavar="PLAN.json", help="show what a plan keeps of the model's groups, as bars")
     parser.add_argument("--html", metavar="FILE", help="write a page about the model, for people")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -35,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     path = Path(arguments.path)
     if path.is_dir():
+        if arguments.plan is not None:
+            raise InputError(f"--plan is for ONNX files: the bundle {path} holds its plan, plan.json")
         if arguments.html is not None:
             raise InputError(f"--html is for ONNX files: the bundle {path} holds its page, report.html")
         return _bundle(path, arguments)
@@ -46,24 +49,40 @@ def run(arguments: argparse.Namespace) -> int:
 def _model(path: Path, arguments: argparse.Namespace) -> int:
     from agfedge_export import analyse, graph_costs, load_model
     from agfedge_export.costs import costs_at_stake
+    from agfedge_export.plan import removed_units
 
     page = None if arguments.html is None else _page_path(path, arguments.html)
     model = load_model(path)
-    groups, costs = analyse(model), graph_costs(model)
+    plan = None if arguments.plan is None else _read_plan(Path(arguments.plan))
+    groups, costs = analyse(model, inexact=plan is not None and plan.inexact), graph_costs(model)
+    if plan is not None:
+        removed_units(plan, groups)  # refuses a plan for another model
     stakes = costs_at_stake(model, groups)
     if page is not None:
         from agfedge.model_report import model_report
         from agfedge_runtime.atomic import write_text
 
-        write_text(page, model_report(path.name, model, groups, costs, stakes))
+        write_text(page, model_report(path.name, model, groups, costs, stakes, plan))
     if arguments.json:
-        print_json(_document(groups, costs, stakes))
+        print_json(_document(groups, costs, stakes, plan))
         return 0
     _print_model(path, groups, costs, stakes)
+    if plan is not None:
+        print_line(f"\n{arguments.plan} keeps:")
+        print_bars(plan.groups)
     _print_kept(groups.kept_whole, arguments.all)
     if page is not None:
         print_line(f"\npage: {page}")
     return 0
+
+
+def _read_plan(path: Path) -> Plan:
+    from agfedge_export import Plan
+
+    try:
+        return Plan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--plan {path} cannot be read: expected the plan.json of `agfedge prune --plan`") from error
 
 
 def _page_path(model: Path, page: str) -> Path:
@@ -76,11 +95,15 @@ def _page_path(model: Path, page: str) -> Path:
     return path
 
 
-def _document(groups: ChannelGroups, costs: GraphCosts, stakes: Sequence[GraphCosts]) -> dict[str, object]:
+def _document(
+    groups: ChannelGroups, costs: GraphCosts, stakes: Sequence[GraphCosts], plan: Plan | None
+) -> dict[str, object]:
+    kept = {} if plan is None else {each.name: {"kept": len(each.keep)} for each in plan.groups}
     found = [
         {
             "name": group.name,
             "size": group.size,
+            **kept.get(group.name, {}),
             "may_vanish": group.may_vanish,
             "macs": stake.macs,
             "parameters": stake.parameters,
@@ -145,8 +168,7 @@ def _bundle(path: Path, arguments: argparse.Namespace) -> int:
         )
         return 0
     _print_bundle(bundle)
-    rows = [(group.name, group.size, len(group.keep), _bar(len(group.keep), group.size)) for group in plan.groups]
-    print_table(("group", "channels", "kept", "".ljust(BAR_WIDTH)), rows)
+    print_bars(plan.groups)
     _print_kept(plan.kept_whole, arguments.all)
     return 0
 
@@ -179,7 +201,3 @@ def _print_bundle(bundle: Bundle) -> None:
         f"guarantee: epsilon {guarantee.epsilon}, delta {guarantee.delta}, {guarantee.samples} samples "
         f"({guarantee.method})\n"
     )
-
-
-def _bar(kept: int, size: int) -> str:
-    return ("#" * max(1, round(BAR_WIDTH * kept / size))).ljust(BAR_WIDTH, ".")

@@ -32,7 +32,7 @@ class CompareRequest:
         recovery: how.
         scratch: whether the same small architecture is also trained from random weights, at `recover_keeps`.
         samples: calibration inputs that scores and batch-norm re-estimation read.
-        only: names or globs of the groups that are pruned; all where empty.
+        exclude: names or globs of groups, or of their parameters, that stay whole.
         mean: per channel, after scaling to [0, 1].
         std: likewise.
     """
@@ -49,7 +49,7 @@ class CompareRequest:
     recovery: Recovery = field(default_factory=lambda: Recovery(epochs=10))
     scratch: bool = False
     samples: int = 1024
-    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 

@@ -56,7 +56,7 @@ def compare(request: CompareRequest) -> list[Point]:
     store = Store(Path(request.out), _identity(request, subject))
     _left_alone(request, subject.groups)  # a name that matches nothing shows before any work
     x, y = _held_out(subject)
-    trial = Trial(subject, model_input(x, subject.preprocessing), y, request.samples)
+    trial = Trial(subject, model_input(x, subject.preprocessing), y, request.samples, request.recovery)
     missing = [task for task in tasks(request) if not _done(store.get(task.key), task)]
     scores: dict[int, dict[str, Scores]] = {}
     for task in tqdm(missing, desc="compare", unit="point", disable=None):
@@ -91,14 +91,12 @@ def _measured(trial: Trial, request: CompareRequest, task: Task, scores: Mapping
     ranked = scores.get(task.score) or {group.name: np.zeros(group.size) for group in groups.groups}
     keep = allocate(groups, ranked, Allocation(task.keep, whole=_left_alone(request, groups)))
     if task.score == SCRATCH:
-        return trial.scratch(task.keep, task.seed, keep, request.recovery)
-    return trial.light(task.score, task.keep, task.seed, keep, request.recovery if task.recover else None)
+        return trial.scratch(task.keep, task.seed, keep)
+    return trial.light(task.score, task.keep, task.seed, keep, task.recover)
 
 
 def _left_alone(request: CompareRequest, groups: ChannelGroups) -> frozenset[str]:
-    if not request.only:
-        return frozenset()
-    return frozenset(group.name for group in groups.groups) - select(request.only, groups, "--only")
+    return select(request.exclude, groups, "--exclude") if request.exclude else frozenset()
 
 
 def _held_out(subject: Subject) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
@@ -127,6 +125,6 @@ def _identity(request: CompareRequest, subject: Subject) -> dict[str, object]:
         "model_sha256": subject.groups.model_sha256,
         "test_sha256": digest,
         "samples": request.samples,
-        "only": list(request.only),
+        "exclude": list(request.exclude),
         "recovery": {name: value for name, value in asdict(request.recovery).items() if name != "seed"},
     }

@@ -25,6 +25,19 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
+class Answers:
+    """The heavy expert's logits, asked for once.
+
+    Attributes:
+        plain: (N, classes).
+        mirrored: of the mirrored images, where augmentation needs them.
+    """
+
+    plain: torch.Tensor
+    mirrored: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Lessons:
     """The training data.
 
@@ -79,28 +92,37 @@ def make_lessons(
     how: Recovery,
     hardware: Hardware,
     team: Team,
+    answers: Answers | None = None,
 ) -> Lessons:
-    """Asks the heavy expert, once.
+    """Asks the heavy expert, once, unless its answers are there.
 
     Raises:
         InputError: labels outside the head's classes, answers that are not finite, or an augmentation of what is no
             image.
     """
+    inputs, labels = data
+    answers = answers or ask(teacher, inputs, how, hardware, team)
+    check_labels(labels, answers.plain.shape[1])
+    asks = how.teach_augmented and how.augment != "none"
+    return Lessons(inputs, labels, answers.plain, answers.mirrored, teacher if asks else None, how, hardware, team)
+
+
+def ask(teacher: torch.nn.Module, inputs: torch.Tensor, how: Recovery, hardware: Hardware, team: Team) -> Answers:
+    """Runs the heavy expert over the training inputs, and over their mirror images where they will be needed.
+
+    Raises:
+        InputError: answers that are not finite, or an augmentation of what is no image.
+    """
     import torch
 
-    inputs, labels = data
     if how.augment != "none" and inputs.ndim != 4:
         raise InputError(f"augment {how.augment!r} needs images (N, C, H, W): the inputs are {tuple(inputs.shape)}")
     answers = shared_logits(teacher, inputs, hardware, team)
-    check_labels(labels, answers.shape[1])
     if not torch.isfinite(answers).all():
         row = int((~torch.isfinite(answers)).any(1).nonzero()[0])
         raise InputError(f"the heavy expert answers sample {row} with NaN or infinity: check the weights and the data")
-    asks = how.teach_augmented and how.augment != "none"
-    mirrored = None
-    if how.augment != "none" and not asks:
-        mirrored = shared_logits(teacher, inputs, hardware, team, mirror=True)
-    return Lessons(inputs, labels, answers, mirrored, teacher if asks else None, how, hardware, team)
+    needed = how.augment != "none" and not how.teach_augmented
+    return Answers(answers, shared_logits(teacher, inputs, hardware, team, mirror=True) if needed else None)
 
 
 def check_labels(labels: torch.Tensor, classes: int) -> None:

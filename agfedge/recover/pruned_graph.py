@@ -18,7 +18,7 @@ _BATCHES = (2, 3)
 # Of symbolic dimensions other than the batch.
 _SPATIAL = 32
 # Nodes between a group norm's result and the InstanceNormalization inside it, at most.
-_NEAR = 12
+_NEAR = 64
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from agfedge.distributed import Team
 from agfedge.recover.batches import cut, held_out, shuffled
 from agfedge.recover.checkpoint import Course, fingerprint, load_course, save_course
 from agfedge.recover.hardware import Hardware, bring_home, hardware_for, laid_out
-from agfedge.recover.lessons import Lessons, logits_of, make_lessons
+from agfedge.recover.lessons import Answers, Lessons, ask, logits_of, make_lessons
 from agfedge.recover.options import Recovery, RecoveryReport
 from agfedge_runtime.errors import InputError
 
@@ -49,6 +49,7 @@ def recover(
     *,
     checkpoint: Path | None = None,
     team: Team | None = None,
+    answers: Answers | None = None,
 ) -> RecoveryReport:
     """Fine-tunes the student in place and leaves it at its best epoch, on the CPU.
 
@@ -65,6 +66,7 @@ def recover(
         checkpoint: a file that is written whole after each epoch. Where it is there already and belongs to this very
             recovery, that is continued as if it had never stopped.
         team: the processes that train together; None for this one alone.
+        answers: of `heavy_answers`, where several students have one teacher; None to ask it.
 
     Raises:
         InputError: too few samples, labels outside the head's classes, the loss is not finite (names the epoch and
@@ -84,7 +86,7 @@ def recover(
     course = None if checkpoint is None else _agreed(load_course(checkpoint, mark), team)
     hardware = hardware_for(how.precision, team.rank)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
-    lessons = _lessons(teacher, (inputs, labels), how, hardware, team)
+    lessons = _lessons(teacher, (inputs, labels), how, hardware, team, answers)
     trainer = Trainer(student, lessons, laid_out(hardware, student.module, inputs[:2]), held, training)
     course = trainer.train(course, lambda done: _save(checkpoint, done, mark, team))
     trainer.finish(course)
@@ -93,16 +95,41 @@ def recover(
     )
 
 
+def heavy_answers(teacher: torch.nn.Module, x: NDArray[np.float32], how: Recovery) -> Answers:
+    """Asks the heavy expert once, for the recovery of several students.
+
+    Args:
+        teacher: the heavy expert's module.
+        x: training inputs as the modules take them, float32 (N, ...).
+        how: its augmentation says which images, its precision how exactly.
+    """
+    import torch
+
+    inputs = torch.from_numpy(x)
+    teacher, hardware = _placed(teacher, inputs, hardware_for(how.precision))
+    return ask(teacher, inputs, how, hardware, Team())
+
+
 def _lessons(
-    teacher: torch.nn.Module, data: tuple[torch.Tensor, torch.Tensor], how: Recovery, hardware: Hardware, team: Team
+    teacher: torch.nn.Module,
+    data: tuple[torch.Tensor, torch.Tensor],
+    how: Recovery,
+    hardware: Hardware,
+    team: Team,
+    answers: Answers | None,
 ) -> Lessons:
-    """Asks the heavy expert, which stays where it is: on a GPU a copy of it answers."""
+    teacher, hardware = _placed(teacher, data[0], hardware)
+    return make_lessons(teacher, data, how, hardware, team, answers)
+
+
+def _placed(teacher: torch.nn.Module, inputs: torch.Tensor, hardware: Hardware) -> tuple[torch.nn.Module, Hardware]:
+    """Returns the heavy expert where it is to answer: it stays where it is, on a GPU a copy of it answers."""
     teacher.eval()
-    hardware = laid_out(hardware, teacher, data[0][:2])
+    hardware = laid_out(hardware, teacher, inputs[:2])
     if hardware.device.type != "cpu":
         teacher = copy.deepcopy(teacher)
         hardware.move(teacher)
-    return make_lessons(teacher, data, how, hardware, team)
+    return teacher, hardware
 
 
 def _agreed(course: Course | None, team: Team) -> Course | None:

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge_export.confidences import CONFIDENCES, confidence_nodes
 from agfedge_export.errors import SurgeryError
 from agfedge_export.model_io import skeleton
-from agfedge_export.priors import prior_nodes
+from agfedge_export.priors import Probe, prior_nodes, reads_trunk, trunk_prior_nodes
 from agfedge_export.shape_values import infer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import onnx
     import onnx_graphsurgeon as gs
 
-IMAGE, PROBABILITIES, CONFIDENCE = "image", "probabilities", "confidence"
+__all__ = ["CONFIDENCE", "CONFIDENCES", "IMAGE", "LOGITS", "PROBABILITIES", "Preprocessing", "attach_heads"]
+
+IMAGE, PROBABILITIES, CONFIDENCE, LOGITS = "image", "probabilities", "confidence", "logits"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ def attach_heads(
     *,
     temperature: float = 1.0,
     priors: Mapping[str, str] | None = None,
+    confidence: str = "max_probability",
+    energy: tuple[float, float] = (0.0, 1.0),
+    features: Sequence[str] = (),
+    probe: Probe | None = None,
+    with_logits: bool = False,
 ) -> onnx.ModelProto:
     """Wraps a model with one input and one output of logits (N, classes) as an expert.
 
@@ -63,13 +71,18 @@ def attach_heads(
         input_shape: of one input, without the batch: (H, W, C) for images.
         temperature: logits are divided by it before the softmax (Guo et al., arXiv:1706.04599).
         priors: for an output's name the kind of prior it holds.
+        confidence: the measure, one of `CONFIDENCES`.
+        energy: mean and deviation by which the measure `energy` is standardised.
+        features: names of the core's tensors that priors of kind `trunk_*` read.
+        probe: weights of a prior of kind `trunk_probe`.
+        with_logits: whether the logits (N, classes), not cooled, are an output too, to calibrate with.
 
     Returns:
-        A model with input `image` and outputs `probabilities` (N, classes), `confidence` (N,), their greatest,
-        and the priors (N,) each.
+        A model with input `image` and outputs `probabilities` (N, classes), `confidence` (N,) in [0, 1], the priors
+        (N,) each, and `logits` where asked for.
 
     Raises:
-        SurgeryError: the core has more than one input or output, or the result is not valid.
+        SurgeryError: the core has more than one input or output, lacks a feature, or the result is not valid.
     """
     import onnx
     import onnx_graphsurgeon as gs
@@ -80,17 +93,24 @@ def attach_heads(
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise SurgeryError(f"an expert has one input and one output: got {len(graph.inputs)} and {len(graph.outputs)}")
     body_input, logits = graph.inputs[0], graph.outputs[0]
-    _free_names(graph, {IMAGE, PROBABILITIES, CONFIDENCE, *(priors or {})})
+    named = _features(graph, features)
+    _free_names(graph, {IMAGE, PROBABILITIES, CONFIDENCE, *(priors or {})} | ({LOGITS} if with_logits else set()))
     dtype = np.uint8 if preprocessing.image else np.float32
     image = gs.Variable(IMAGE, dtype, ["batch", *input_shape])
     front: list[gs.Node] = []
     planes = _preprocess(image, body_input, preprocessing, front)
     graph.inputs = [image]
-    _answers(graph, logits, temperature)
+    graph.outputs = _answers(graph, logits, temperature, confidence, energy)
     for output, kind in (priors or {}).items():
         value = gs.Variable(output, np.float32, ["batch"])
-        front.extend(prior_nodes(kind, planes, value))
+        if reads_trunk(kind):
+            front.extend(trunk_prior_nodes(kind, named, value, probe))
+        else:
+            front.extend(prior_nodes(kind, planes, value))
         graph.outputs.append(value)
+    if with_logits:
+        graph.outputs.append(gs.Variable(LOGITS, np.float32, ["batch", (logits.shape or [None, None])[-1]]))
+        graph.nodes.append(gs.Node("Identity", "logits__out", {}, [logits], [graph.outputs[-1]]))
     graph.nodes[:0] = front
     graph.cleanup().toposort()
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
@@ -141,8 +161,23 @@ def _preprocess(image: gs.Variable, body_input: gs.Variable, how: Preprocessing,
     return planes
 
 
-def _answers(graph: gs.Graph, logits: gs.Variable, temperature: float) -> None:
-    """Appends softmax and its maximum, and makes them the graph's outputs."""
+def _features(graph: gs.Graph, names: Sequence[str]) -> list[gs.Variable]:
+    """Returns tensors by name.
+
+    Raises:
+        SurgeryError: there is no such tensor.
+    """
+    tensors = graph.tensors()
+    for name in names:
+        if name not in tensors:
+            raise SurgeryError(f"the expert has no tensor {name} for a prior to read: name one of its feature maps")
+    return [tensors[name] for name in names]
+
+
+def _answers(
+    graph: gs.Graph, logits: gs.Variable, temperature: float, kind: str, energy: tuple[float, float]
+) -> list[gs.Variable]:
+    """Appends softmax and confidence; returns both."""
     import onnx_graphsurgeon as gs
 
     cooled = logits
@@ -150,9 +185,9 @@ def _answers(graph: gs.Graph, logits: gs.Variable, temperature: float) -> None:
         cooled = gs.Variable("logits__cooled", np.float32)
         divisor = gs.Constant("logits__temperature", np.array(temperature, dtype=np.float32))
         graph.nodes.append(gs.Node("Div", "logits__div", {}, [logits, divisor], [cooled]))
-    probabilities = gs.Variable(PROBABILITIES, np.float32, ["batch", (logits.shape or [None, None])[-1]])
+    classes = (logits.shape or [None, None])[-1]
+    probabilities = gs.Variable(PROBABILITIES, np.float32, ["batch", classes])
     confidence = gs.Variable(CONFIDENCE, np.float32, ["batch"])
-    axes = gs.Constant("confidence__axes", np.array([1], dtype=np.int64))
     graph.nodes.append(gs.Node("Softmax", "probabilities__softmax", {"axis": 1}, [cooled], [probabilities]))
-    graph.nodes.append(gs.Node("ReduceMax", "confidence__max", {"keepdims": 0}, [probabilities, axes], [confidence]))
-    graph.outputs = [probabilities, confidence]
+    graph.nodes.extend(confidence_nodes(kind, cooled, probabilities, confidence, temperature, energy))
+    return [probabilities, confidence]

@@ -1,19 +1,39 @@
-"""Zero-cost priors: one number an input, from the input alone, that says how hard it looks.
+"""Priors: one number an input, known before the light expert runs, that says how hard the input looks.
 
-Each is computed in the graph as an extra output. A negated prior escalates inputs whose energy is *low*.
+Each is computed in the graph as an extra output: from the input alone, or from the features of a shared trunk. A
+negated prior escalates inputs whose value is *low*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge_export.errors import SurgeryError
+
 if TYPE_CHECKING:
+    import onnx
     import onnx_graphsurgeon as gs
 
 NEGATED = "negated_"
+TRUNK_ENERGY, TRUNK_PROBE = "trunk_energy", "trunk_probe"
+TRUNK_KINDS = (TRUNK_ENERGY, TRUNK_PROBE)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear probe on pooled features: sigmoid(features . weights + bias).
+
+    Attributes:
+        weights: one a pooled feature.
+        bias: added.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
 
 
 def prior_kinds(planes: tuple[int, ...]) -> tuple[str, ...]:
@@ -90,3 +110,149 @@ _KINDS: dict[str, Callable[[gs.Variable, gs.Variable, str], list[gs.Node]]] = {
     "input_gradient": _input_gradient,
     "input_l1": _mean_magnitude,
 }
+
+
+def reads_trunk(kind: str) -> bool:
+    """Returns whether a prior is computed from a trunk's features rather than from the input."""
+    return kind.removeprefix(NEGATED) in TRUNK_KINDS
+
+
+def trunk_prior_nodes(
+    kind: str, features: Sequence[gs.Variable], output: gs.Variable, probe: Probe | None = None
+) -> list[gs.Node]:
+    """Returns the nodes that compute a prior from a trunk's features.
+
+    Args:
+        kind: `trunk_energy`, the mean over the tensors of each one's mean magnitude; or `trunk_probe`; or one negated.
+        features: what leaves the trunk: (N, C, H, W), (N, tokens, C) or (N, C), shapes known.
+        output: the prior, (N,).
+        probe: of `trunk_probe`.
+
+    Raises:
+        SurgeryError: the kind needs a probe and none is given, or it has another number of weights.
+    """
+    import onnx_graphsurgeon as gs
+
+    value = gs.Variable(f"{output.name}__value", np.float32)
+    plain = kind.removeprefix(NEGATED)
+    if plain == TRUNK_PROBE:
+        if probe is None:
+            raise SurgeryError("the prior trunk_probe needs a probe: fit one on pooled features")
+        nodes = _probed(features, value, probe, output.name)
+    else:
+        nodes = _feature_energy(features, value, output.name)
+    last = "Neg" if kind.startswith(NEGATED) else "Identity"
+    return [*nodes, gs.Node(last, f"{output.name}__sign", {}, [value], [output])]
+
+
+def pooled_nodes(features: Sequence[gs.Variable], output: gs.Variable) -> list[gs.Node]:
+    """Returns the nodes that average features over all positions and join them: (N, F).
+
+    Raises:
+        SurgeryError: a tensor has another rank than 2, 3 or 4.
+    """
+    import onnx_graphsurgeon as gs
+
+    nodes: list[gs.Node] = []
+    parts = []
+    for number, feature in enumerate(features):
+        rank = len(feature.shape or ())
+        if rank not in (2, 3, 4):
+            raise SurgeryError(f"features {feature.name} have rank {rank}: expected 2, 3 or 4 to pool them")
+        part = feature
+        if rank > 2:
+            part = gs.Variable(f"{output.name}__pool{number}", np.float32)
+            axes = gs.Constant(f"{output.name}__axes{number}", np.array([2, 3] if rank == 4 else [1], dtype=np.int64))
+            nodes.append(
+                gs.Node("ReduceMean", f"{output.name}__mean{number}", {"keepdims": 0}, [feature, axes], [part])
+            )
+        parts.append(part)
+    return [*nodes, gs.Node("Concat", f"{output.name}__concat", {"axis": 1}, parts, [output])]
+
+
+def _probed(features: Sequence[gs.Variable], value: gs.Variable, probe: Probe, name: str) -> list[gs.Node]:
+    import onnx_graphsurgeon as gs
+
+    width = sum(int(each.shape[2 if len(each.shape) == 3 else 1]) for each in features)
+    if width != len(probe.weights):
+        raise SurgeryError(f"the probe has {len(probe.weights)} weights and the features are {width}: fit it on these")
+    pooled, logit, column = (gs.Variable(f"{name}__{part}", np.float32) for part in ("pooled", "logit", "column"))
+    chance = gs.Variable(f"{name}__chance", np.float32)
+    weights = gs.Constant(f"{name}__weights", np.array(probe.weights, dtype=np.float32).reshape(-1, 1))
+    bias = gs.Constant(f"{name}__bias", np.array([probe.bias], dtype=np.float32))
+    axes = gs.Constant(f"{name}__squeezed", np.array([1], dtype=np.int64))
+    return [
+        *pooled_nodes(features, pooled),
+        gs.Node("MatMul", f"{name}__matmul", {}, [pooled, weights], [logit]),
+        gs.Node("Add", f"{name}__add", {}, [logit, bias], [column]),
+        gs.Node("Sigmoid", f"{name}__sigmoid", {}, [column], [chance]),
+        gs.Node("Squeeze", f"{name}__squeeze", {}, [chance, axes], [value]),
+    ]
+
+
+def _feature_energy(features: Sequence[gs.Variable], value: gs.Variable, name: str) -> list[gs.Node]:
+    import onnx_graphsurgeon as gs
+
+    nodes: list[gs.Node] = []
+    parts = [gs.Variable(f"{name}__energy{number}", np.float32) for number in range(len(features))]
+    for number, (feature, part) in enumerate(zip(features, parts, strict=True)):
+        nodes.extend(_mean_magnitude(feature, part, f"{name}__feature{number}"))
+    return [*nodes, gs.Node("Mean", f"{name}__mean", {}, parts, [value])]
+
+
+def append_prior(
+    model: onnx.ModelProto, features: Sequence[str], kind: str, output: str = "prior", probe: Probe | None = None
+) -> onnx.ModelProto:
+    """Adds a prior to a graph, such as a trunk, as a further output.
+
+    Args:
+        model: not changed.
+        features: names of the tensors that it reads: for `trunk_*` what leaves the trunk, otherwise the one tensor
+            that holds the input as (N, C, H, W) or (N, ...) before mean and std.
+        kind: one of `prior_kinds` or `TRUNK_KINDS`, or one negated.
+        output: its name.
+        probe: of `trunk_probe`.
+
+    Raises:
+        SurgeryError: there is no such tensor, its shape does not fit, or the result is not valid.
+    """
+    import onnx_graphsurgeon as gs
+
+    def nodes(found: list[gs.Variable], value: gs.Variable) -> list[gs.Node]:
+        return trunk_prior_nodes(kind, found, value, probe) if reads_trunk(kind) else prior_nodes(kind, found[0], value)
+
+    return _appended(model, features, gs.Variable(output, np.float32, ["batch"]), nodes)
+
+
+def append_pooled(model: onnx.ModelProto, features: Sequence[str], output: str = "pooled") -> onnx.ModelProto:
+    """Adds features, averaged over all positions and joined, (N, F), as a further output; raises as `append_prior`."""
+    import onnx_graphsurgeon as gs
+
+    return _appended(model, features, gs.Variable(output, np.float32, ["batch", None]), pooled_nodes)
+
+
+def _appended(
+    model: onnx.ModelProto,
+    features: Sequence[str],
+    output: gs.Variable,
+    nodes: Callable[[list[gs.Variable], gs.Variable], list[gs.Node]],
+) -> onnx.ModelProto:
+    import onnx
+    import onnx_graphsurgeon as gs
+
+    own = onnx.ModelProto()
+    own.CopyFrom(onnx.shape_inference.infer_shapes(model))
+    graph = gs.import_onnx(own)
+    tensors = graph.tensors()
+    missing = [name for name in features if name not in tensors]
+    if missing or output.name in tensors:
+        raise SurgeryError(
+            f"the graph has no tensor {missing[0]}" if missing else f"the graph has a tensor {output.name} already"
+        )
+    graph.nodes.extend(nodes([tensors[name] for name in features], output))
+    graph.outputs.append(output)
+    graph.cleanup().toposort()
+    made: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    made.ir_version = min(max(model.ir_version, 8), 10)
+    del made.graph.value_info[:]
+    return made

@@ -1,4 +1,4 @@
-"""The cascade: prior -> light -> confidence -> heavy."""
+"""The cascade: [trunk and] prior -> light -> confidence -> heavy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.checks import input_probe
 from agfedge_runtime.decisions import Branch, Decisions
 from agfedge_runtime.engines import Engine, open_engine
-from agfedge_runtime.errors import InputError
+from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.experts import HeavyExpert, LightExpert
+from agfedge_runtime.fronts import NOT_COMPUTED, DirectFront, Feeds, Front, TrunkFront
 from agfedge_runtime.manifest import Manifest
 
 # What decisions of one row share, made once and never written to.
-_NOT_COMPUTED = np.full(1, np.nan, np.float32)
-_NOT_COMPUTED.setflags(write=False)
 _BRANCHES = np.arange(len(Branch), dtype=np.uint8)[:, np.newaxis]
 _BRANCHES.setflags(write=False)
 _ONE_BRANCH: tuple[UInt8Array, ...] = tuple(_BRANCHES)
@@ -35,10 +35,12 @@ class Cascade:
         light: the light expert's engine; closed with the cascade.
         heavy: the heavy expert's engine; closed with the cascade.
         digest: of the bundle that they come from, if any.
+        trunk: the engine of what both experts share, where the manifest has one; closed with the cascade.
 
     Attributes:
         manifest: as given.
         digest: as given.
+        has_trunk: whether the experts share one.
         has_prior: whether there is a prior to ask for; with no threshold it is never asked in a decision.
         backend: the engines' name.
         backend_version: the engines' version.
@@ -48,15 +50,15 @@ class Cascade:
         BackendError: the graphs do not fit the manifest.
     """
 
-    def __init__(self, manifest: Manifest, light: Engine, heavy: Engine, digest: str = "") -> None:
+    def __init__(
+        self, manifest: Manifest, light: Engine, heavy: Engine, digest: str = "", trunk: Engine | None = None
+    ) -> None:
         self.manifest = manifest
         self.digest = digest
         self.backend = light.name
         self.backend_version = light.version
         self.threads = light.threads
-        self._engines = (light, heavy)
-        self._light = LightExpert(light, manifest)
-        self._heavy = HeavyExpert(heavy, manifest)
+        self._engines = (light, heavy) if trunk is None else (trunk, light, heavy)
         self._dtype = np.dtype(manifest.input.dtype)
         self._row_shape = manifest.input.row_shape
         self._confidence_threshold = manifest.router.confidence.threshold
@@ -66,6 +68,11 @@ class Cascade:
         threshold = None if rule is None else rule.threshold
         self._asks_prior = self._asks_light and threshold is not None
         self._prior_threshold = np.inf if threshold is None else threshold
+        self.has_trunk = manifest.experts.trunk is not None
+        self._front = _front(manifest, light, trunk, self._asks_prior)
+        probe = self._front.feeds(input_probe(manifest))
+        self._light = LightExpert(light, manifest, probe)
+        self._heavy = HeavyExpert(heavy, manifest, probe)
 
     @classmethod
     def open(
@@ -95,7 +102,11 @@ class Cascade:
             opened.callback(light.close)
             heavy = open_engine(bundle.file(experts.heavy.file), backend, threads)
             opened.callback(heavy.close)
-            cascade = cls(bundle.manifest, light, heavy, bundle.digest)
+            trunk = None
+            if experts.trunk is not None:
+                trunk = open_engine(bundle.file(experts.trunk.file), backend, threads)
+                opened.callback(trunk.close)
+            cascade = cls(bundle.manifest, light, heavy, bundle.digest, trunk)
             opened.pop_all()
         return cascade
 
@@ -119,19 +130,27 @@ class Cascade:
         return Decisions(labels, probabilities, branches, prior, confidence, latency_us)
 
     def light(self, x: AnyArray) -> Float32Array:
-        """Probabilities of the light expert alone, float32 (N, C); raises as a call does."""
+        """Probabilities of the light expert alone (with the trunk), float32 (N, C); raises as a call does."""
         self.check(x)
-        return self._light.answer(x)[0]
+        return self._light.answer(self._front.feeds(x))[0]
 
     def heavy(self, x: AnyArray) -> Float32Array:
-        """Probabilities of the heavy expert alone, float32 (N, C); raises as a call does."""
+        """Probabilities of the heavy expert alone (with the trunk), float32 (N, C); raises as a call does."""
         self.check(x)
-        return self._heavy.answer(x)
+        return self._heavy.answer(self._front.feeds(x))
 
     def prior(self, x: AnyArray) -> Float32Array:
-        """The prior alone, float32 (N,); raises as a call does, and InputError where the bundle has none."""
+        """The prior alone (with the trunk), float32 (N,).
+
+        Raises as a call does, and InputError where the bundle has none.
+        """
         self.check(x)
-        return self._light.prior(x)
+        return self._front.prior(x)
+
+    def trunk(self, x: AnyArray) -> Feeds:
+        """What the experts are fed, by name: the features of the trunk, or `x` itself; raises as a call does."""
+        self.check(x)
+        return self._front.feeds(x)
 
     def check(self, x: AnyArray) -> None:
         """Refuse what is not a batch for this bundle.
@@ -160,32 +179,30 @@ class Cascade:
         self.close()
 
     def _decide_one(self, x: AnyArray) -> tuple[Float32Array, UInt8Array, Float32Array, Float32Array]:
-        prior = confidence = _NOT_COMPUTED
-        escalated = not self._asks_light
-        if self._asks_prior:
-            prior = self._light.prior(x)
-            escalated = prior.item() > self._prior_threshold
-        if escalated:
-            return self._heavy.answer(x), _ONE_BRANCH[Branch.EARLY], prior, confidence
-        probabilities, confidence = self._light.answer(x)
+        feeds, prior = self._front.begin(x)
+        # NaN, a prior that was not computed, escalates nothing.
+        if not self._asks_light or prior.item() > self._prior_threshold:
+            return self._heavy.answer(feeds), _ONE_BRANCH[Branch.EARLY], prior, NOT_COMPUTED
+        probabilities, confidence = self._light.answer(feeds)
         if confidence.item() >= self._confidence_threshold:
             return probabilities, _ONE_BRANCH[Branch.LIGHT], prior, confidence
-        return self._heavy.answer(x), _ONE_BRANCH[Branch.LATE], prior, confidence
+        return self._heavy.answer(feeds), _ONE_BRANCH[Branch.LATE], prior, confidence
 
     def _decide_many(self, x: AnyArray) -> tuple[Float32Array, UInt8Array, Float32Array, Float32Array]:
         branches = np.full(len(x), Branch.EARLY, np.uint8)
-        prior = self._light.prior(x) if self._asks_prior else np.full(len(x), np.nan, np.float32)
+        feeds, asked_prior = self._front.begin(x)
+        prior = asked_prior if self._asks_prior else np.full(len(x), np.nan, np.float32)
         confidence = np.full(len(x), np.nan, np.float32)
         probabilities = np.empty((len(x), len(self.manifest.classes)), np.float32)
         asked = self._rows_for_light(prior)
         if asked.size:
-            probabilities[asked], confidence[asked] = self._light.answer(_rows(x, asked))
+            probabilities[asked], confidence[asked] = self._light.answer(_rows(feeds, asked, len(x)))
             # In double precision, as for one row: NumPy would else round the threshold to float32.
             sure = confidence[asked].astype(np.float64) >= self._confidence_threshold
             branches[asked] = np.where(sure, Branch.LIGHT, Branch.LATE)
         escalated = np.flatnonzero(branches != Branch.LIGHT)
         if escalated.size:
-            probabilities[escalated] = self._heavy.answer(_rows(x, escalated))
+            probabilities[escalated] = self._heavy.answer(_rows(feeds, escalated, len(x)))
         return probabilities, branches, prior, confidence
 
     def _rows_for_light(self, prior: Float32Array) -> Int64Array:
@@ -198,5 +215,18 @@ class Cascade:
         return f"{self._dtype} ({', '.join(['N', *map(str, self._row_shape)])}) with N of at least 1"
 
 
-def _rows(x: AnyArray, rows: Int64Array) -> AnyArray:
-    return x if len(rows) == len(x) else x[rows]
+def _front(manifest: Manifest, light: Engine, trunk: Engine | None, asks_prior: bool) -> Front:
+    shared = manifest.experts.trunk
+    if (shared is None) != (trunk is None):
+        raise BackendError(
+            f"got {'no trunk' if trunk is None else 'a trunk'}, expected {'none' if shared is None else shared.file} "
+            "as the manifest says; open the bundle again"
+        )
+    if shared is None or trunk is None:
+        return DirectFront(light, manifest, asks_prior)
+    return TrunkFront(trunk, manifest, shared, asks_prior)
+
+
+def _rows(feeds: Feeds, rows: Int64Array, count: int) -> Feeds:
+    """Those rows of every array; all of them without a copy."""
+    return feeds if len(rows) == count else {name: value[rows] for name, value in feeds.items()}

@@ -29,7 +29,7 @@ def measure(
     min_seconds: float = 0.0,
     progress: Callable[[int], object] | None = None,
 ) -> Samples:
-    """Time heavy alone, light alone, prior alone and the cascade on the same inputs, in one interleaved run.
+    """Time heavy, light, prior and trunk alone and the cascade on the same inputs, in one interleaved run.
 
     Interleaving lets whatever disturbs the machine disturb all of them alike. The order goes through every
     permutation, so that each is preceded by each of the others equally often.
@@ -83,6 +83,8 @@ def _parts(cascade: Cascade) -> dict[str, Callable[[AnyArray], object]]:
     }
     if cascade.has_prior:
         parts["prior"] = cascade.prior
+    if cascade.has_trunk:
+        parts["trunk"] = cascade.trunk
     return parts
 
 
@@ -124,6 +126,7 @@ def _samples(cascade: Cascade, rows: Sequence[_Row]) -> Samples:
         light_us=_times(rows, "light"),
         heavy_us=_times(rows, "heavy"),
         prior_us=_times(rows, "prior"),
+        trunk_us=_times(rows, "trunk"),
         environment=_environment(cascade),
     )
 

@@ -78,7 +78,9 @@ class Monitor:
 
     def reset(self) -> None:
         """Forget all decisions and begin anew, as after a new installation; each beginning risks `alpha` again."""
-        self._pending: list[tuple[UInt8Array, Float32Array]] = []
+        # Two lists and no list of pairs: the garbage collector counts tuples.
+        self._pending_branches: list[UInt8Array] = []
+        self._pending_confidence: list[Float32Array] = []
         self._rows = 0
         self._branches = np.zeros(len(Branch), np.int64)
         self._histogram = np.zeros(BINS, np.int64)
@@ -92,7 +94,8 @@ class Monitor:
     def observe(self, decisions: Decisions) -> None:
         """Take note of decisions; never raises for what they are."""
         branches = decisions.branches
-        self._pending.append((branches, decisions.confidence))
+        self._pending_branches.append(branches)
+        self._pending_confidence.append(decisions.confidence)
         self._rows += len(branches)
         if self._rows >= _CHUNK:
             self._take_chunks()
@@ -155,7 +158,8 @@ class Monitor:
             self._take(branches[start : start + _CHUNK], confidence[start : start + _CHUNK])
         self._rows = len(branches) - whole
         # A copy, so that a large batch is not kept for its last rows.
-        self._pending = [(branches[whole:].copy(), confidence[whole:].copy())] if self._rows else []
+        self._pending_branches = [branches[whole:].copy()] if self._rows else []
+        self._pending_confidence = [confidence[whole:].copy()] if self._rows else []
 
     def _take(self, branches: UInt8Array, confidence: Float32Array) -> None:
         ways, bins, total = _count(branches, confidence)
@@ -184,14 +188,13 @@ class Monitor:
         )
 
     def _counts(self) -> tuple[Int64Array, Int64Array, float]:
-        if not self._pending:
+        if not self._pending_branches:
             return self._branches, self._histogram, self._sum
         branches, histogram, total = _count(*self._pending_rows())
         return self._branches + branches, self._histogram + histogram, self._sum + total
 
     def _pending_rows(self) -> tuple[UInt8Array, Float32Array]:
-        branches, confidence = zip(*self._pending)
-        return np.concatenate(branches), np.concatenate(confidence)
+        return np.concatenate(self._pending_branches), np.concatenate(self._pending_confidence)
 
 
 def confidence_histogram(confidence: Float32Array | Float64Array) -> tuple[int, ...]:

@@ -63,10 +63,11 @@ class Evidence:
         self._hits = np.zeros(shape)
         self._trials = np.zeros(shape)
         self._banked = np.zeros(shape)
-        self._won = np.zeros(shape)
-        self._block = np.ones(len(_LENGTHS))
+        self._capital = np.zeros(shape)
+        self._block = np.ones((len(_LENGTHS), 1))
         self._begun = np.zeros(len(_LENGTHS), np.int64)
         self._decisions = 0
+        self._stake()
 
     def add(self, hits: Int64Array, trials: Int64Array, decisions: int) -> float:
         """Bet on the next `decisions`.
@@ -84,15 +85,12 @@ class Evidence:
         self._trials += trials
         self._decisions += decisions
         won = _e_values(self._hits, self._trials, self._lower, self._upper)
-        share = np.where(_LENGTHS > 0, 1 / (self._block * (self._block + 1)), 1.0)[:, np.newaxis]
-        kept = np.where(_LENGTHS > 0, 1 / (self._block + 1), 0.0)[:, np.newaxis]
-        self._won = share * won
-        return float((self._weights * (self._banked + self._won + kept)).sum())
+        self._capital = self._stakes * won
+        return self._held + float(self._capital.sum())
 
     def finding(self) -> Finding:
         """The question and block that won most, as of the last `add`."""
-        capital = self._weights * self._won
-        scale, question = np.unravel_index(capital.argmax(), capital.shape)
+        scale, question = np.unravel_index(self._capital.argmax(), self._capital.shape)
         rate = self._hits[scale, question] / max(self._trials[scale, question], 1.0)
         return Finding(int(question), int(self._begun[scale]), float(rate))
 
@@ -100,11 +98,19 @@ class Evidence:
         if self._decisions == 0 or self._decisions % _LENGTHS[0]:
             return
         ended = (_LENGTHS > 0) & (self._decisions % np.maximum(_LENGTHS, 1) == 0)
-        self._banked[ended] += self._won[ended]
+        self._banked[ended] += self._capital[ended]
         self._hits[ended] = 0
         self._trials[ended] = 0
         self._block[ended] += 1
         self._begun[ended] = self._decisions
+        self._stake()
+
+    def _stake(self) -> None:
+        """What each running block began with, and what is not at stake: won before, and kept for later blocks."""
+        ends = (_LENGTHS > 0)[:, np.newaxis]
+        self._stakes = self._weights * np.where(ends, 1 / (self._block * (self._block + 1)), 1.0)
+        kept = self._weights * np.where(ends, 1 / (self._block + 1), 0.0)
+        self._held = float((self._banked + kept).sum())
 
 
 def rate_band(hits: Float64Array, samples: int, delta: float) -> tuple[Float64Array, Float64Array]:

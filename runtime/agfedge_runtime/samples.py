@@ -30,6 +30,7 @@ _ARRAYS: dict[str, np.dtype[np.generic]] = {
     "light_us": np.dtype(np.float64),
     "heavy_us": np.dtype(np.float64),
     "prior_us": np.dtype(np.float64),
+    "trunk_us": np.dtype(np.float64),
 }
 
 
@@ -51,7 +52,10 @@ class Samples:
         cascade_us: float64, microseconds of the cascade's whole call.
         light_us: float64, microseconds of the light expert alone, with its confidence.
         heavy_us: float64, microseconds of the heavy expert alone.
-        prior_us: float64, microseconds of the prior alone; NaN where the bundle has none.
+        prior_us: float64, microseconds of the prior alone, or of trunk and prior together where the experts share a
+            trunk; NaN where the bundle has no prior.
+        trunk_us: float64, microseconds of the trunk alone; NaN where the experts share none. The light and the heavy
+            expert's times hold it, too.
         environment: where it ran: python, numpy, system, machine, processors, backend_version.
     """
 
@@ -69,6 +73,7 @@ class Samples:
     light_us: Float64Array
     heavy_us: Float64Array
     prior_us: Float64Array
+    trunk_us: Float64Array
     environment: Mapping[str, str | int]
 
     def __len__(self) -> int:
@@ -108,6 +113,7 @@ class Samples:
             light_us=_floats(fields, "light_us", count),
             heavy_us=_floats(fields, "heavy_us", count),
             prior_us=_floats(fields, "prior_us", count),
+            trunk_us=_floats(fields, "trunk_us", count),
             environment=_environment(fields),
         )
 

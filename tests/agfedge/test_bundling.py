@@ -12,10 +12,13 @@ from agfedge.bundling import GOLDEN_MARGIN, Experts, write_expert_bundle
 from agfedge.calibrate import Calibration, EarlyTrial, Guarantee
 from agfedge.data import Arrays, Dataset
 from agfedge.evaluate import evaluate
-from agfedge_export import analyse, graph_costs, make_plan
+from agfedge_export import analyse, graph_costs, make_plan, prune
 from agfedge_export.heads import Preprocessing
+from agfedge_export.split import common_trunk, groups_of_trunk, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
+from agfedge_runtime.errors import InputError
 from agfedge_runtime.golden import load_golden
+from agfedge_runtime.verify import verify_golden
 from nets import SIDE, exported, learned, samples, stripes
 from nets import Residual as Net
 from workshop import Workshop
@@ -30,18 +33,28 @@ def core():
     return model, graph_costs(model), make_plan(analyse(model), {})
 
 
-def written(core, folder: Path, threshold: float = 0.9, prior: EarlyTrial | None = None, x: np.ndarray | None = None):
-    """A bundle whose two experts are the same network."""
+def written(
+    core,
+    folder: Path,
+    threshold: float = 0.9,
+    prior: EarlyTrial | None = None,
+    x: np.ndarray | None = None,
+    light=None,
+    trunk=None,
+    classes=("a", "b", "c"),
+):
+    """A bundle whose two experts are the same network, unless another light one is given."""
     model, costs, plan = core
+    light = model if light is None else light
     x = stripes(150, seed=3)[0] if x is None else x
     part = Arrays(x, np.arange(len(x)) % 3)
     calibration = Calibration(2.0, Guarantee(threshold, 0.05, 0.1, 150, 0), prior, (), 0.5, "verdict", "method")
     return write_expert_bundle(
         folder,
-        Experts(model, model, costs, costs, AS_IS),
+        Experts(light, model, graph_costs(light), costs, AS_IS, trunk),
         plan,
         calibration,
-        Dataset(("a", "b", "c"), part, part, part, None),
+        Dataset(classes, part, part, part, None),
         {"model": "zoo.stripes:net", "seed": 3},
     )
 
@@ -133,3 +146,53 @@ def test_a_way_that_is_seldom_taken_is_among_the_golden_answers(core, tmp_path: 
     branches = load_golden(written(core, tmp_path / "second", threshold=seldom, x=x)).branches.tolist()
     assert branches.count(Branch.LATE) >= 3
     assert branches.count(Branch.LIGHT) >= 28
+
+
+@pytest.fixture(scope="module")
+def shared(core):
+    """A light expert that keeps what lies before the residual block whole, and where the two part."""
+    model = core[0]
+    groups = analyse(model)
+    cut = [each for each in trunk_cuts(model) if each.stage in ("stem", "norm")][-1]
+    whole = groups_of_trunk(groups, model, cut)
+    keep = {each.name: np.arange(each.size if each.name in whole else each.size // 2) for each in groups.groups}
+    light = prune(model, make_plan(groups, keep)).model
+    return light, common_trunk(model, light)[-1]
+
+
+@pytest.mark.parametrize("prior", [None, PRIOR])
+def test_experts_on_a_trunk_decide_as_whole_ones(core, shared, tmp_path: Path, prior: EarlyTrial | None) -> None:
+    light, cut = shared
+    whole = written(core, tmp_path / "whole", prior=prior, light=light)
+    split = written(core, tmp_path / "split", prior=prior, light=light, trunk=cut)
+    x = stripes(60, seed=11)[0]
+    with Cascade.open(whole) as expected, Cascade.open(split) as found:
+        one, other = expected(x), found(x)
+        np.testing.assert_allclose(found.light(x), expected.light(x), atol=1e-6)
+        np.testing.assert_allclose(found.heavy(x), expected.heavy(x), atol=1e-6)
+        assert found.has_prior == (prior is not None)
+    np.testing.assert_array_equal(other.branches, one.branches)
+    np.testing.assert_allclose(other.probabilities, one.probabilities, atol=1e-6)
+    np.testing.assert_allclose(other.prior, one.prior, atol=1e-6)
+    with Cascade.open(split) as cascade:
+        assert verify_golden(cascade, load_golden(split)).passed
+
+
+def test_a_bundle_with_a_trunk_says_what_each_part_costs(core, shared, tmp_path: Path) -> None:
+    light, cut = shared
+    manifest = written(core, tmp_path / "b", light=light, trunk=cut).manifest
+    experts, costs = manifest.experts, manifest.costs
+    assert set(manifest.files) == {
+        "golden.npz", "heavy.onnx", "light.onnx", "plan.json", "report.html", "trunk.onnx",
+    }  # fmt: skip
+    assert experts.trunk.outputs == cut.heavy.tensors
+    assert experts.trunk.macs + experts.heavy.macs == graph_costs(core[0]).macs
+    assert experts.trunk.macs + experts.light.macs == graph_costs(light).macs
+    assert experts.trunk.parameters + experts.heavy.parameters == graph_costs(core[0]).parameters
+    assert costs.trunk + costs.heavy == pytest.approx(1)
+    assert costs.trunk + costs.light == pytest.approx(graph_costs(light).macs / graph_costs(core[0]).macs)
+
+
+def test_an_expert_with_other_classes_than_the_data_is_refused(core, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the light expert answers 3 classes, the data has 2"):
+        written(core, tmp_path / "b", classes=("a", "b"))

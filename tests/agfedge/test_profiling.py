@@ -31,6 +31,7 @@ def six_decisions() -> Samples:
         light_us=np.array([20.0, 30, 20, 30, 20, 30]),
         heavy_us=np.array([90.0, 110, 90, 110, 90, 110]),
         prior_us=np.array([1.0, 3, 1, 3, 1, 3]),
+        trunk_us=np.full(6, NAN),
         environment={"python": "3.12", "processors": 4},
     )
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nets import Residual, exported, random_plan, samples, seeded, stripes
 from torch import nn
 
 from agfedge.recover import Recovery, Student, make_student, recover
@@ -20,6 +19,7 @@ from agfedge.recover.checkpoint import load_course
 from agfedge.recover.train import learning_rate
 from agfedge_export import analyse, prune
 from agfedge_runtime.errors import InputError
+from nets import Residual, exported, random_plan, samples, seeded, stripes
 
 ROOT = Path(__file__).parents[2]
 HOW = Recovery(epochs=4, batch_size=16, learning_rate=1e-2, augment="flip-crop")
@@ -36,7 +36,7 @@ def same(one: Student, other: Student) -> bool:
     return all(np.array_equal(value, other.state()[name]) for name, value in one.state().items())
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -50,10 +50,10 @@ def test_a_recovery_that_was_stopped_ends_as_if_it_had_not_been(tmp_path: Path, 
     def stops(path: Path, course: train.Course, mark: dict[str, str]) -> None:
         save(path, course, mark)
         if course.epoch == 2:
-            raise Stopped
+            raise StoppedError
 
     monkeypatch.setattr(train, "save_course", stops)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         recover(fresh()[0], teacher, x, y, HOW, checkpoint=tmp_path / "c")
     monkeypatch.setattr(train, "save_course", save)
     student, _ = fresh()

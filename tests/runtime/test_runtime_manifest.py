@@ -55,6 +55,8 @@ VALID = {
     "provenance": {"seed": 0, "tool": "agfedge 0.1.0", "ratio": 0.5, "dirty": False, "commit": None},
 }
 
+REFERENCE = {"samples": 100, "early": 0.1, "late": 0.25, "confidence": [1] * 15 + [15] * 5}
+
 
 def place(document: dict[str, object], path: str) -> tuple[dict[str, object], str]:
     """The object that holds the key at a path such as ``files/light.onnx/size``, and the key."""
@@ -98,6 +100,17 @@ def test_what_is_read_is_typed():
 def test_a_router_may_have_no_prior_or_no_prior_threshold():
     assert Manifest.from_json(changed("router/prior", None)).router.prior is None
     assert Manifest.from_json(changed("router/prior/threshold", None)).router.prior.threshold is None
+
+
+def test_a_router_may_hold_what_calibration_saw():
+    reference = Manifest.from_json(changed("router/reference", REFERENCE)).router.reference
+    assert (reference.samples, reference.early, reference.late) == (100, 0.1, 0.25)
+    assert reference.confidence == tuple(REFERENCE["confidence"])
+
+
+@pytest.mark.parametrize("kind", ["max_probability", "margin", "entropy", "energy"])
+def test_every_kind_of_confidence_is_read(kind):
+    assert Manifest.from_json(changed("router/confidence/kind", kind)).router.confidence.kind == kind
 
 
 def test_numpy_scalars_are_written_as_plain_numbers():
@@ -168,6 +181,16 @@ def test_a_missing_key_is_named(path):
         ("router/confidence/threshold", None),
         ("router/guarantee/satisfied", 1),
         ("router/guarantee/samples", True),
+        ("router/confidence/kind", "mood"),
+        ("router/reference", 3),
+        ("router/reference", {**REFERENCE, "confidence": [1] * 19}),
+        ("router/reference", {**REFERENCE, "confidence": [1] * 21}),
+        ("router/reference", {**REFERENCE, "confidence": [6] * 20}),
+        ("router/reference", {**REFERENCE, "confidence": [0.5] * 20}),
+        ("router/reference", {**REFERENCE, "early": 0.9}),
+        ("router/reference", {**REFERENCE, "samples": 0}),
+        ("experts/trunk", {}),
+        ("costs/trunk", 0.5),
         ("costs/unit", "joule"),
         ("costs/heavy", 2.0),
         ("costs/light", -0.1),

@@ -1,0 +1,139 @@
+"""What runs before either expert: nothing but perhaps the prior, or the trunk that both share.
+
+A front turns an input into what the experts are fed, and into the prior where decisions ask for one. With a trunk both
+come from one run, and nothing is copied on the way to the experts.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Mapping, Protocol, cast
+
+import numpy as np
+
+from agfedge_runtime.arrays import AnyArray, Float32Array
+from agfedge_runtime.checks import bad_rows, input_probe, require_names, require_rows
+from agfedge_runtime.engines import Engine
+from agfedge_runtime.errors import BackendError, InputError, NotFiniteError
+from agfedge_runtime.manifest import Manifest, Trunk
+
+Feeds = Mapping[str, AnyArray]
+
+# The prior of one row that was not asked for; made once and never written to.
+NOT_COMPUTED: Float32Array = np.full(1, np.nan, np.float32)
+NOT_COMPUTED.setflags(write=False)
+
+
+class Front(Protocol):
+    """What an input passes before the experts."""
+
+    def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
+        """What the experts are fed, and the prior, float32 (N,); one NaN where decisions do not ask for it.
+
+        Raises:
+            NotFiniteError: the prior is not finite.
+            BackendError: the engine refused.
+        """
+        ...
+
+    def feeds(self, x: AnyArray) -> Feeds:
+        """What the experts are fed, without the prior; raises as `begin` does."""
+        ...
+
+    def prior(self, x: AnyArray) -> Float32Array:
+        """The prior, float32 (N,); raises as `begin` does, and InputError where the bundle has none."""
+        ...
+
+
+class DirectFront:
+    """The experts take the input itself; the prior is an output of the light graph, which it does not run.
+
+    Raises:
+        BackendError: the graph does not have the input or the prior that the manifest says.
+    """
+
+    def __init__(self, light: Engine, manifest: Manifest, asks_prior: bool) -> None:
+        self._engine = light
+        self._input = manifest.input.name
+        self._asks_prior = asks_prior
+        self._prior = _prior_outputs(manifest)
+        require_names("light", light, (self._input,), self._prior)
+        for name in self._prior:
+            require_rows("light", name, light.run(self.feeds(input_probe(manifest)), self._prior)[0], ())
+
+    def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
+        """See `Front.begin`."""
+        return {self._input: x}, self.prior(x) if self._asks_prior else NOT_COMPUTED
+
+    def feeds(self, x: AnyArray) -> Feeds:
+        """See `Front.feeds`."""
+        return {self._input: x}
+
+    def prior(self, x: AnyArray) -> Float32Array:
+        """See `Front.prior`."""
+        _require_prior(self._prior)
+        return _finite_prior(self._engine.run({self._input: x}, self._prior)[0])
+
+
+class TrunkFront:
+    """The experts take the features of a trunk, which also holds the prior.
+
+    Raises:
+        BackendError: the graph does not have the input, the features or the prior that the manifest says.
+    """
+
+    def __init__(self, engine: Engine, manifest: Manifest, trunk: Trunk, asks_prior: bool) -> None:
+        self._engine = engine
+        self._input = manifest.input.name
+        self._features = trunk.outputs
+        self._prior = _prior_outputs(manifest)
+        self._with_prior = (*self._features, *self._prior)
+        self._asks_prior = asks_prior
+        require_names("trunk", engine, (self._input,), self._with_prior)
+        found = engine.run({self._input: input_probe(manifest)}, self._with_prior if asks_prior else self._features)
+        for name, value in zip(self._features, found):
+            _require_features(name, value)
+        if asks_prior:
+            require_rows("trunk", self._prior[0], found[-1], ())
+
+    def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
+        """See `Front.begin`."""
+        if not self._asks_prior:
+            return self.feeds(x), NOT_COMPUTED
+        found = self._engine.run({self._input: x}, self._with_prior)
+        return dict(zip(self._features, found)), _finite_prior(found[-1])
+
+    def feeds(self, x: AnyArray) -> Feeds:
+        """See `Front.feeds`."""
+        return dict(zip(self._features, self._engine.run({self._input: x}, self._features)))
+
+    def prior(self, x: AnyArray) -> Float32Array:
+        """See `Front.prior`; the features are computed along with it, as in a decision."""
+        _require_prior(self._prior)
+        return _finite_prior(self._engine.run({self._input: x}, self._with_prior)[-1])
+
+
+def _prior_outputs(manifest: Manifest) -> tuple[str, ...]:
+    rule = manifest.router.prior
+    return () if rule is None else (rule.output,)
+
+
+def _require_prior(outputs: tuple[str, ...]) -> None:
+    if not outputs:
+        raise InputError("this bundle has no prior; its light expert always runs first")
+
+
+def _finite_prior(output: AnyArray) -> Float32Array:
+    prior = cast("Float32Array", output)
+    # A sum of squares is finite only if every term is; it needs no intermediate array.
+    if not isfinite(np.vdot(prior, prior)):
+        raise NotFiniteError(f"the prior is NaN or infinite for {bad_rows(prior)}; no answer is given")
+    return prior
+
+
+def _require_features(name: str, value: AnyArray) -> None:
+    if value.ndim < 1 or value.shape[0] != 2:
+        raise BackendError(
+            f"the trunk answers {name} as {value.dtype} {value.shape} for two inputs, expected two rows; "
+            "export the bundle again"
+        )
