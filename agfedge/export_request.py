@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from agfedge.allocate import AllocationRequest, asked
 from agfedge.calibrate.guarantee import check_bounds
+from agfedge.recover import Recovery
 from agfedge.scores import check_score
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.manifest import MANIFEST_NAME
@@ -23,10 +25,9 @@ class ExportRequest:
         weights: .safetensors or .pt, or None for the factory's own.
         data: folder of images, .npz, or factory.
         out: the bundle's folder.
-        keep: share of every group's channels that stay, in (0, 1].
+        amount: how much stays of the model's channels.
         score: name of the channel score.
-        epochs: of recovery.
-        seed: of everything that is drawn.
+        recovery: how the light expert is fine-tuned; nothing with 0 epochs.
         epsilon: bound on P(cascade wrong and heavy right).
         delta: probability with which the bound may fail.
         mean: per channel, after scaling to [0, 1].
@@ -37,14 +38,18 @@ class ExportRequest:
     weights: str | None
     data: str
     out: str
-    keep: float = 0.5
+    amount: AllocationRequest = field(default_factory=AllocationRequest)
     score: str = "agf"
-    epochs: int = 10
-    seed: int = 0
+    recovery: Recovery = field(default_factory=Recovery)
     epsilon: float = 0.005
     delta: float = 0.05
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn."""
+        return self.recovery.seed
 
 
 def check_request(request: ExportRequest) -> None:
@@ -53,10 +58,9 @@ def check_request(request: ExportRequest) -> None:
     Raises:
         InputError: names the option, what it is and what was expected.
     """
-    if not 0 < request.keep <= 1:
-        raise InputError(f"--keep is {request.keep}: expected a share in (0, 1], such as 0.5")
-    if request.epochs < 0:
-        raise InputError(f"--epochs is {request.epochs}: expected 0 or more")
+    asked(request.amount)
+    if request.recovery.epochs < 0:
+        raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
     check_seed(request.seed)
     check_bounds(request.epsilon, request.delta)
     check_score(request.score)

@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from agfedge.allocate import uniform_keep
 from agfedge.bundling import Experts, GraphFacts, write_expert_bundle
 from agfedge.calibrate import Calibration, calibrate, check_samples
+from agfedge.distributed import Team, team
 from agfedge.evaluate import Evaluation, evaluate
 from agfedge.export_request import ExportRequest, check_request
-from agfedge.recover import Recovery, RecoveryReport, held_out, make_student, recover, write_back
-from agfedge.scores import ScoreInputs, score_groups
+from agfedge.light import LightExpert, make_light, score_subject
+from agfedge.recover import RecoveryReport, held_out
 from agfedge.scoring import load_subject
-from agfedge_export import CheckReport, Plan, SurgeryError, graph_costs, make_plan, mask, prune
-from agfedge_export.check import TOLERANCE, compare
+from agfedge_export import graph_costs
 from agfedge_runtime import Bundle
 
 if TYPE_CHECKING:
-    import onnx
-    from numpy.typing import NDArray
-
     from agfedge.data import Dataset
-    from agfedge.scoring import Subject
 
 logger = logging.getLogger(__name__)
 
 Step = Callable[[], None]
 
-# Real inputs on which graphs and modules are compared, spread over the training split (which may be sorted by class).
-PROBES = 64
 
-STAGES = ("load", "score", "surgery", "recover", "calibrate", "bundle")
+STAGES = ("load", "score", "prune and recover", "calibrate", "bundle")
 
 
 @dataclass(frozen=True)
@@ -46,68 +39,62 @@ class ExportResult:
 
     Attributes:
         bundle: the written bundle.
-        check: how far the pruned graph lies from the masked one, on real inputs.
-        recovery: what the fine-tuning did.
+        expert: the light expert: its plan, its check, its recovery.
         calibration: the router.
         evaluation: both experts and the cascade on the test split.
         heavy: size, multiply-accumulates and parameters.
         light: likewise.
-        plan: what was removed.
         warnings: what a reader of the figures must know.
     """
 
     bundle: Bundle
-    check: CheckReport
-    recovery: RecoveryReport
+    expert: LightExpert
     calibration: Calibration
     evaluation: Evaluation
     heavy: GraphFacts
     light: GraphFacts
-    plan: Plan
     warnings: tuple[str, ...]
 
     def plan_summary(self) -> str:
         """Returns how many channels of how many groups went, in words."""
-        gone = sum(group.size - len(group.keep) for group in self.plan.groups)
-        return f"{gone} channels of {len(self.plan.groups)} groups"
+        gone = sum(group.size - len(group.keep) for group in self.expert.plan.groups)
+        return f"{gone} channels of {len(self.expert.plan.groups)} groups"
 
 
-def export(request: ExportRequest) -> ExportResult:
+def export(request: ExportRequest) -> ExportResult | None:
     """Prunes, recovers, calibrates and bundles.
+
+    Under torchrun all processes score and recover together, and the leading one does the rest: None for the others.
 
     Raises:
         AgfedgeError: the model, the weights, the data or an option does not fit; nothing was written.
     """
     check_request(request)
-    with tqdm(STAGES, desc="export", unit="stage", disable=None, leave=False) as bar:
+    with team() as crew, tqdm(STAGES, desc="export", unit="stage", disable=None, leave=False) as bar:
         stages = iter(bar)
-        return _export(request, lambda: bar.set_postfix_str(next(stages)))
+        return _export(request, crew, lambda: bar.set_postfix_str(next(stages)))
 
 
-def _export(request: ExportRequest, step: Step) -> ExportResult:
+def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | None:
     step()
     subject = load_subject(request.model, request.weights, request.data, request.seed, request.mean, request.std)
-    module, data, train_x, exported = subject.module, subject.data, subject.x, subject.exported
+    data = subject.data
     check_samples(len(data.calibration), request.epsilon, request.delta)
     step()
-    plan = _planned(request, subject)
+    scores = score_subject(subject, request.score, request.seed, crew)
     step()
-    pruned = prune(exported.model, plan).model
-    probe = train_x[np.unique(np.linspace(0, len(train_x) - 1, PROBES).astype(np.int64))]
-    check = _proved(exported.model, pruned, plan, probe)
-    step()
-    how = Recovery(epochs=request.epochs, seed=request.seed)
-    light, recovery = pruned, RecoveryReport("none", 0, ())
-    if request.epochs:
-        student = make_student(module, plan, pruned, probe, exported.program)
-        recovery = recover(student, module, train_x, data.train.y, how)
-        light = write_back(student, pruned, probe)
+    how = request.recovery
+    progress = checkpoint_of(Path(request.out))
+    light = make_light(subject, scores, request.amount, how, progress, crew)
+    if not crew.leads:
+        return None
     held = data.train.take(held_out(len(data.train), how)[0])
     step()
-    costs = (graph_costs(light), graph_costs(exported.model))
+    heavy = subject.exported.model
+    costs = (graph_costs(light.model), graph_costs(heavy))
     calibration = calibrate(
-        light,
-        exported.model,
+        light.model,
+        heavy,
         held,
         data.calibration,
         subject.preprocessing,
@@ -118,39 +105,21 @@ def _export(request: ExportRequest, step: Step) -> ExportResult:
         seed=request.seed,
     )
     step()
-    experts = Experts(light, exported.model, costs[0], costs[1], subject.preprocessing)
-    bundle = write_expert_bundle(Path(request.out), experts, plan, calibration, data, _provenance(request))
+    experts = Experts(light.model, heavy, costs[0], costs[1], subject.preprocessing)
+    bundle = write_expert_bundle(Path(request.out), experts, light.plan, calibration, data, _provenance(request))
+    progress.unlink(missing_ok=True)
     evaluation = evaluate(bundle, data.test)
     sizes = [bundle.manifest.files[name].size for name in ("heavy.onnx", "light.onnx")]
-    warnings = warnings_of(data, evaluation, recovery)
+    warnings = warnings_of(data, evaluation, light.recovery)
     facts = [
         GraphFacts(size, cost.macs, cost.parameters) for size, cost in zip(sizes, (costs[1], costs[0]), strict=True)
     ]
-    return ExportResult(bundle, check, recovery, calibration, evaluation, facts[0], facts[1], plan, warnings)
+    return ExportResult(bundle, light, calibration, evaluation, facts[0], facts[1], warnings)
 
 
-def _planned(request: ExportRequest, subject: Subject) -> Plan:
-    inputs = ScoreInputs(
-        subject.groups, subject.exported.model, subject.exported, subject.x, subject.data.train.y, seed=request.seed
-    )
-    keep = uniform_keep(subject.groups, score_groups(request.score, inputs), request.keep)
-    return make_plan(subject.groups, keep)
-
-
-def _proved(heavy: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, probe: NDArray[np.float32]) -> CheckReport:
-    """Compares removed with masked on real inputs.
-
-    Raises:
-        SurgeryError: they differ.
-    """
-    name = heavy.graph.input[0].name
-    report = compare(mask(heavy, plan), pruned, [{name: probe}])
-    if not report.max_relative_error <= TOLERANCE:
-        raise SurgeryError(
-            f"the pruned graph differs from the masked one by {report.max_relative_error:.1e} of the output's scale; "
-            "nothing was written: report this model"
-        )
-    return report
+def checkpoint_of(out: Path) -> Path:
+    """Returns the file that keeps the recovery's progress, beside the bundle, until the bundle is written."""
+    return out.with_name(f".{out.name}.recovery.safetensors")
 
 
 def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | None]:
@@ -161,8 +130,8 @@ def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | 
         "agfedge": __version__,
         "model": request.model.rpartition("/")[2],
         "score": request.score,
-        "keep": request.keep,
-        "epochs": request.epochs,
+        **{name: value for name, value in asdict(request.amount).items() if value is not None and name != "target"},
+        "epochs": request.recovery.epochs,
         "seed": request.seed,
     }
 

@@ -1,12 +1,12 @@
-"""Early escalation: does a zero-cost prior save more light passes than it wastes answers?
+"""Early escalation: does a prior save more light passes than it wastes answers?
 
-Escalating early never raises the risk that `guarantee.certify` bounds, because the inputs that the light expert still
-answers are a subset. So the prior's threshold is free to be chosen by cost alone.
+Judged on the fitting rows alone: the certificate speaks of the router with the prior in force, so neither the prior nor
+its threshold may have seen the certifying rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,9 +25,9 @@ class EarlyTrial:
 
     Attributes:
         kind: the prior's name.
-        threshold: escalate early above it; chosen on one half of the calibration split.
-        without: expected cost on the other half without the prior, relative to the heavy expert.
-        with_prior: with it, its own cost charged.
+        threshold: escalate early above it; chosen on all fitting rows.
+        without: expected cost without the prior, relative to the heavy expert.
+        with_prior: with it, its own cost charged, each half of the rows under the threshold that the other chose.
     """
 
     kind: str
@@ -37,42 +37,49 @@ class EarlyTrial:
 
     @property
     def saves(self) -> bool:
-        """Whether the prior lowers the expected cost on data that did not choose it."""
+        """Whether the prior lowers the expected cost on data that did not choose its threshold."""
         return self.with_prior < self.without
 
 
 def try_priors(
     priors: Mapping[str, NDArray[np.float64]],
     answered: NDArray[np.bool_],
-    light_cost: float,
+    costs: PassCosts,
     prior_costs: Mapping[str, float],
     seed: int,
 ) -> list[EarlyTrial]:
-    """Tries each prior: its threshold is chosen on one half of the samples and judged on the other.
+    """Tries each prior: its threshold is chosen on one half of the rows and judged on the other, and the reverse.
 
     Args:
         priors: values by kind, (N,) each.
         answered: whether the light expert's confidence reaches its threshold, (N,).
-        light_cost: relative to the heavy expert.
-        prior_costs: likewise, by kind.
+        costs: of a pass, without a prior.
+        prior_costs: likewise, by kind; 0 where missing.
         seed: of the halves.
 
     Returns:
-        One trial a prior; none where there are fewer than two samples.
+        One trial a prior; none where there are fewer than four rows.
     """
-    if len(answered) < 2:
+    if len(answered) < 4:
         return []
-    order = np.random.default_rng(seed).permutation(len(answered))
-    choose, judge = order[: len(order) // 2], order[len(order) // 2 :]
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(answered)), 2)
+    without = _cost(np.zeros(len(answered), dtype=bool), answered, costs)
     trials = []
     for kind, values in priors.items():
-        costs = PassCosts(light_cost, prior_costs[kind])
-        grid = np.unique(np.quantile(values[choose], np.linspace(0.02, 0.98, 49)))
-        at = [_cost(values[choose] > threshold, answered[choose], costs) for threshold in grid]
-        threshold = float(grid[int(np.argmin(at))])
-        without = _cost(np.zeros(len(judge), dtype=bool), answered[judge], PassCosts(light_cost))
-        trials.append(EarlyTrial(kind, threshold, without, _cost(values[judge] > threshold, answered[judge], costs)))
+        charged = replace(costs, prior=prior_costs.get(kind, 0.0))
+        early = np.zeros(len(answered), dtype=bool)
+        for choose, judge in (halves, halves[::-1]):
+            early[judge] = values[judge] > _best(values[choose], answered[choose], charged)
+        trials.append(
+            EarlyTrial(kind, _best(values, answered, charged), without, _cost(early, answered, charged)),
+        )
     return trials
+
+
+def _best(values: NDArray[np.float64], answered: NDArray[np.bool_], costs: PassCosts) -> float:
+    """Returns the threshold of the least expected cost, of 49 quantiles."""
+    grid = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 49)))
+    return float(grid[int(np.argmin([_cost(values > threshold, answered, costs) for threshold in grid]))])
 
 
 def _cost(early: NDArray[np.bool_], answered: NDArray[np.bool_], costs: PassCosts) -> float:

@@ -39,12 +39,14 @@ class Rows:
     @property
     def light_right(self) -> NDArray[np.bool_]:
         """Whether the light expert's label is correct, (N,)."""
-        return self.light.argmax(axis=1) == self.labels
+        right: NDArray[np.bool_] = self.light.argmax(axis=1) == self.labels
+        return right
 
     @property
     def heavy_right(self) -> NDArray[np.bool_]:
         """Whether the heavy expert's label is correct, (N,)."""
-        return self.heavy.argmax(axis=1) == self.labels
+        right: NDArray[np.bool_] = self.heavy.argmax(axis=1) == self.labels
+        return right
 
     def take(self, rows: NDArray[np.intp]) -> Rows:
         """Returns the given rows in the given order."""
@@ -99,8 +101,8 @@ def check_rows(rows: Rows, part: str) -> None:
         raise InputError(f"there are no {part} rows: give more data")
     if rows.light.shape != rows.heavy.shape:
         raise InputError(
-            f"the {part} rows hold logits of shape {rows.light.shape} of the light expert and {rows.heavy.shape} of the "
-            "heavy: both experts must answer the same rows with the same classes"
+            f"the {part} rows hold logits of shape {rows.light.shape} of the light expert and {rows.heavy.shape} of the"
+            " heavy: both experts must answer the same rows with the same classes"
         )
     named = {"light expert's logits": rows.light, "heavy expert's logits": rows.heavy, **rows.priors}
     named |= {} if rows.features is None else {"features": rows.features}

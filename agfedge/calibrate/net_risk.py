@@ -107,15 +107,15 @@ def _boundary(samples: int, epsilon: float, size: float, most: int) -> NDArray[n
     low, high = np.full(len(count), -1), samples - count + 1
     while (high - low > 1).any():
         middle = np.where(high - low > 1, (low + high) // 2, np.maximum(low, 0))
-        inside = _score(middle, count, samples, epsilon) <= -size
+        inside = score(middle, count, samples, epsilon) <= -size
         open_ = high - low > 1
         low, high = np.where(open_ & inside, middle, low), np.where(open_ & ~inside, middle, high)
     result: NDArray[np.int64] = np.minimum.accumulate(low[::-1])[::-1]
     return result
 
 
-def _score(losses: NDArray[np.int64], gains: NDArray[np.int64], samples: int, epsilon: float) -> NDArray[np.float64]:
-    """T; g~ is the positive root of 2 n g^2 - s g - C epsilon (1 - epsilon) = 0."""
+def score(losses: NDArray[np.number], gains: NDArray[np.number], samples: int, epsilon: float) -> NDArray[np.float64]:
+    """Returns T (module docstring); g~ is the positive root of 2 n g^2 - s g - C epsilon (1 - epsilon) = 0."""
     slope = (losses + gains) * (1 - epsilon) - 2 * epsilon * (samples - losses)
     constant = gains * epsilon * (1 - epsilon)
     chance = (slope + np.sqrt(slope**2 + 8 * samples * constant)) / (4 * samples)

@@ -1,4 +1,4 @@
-"""Calibration: from two experts and a calibration split to the router of a cascade."""
+"""Calibration: from two experts' outputs, or the experts and data, to the router of a cascade."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.calibrate.early import EarlyTrial, try_priors
-from agfedge.calibrate.guarantee import METHOD, NEVER, Guarantee, certify
-from agfedge.calibrate.temperature import fit_temperature
+from agfedge.calibrate.choice import TEMPERATURES, Choice, MeasureTrial, Target, choose
+from agfedge.calibrate.confidence import CONFIDENCES, confidence_of
+from agfedge.calibrate.early import EarlyTrial
+from agfedge.calibrate.evidence import Evidence, Rows, check_evidence
+from agfedge.calibrate.guarantee import METHOD, NEVER, Guarantee, certify, check_bounds, check_samples
 from agfedge.onnx_run import OnnxRun
-from agfedge_export.heads import CONFIDENCE, PROBABILITIES, Preprocessing, attach_heads
-from agfedge_export.priors import prior_kinds
+from agfedge_export.heads import CONFIDENCE, LOGITS, PROBABILITIES, Preprocessing, attach_heads
+from agfedge_export.priors import NEGATED, TRUNK_PROBE, Probe, prior_kinds
 from agfedge_profiles import PassCosts, Rates, expected
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx
     from numpy.typing import NDArray
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 PRIOR = "prior"
 ALWAYS_HEAVY = "the heavy expert answers everything"
+REFERENCE_BINS = 20
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,16 @@ class Calibration:
         guarantee: the certified confidence threshold; `NEVER` when the cascade would not be cheaper.
         prior: the chosen prior, or None.
         trials: every prior that was tried, with its figures.
-        expected_cost: on the calibration split, in multiply-accumulates relative to the heavy expert.
+        expected_cost: on the certifying rows, relative to the heavy expert.
         verdict: one sentence: what was chosen and why.
         method: how the threshold was certified.
+        confidence: the measure of confidence, one of `CONFIDENCES`.
+        energy: mean and deviation by which the measure `energy` is standardised.
+        probe: weights of the prior `trunk_probe`, or None.
+        measures: every measure that was tried, with its figures.
+        early: share of the certifying rows that the prior escalates.
+        late: share that the confidence escalates.
+        histogram: of the light expert's confidence where it ran, 20 equal bins over [0, 1]; empty where it never does.
     """
 
     temperature: float
@@ -48,6 +60,97 @@ class Calibration:
     expected_cost: float
     verdict: str
     method: str = METHOD
+    confidence: str = "max_probability"
+    energy: tuple[float, float] = (0.0, 1.0)
+    probe: Probe | None = None
+    measures: tuple[MeasureTrial, ...] = ()
+    early: float = 0.0
+    late: float = 1.0
+    histogram: tuple[int, ...] = ()
+
+
+def choose_router(
+    evidence: Evidence,
+    costs: PassCosts,
+    epsilon: float,
+    delta: float,
+    seed: int,
+    kinds: Sequence[str] = CONFIDENCES,
+    temperatures: Sequence[float] = TEMPERATURES,
+    *,
+    judge: bool = True,
+) -> Calibration:
+    """Chooses on the fitting rows, then certifies the confidence threshold of the whole router on the others.
+
+    Args:
+        evidence: outputs of both experts.
+        costs: of a pass, relative to the whole heavy expert; the prior's come with the evidence.
+        epsilon: bound on the net risk.
+        delta: probability with which the bound may fail.
+        seed: of the halves and folds that judge priors. The order of the rows plays no part.
+        kinds: measures of confidence to try.
+        temperatures: factors on the fitted temperature to try.
+        judge: whether a cascade that costs more than the heavy expert gives way to it.
+
+    Raises:
+        InputError: too few rows (says how many it takes), rows that do not fit together, values that are not finite.
+    """
+    check_bounds(epsilon, delta)
+    check_evidence(evidence)
+    rows = evidence.certifying
+    check_samples(len(rows), epsilon, delta)
+    target = Target(len(rows), epsilon, delta)
+    chosen = choose(evidence.fitting, costs, evidence.prior_costs, target, seed, kinds, temperatures)
+    confidence = confidence_of(rows.light, chosen.measure)
+    found = certify_router(chosen, evidence, confidence, chosen.early(rows), costs, target)
+    return _judged(found) if judge else found
+
+
+def certify_router(
+    chosen: Choice,
+    evidence: Evidence,
+    confidence: NDArray[np.float64],
+    early: NDArray[np.bool_],
+    costs: PassCosts,
+    target: Target,
+) -> Calibration:
+    """Certifies what was chosen.
+
+    Args:
+        chosen: on the fitting rows.
+        evidence: whose certifying rows certify.
+        confidence: of those rows, (N,); from the graph itself where there is one, so that rounding is the same.
+        early: which of them the prior escalates, (N,).
+        costs: of a pass, without a prior.
+        target: epsilon and delta.
+    """
+    rows, prior, measure = evidence.certifying, chosen.prior, chosen.measure
+    guarantee = certify(
+        confidence, rows.light_right, rows.heavy_right, chosen.grid, target.epsilon, target.delta, early
+    )
+    rates = Rates(float(early.mean()), float((~early & (confidence < guarantee.threshold)).mean()))
+    charged = replace(costs, prior=0.0 if prior is None else _prior_charge(evidence, prior.kind))
+    counts, _ = np.histogram(np.clip(confidence[~early], 0, 1), bins=REFERENCE_BINS, range=(0, 1))
+    return Calibration(
+        measure.temperature,
+        guarantee,
+        prior,
+        chosen.trials,
+        expected(rates, charged),
+        "",
+        confidence=measure.kind,
+        energy=measure.energy,
+        probe=chosen.probe,
+        measures=chosen.measures,
+        early=rates.early,
+        late=rates.late,
+        histogram=tuple(int(count) for count in counts),
+    )
+
+
+def _prior_charge(evidence: Evidence, kind: str) -> float:
+    costs = evidence.prior_costs
+    return costs.get(kind.removeprefix(NEGATED), costs.get(kind, 0.0))
 
 
 def calibrate(
@@ -62,89 +165,117 @@ def calibrate(
     epsilon: float,
     delta: float,
     seed: int,
+    kinds: Sequence[str] = ("max_probability",),
+    temperatures: Sequence[float] = (1.0,),
 ) -> Calibration:
-    """Chooses the temperature, then confidence threshold and prior on a split that trained neither expert.
-
-    The temperature is part of what the threshold's certificate speaks of, so it must not see the calibration split.
+    """Runs both experts and chooses their router: `held` chooses, `data` certifies.
 
     Args:
         light: core graph of the light expert, to logits.
         heavy: core graph of the heavy expert.
-        held: raw inputs that fit the temperature: held out of the training split.
-        data: the calibration split, raw inputs.
+        held: raw inputs that choose everything but the confidence threshold: held out of the training split.
+        data: the calibration split, raw inputs; it certifies and must have chosen nothing.
         preprocessing: put in front of both.
         light_cost: multiply-accumulates relative to the heavy expert's.
         heavy_macs: what a prior's cost is measured against.
-        epsilon: bound on P(cascade wrong and heavy right).
+        epsilon: bound on the net risk.
         delta: probability with which the bound may fail.
         seed: of the halves that choose and judge a prior.
+        kinds: measures of confidence to try.
+        temperatures: factors on the fitted temperature to try.
 
     Raises:
         InputError: too few samples, or logits that are not finite.
     """
+    check_bounds(epsilon, delta)
+    check_samples(len(data), epsilon, delta)
     shape = data.x.shape[1:]
-    light_logits, heavy_logits, held_logits = (
-        _logits(core, preprocessing, arrays, expert)
-        for core, arrays, expert in ((light, data, "light"), (heavy, data, "heavy"), (light, held, "light"))
+    fitting, certifying = (rows_of(light, heavy, arrays, preprocessing) for arrays in (held, data))
+    prior_costs = {kind: prior_cost(kind, shape, heavy_macs) for kind in certifying.priors}
+    evidence, costs = Evidence(fitting, certifying, prior_costs), PassCosts(light_cost)
+    check_evidence(evidence)
+    target = Target(len(data), epsilon, delta)
+    chosen = choose(fitting, costs, prior_costs, target, seed, kinds, temperatures)
+    measure = chosen.measure
+    graph = attach_heads(
+        light, preprocessing, shape, temperature=measure.temperature, confidence=measure.kind, energy=measure.energy
     )
-    temperature = fit_temperature(held_logits, held.y)
-    confidence, priors = _signals(light, preprocessing, data, temperature)
-    right = [logits.argmax(axis=1) == data.y for logits in (light_logits, heavy_logits)]
-    guarantee = certify(confidence, right[0], right[1], light_logits.shape[1], epsilon, delta)
-    answered = confidence >= guarantee.threshold
-    costs = {kind: prior_cost(kind, shape, heavy_macs) for kind in priors}
-    trials = try_priors(priors, answered, light_cost, costs, seed)
-    prior = min((trial for trial in trials if trial.saves), key=lambda trial: trial.with_prior, default=None)
-    early = np.zeros(len(data), dtype=bool) if prior is None else priors[prior.kind] > prior.threshold
-    rates = Rates(float(early.mean()), float((~early & ~answered).mean()))
-    cost = expected(rates, PassCosts(light_cost, 0.0 if prior is None else costs[prior.kind]))
-    return _judged(Calibration(temperature, guarantee, prior, tuple(trials), cost, ""))
+    (confidence,) = OnnxRun(graph).outputs(data.x, [CONFIDENCE])
+    early = chosen.early(certifying)
+    return _judged(certify_router(chosen, evidence, confidence.astype(np.float64), early, costs, target))
 
 
-def _signals(
-    light: onnx.ModelProto, preprocessing: Preprocessing, data: Arrays, temperature: float
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """Returns confidence (N,) and priors by kind, in double precision, in which the runtime compares them too."""
+def rows_of(light: onnx.ModelProto, heavy: onnx.ModelProto, data: Arrays, preprocessing: Preprocessing) -> Rows:
+    """Runs both experts over raw inputs: logits, and the priors of the input.
+
+    Raises:
+        InputError: an expert answers NaN or infinity.
+    """
     shape = data.x.shape[1:]
-    kinds = prior_kinds((shape[-1], *shape[:-1]) if preprocessing.image else shape)
-    graph = attach_heads(light, preprocessing, shape, temperature=temperature, priors={kind: kind for kind in kinds})
-    confidence, *values = (each.astype(np.float64) for each in OnnxRun(graph).outputs(data.x, [CONFIDENCE, *kinds]))
-    return confidence, dict(zip(kinds, values, strict=True))
+    planes = (shape[-1], *shape[:-1]) if preprocessing.image else shape
+    kinds = [kind for kind in prior_kinds(planes) if not kind.startswith(NEGATED)]
+    thin = attach_heads(light, preprocessing, shape, priors={kind: kind for kind in kinds}, with_logits=True)
+    whole = attach_heads(heavy, preprocessing, shape, with_logits=True)
+    of_light, probabilities, *values = OnnxRun(thin).outputs(data.x, [LOGITS, PROBABILITIES, *kinds])
+    of_heavy, others = OnnxRun(whole).outputs(data.x, [LOGITS, PROBABILITIES])
+    for expert, answers in (("light", (of_light, probabilities)), ("heavy", (of_heavy, others))):
+        if not all(np.isfinite(each).all() for each in answers):
+            raise InputError(
+                f"the {expert} expert answers NaN or infinity on data that it has not seen: check its weights and the "
+                "data"
+            )
+    return Rows(of_light, of_heavy, data.y, dict(zip(kinds, values, strict=True)))
 
 
 def prior_cost(kind: str, shape: tuple[int, ...], heavy_macs: int) -> float:
-    """Returns what a prior costs relative to the heavy expert: one operation an element and pass over the input."""
+    """Returns what a prior costs relative to the heavy expert: one operation an element and pass over what it reads.
+
+    Args:
+        kind: the prior's.
+        shape: of one input, or for `trunk_*` of one row of features, channels first.
+        heavy_macs: multiply-accumulates of the heavy expert.
+    """
     passes = 4 if kind.endswith("gradient") else 1
-    return passes * prod(shape) / heavy_macs
+    weights = shape[0] if kind.removeprefix(NEGATED) == TRUNK_PROBE else 0
+    return (passes * prod(shape) + weights) / heavy_macs
 
 
 def _judged(found: Calibration) -> Calibration:
     """Falls back to the heavy expert where the cascade would cost more, and says what was decided."""
-    if found.guarantee.threshold >= 1:
+    if found.guarantee.threshold > 1:
         verdict = (
             "no confidence threshold satisfies the bound: the heavy expert answers everything; recover longer, "
             "or keep more channels"
         )
-        return replace(found, prior=None, expected_cost=1.0, verdict=verdict, method=ALWAYS_HEAVY)
+        return replace(
+            found,
+            prior=None,
+            probe=None,
+            expected_cost=1.0,
+            verdict=verdict,
+            method=ALWAYS_HEAVY,
+            histogram=(),
+            early=0.0,
+            late=1.0,
+        )
     if found.expected_cost >= 1:
         verdict = (
             f"the cascade would cost {found.expected_cost:.2f} of the heavy expert: the heavy expert answers "
             "everything; keep fewer channels, recover longer, or allow a larger --epsilon"
         )
-        always = replace(found.guarantee, threshold=NEVER, bad_answers=0)
-        return replace(found, guarantee=always, prior=None, expected_cost=1.0, verdict=verdict, method=ALWAYS_HEAVY)
+        always = replace(found.guarantee, threshold=NEVER, losses=0, gains=0)
+        return replace(
+            found,
+            guarantee=always,
+            prior=None,
+            probe=None,
+            expected_cost=1.0,
+            verdict=verdict,
+            method=ALWAYS_HEAVY,
+            histogram=(),
+            early=0.0,
+            late=1.0,
+        )
     early = "no prior pays for itself" if found.prior is None else f"prior {found.prior.kind} escalates early"
     verdict = f"the light expert answers from confidence {found.guarantee.threshold:.4f} on; {early}"
     return replace(found, verdict=verdict)
-
-
-def _logits(core: onnx.ModelProto, preprocessing: Preprocessing, data: Arrays, expert: str) -> NDArray[np.float32]:
-    """Returns an expert's log-probabilities (N, classes), which serve as logits."""
-    graph = attach_heads(core, preprocessing, data.x.shape[1:])
-    (probabilities,) = OnnxRun(graph).outputs(data.x, [PROBABILITIES])
-    if not np.isfinite(probabilities).all():
-        raise InputError(
-            f"the {expert} expert answers NaN or infinity on data that it has not seen: check its weights and the data"
-        )
-    result: NDArray[np.float32] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    return result

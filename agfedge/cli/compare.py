@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agfedge.cli.arguments import floats, integers, names
 from agfedge.cli.output import print_json, print_line, print_table
+from agfedge.cli.recovery import RECOVERY_OPTIONS, add_recovery, recovery_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--recover-keep", dest="recover_keeps", type=floats, default=(0.25,), help="at these widths (default 0.25)"
     )
     parser.add_argument("--scratch", action="store_true", help="also train the small architecture from random weights")
-    parser.add_argument("--epochs", type=int, default=10, help="of recovery (default 10)")
-    parser.add_argument("--augment", default="none", help="in recovery: none, flip or flip-crop (default none)")
-    parser.add_argument("--learning-rate", type=float, help="of recovery")
+    add_recovery(parser)
     parser.add_argument(
         "--samples", type=int, default=1024, help="calibration inputs of scores and re-estimation (default 1024)"
     )
@@ -64,13 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from agfedge.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
     from agfedge.compare.plot import write_plots
-    from agfedge.recover import Recovery
     from agfedge_runtime.atomic import write_text
 
     asked = {name: value for name, value in vars(arguments).items() if name not in _NOT_FIELDS}
-    given = {"learning_rate": arguments.learning_rate} if arguments.learning_rate is not None else {}
-    recovery = Recovery(epochs=arguments.epochs, augment=arguments.augment, **given)
-    request = CompareRequest(**{**asked, "exclude": tuple(arguments.exclude)}, recovery=recovery)
+    request = CompareRequest(**{**asked, "exclude": tuple(arguments.exclude)}, recovery=recovery_of(arguments))
     points = compare(request)
     rows = rows_of(points)
     claims = claims_of(rows, request.scores[0])
@@ -85,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_NOT_FIELDS = ("run", "json", "epochs", "augment", "learning_rate", "exclude")
+_NOT_FIELDS = ("run", "json", "exclude", *RECOVERY_OPTIONS)
 
 
 def _print(rows: Sequence[Row], claims: Sequence[Claim], score: str, out: str) -> None:

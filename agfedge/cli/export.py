@@ -6,8 +6,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from agfedge.cli.allocation import add_allocation, allocation_of
 from agfedge.cli.arguments import floats
 from agfedge.cli.output import print_json, print_line, print_table
+from agfedge.cli.recovery import add_recovery, recovery_of
 
 if TYPE_CHECKING:
     from agfedge.exporting import ExportResult
@@ -26,14 +28,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--out", required=True, help="folder of the bundle")
     parser.add_argument(
-        "--keep", type=float, default=0.5, help="share of every layer's channels that stay (default 0.5)"
-    )
-    parser.add_argument(
         "--score",
         default="agf",
         help="one of agf, fisher, flap, l1, l2, lamp, random, ria, taylor, wanda (default agf)",
     )
-    parser.add_argument("--epochs", type=int, default=10, help="epochs of recovery (default 10)")
+    add_allocation(parser)
+    add_recovery(parser)
     parser.add_argument(
         "--epsilon", type=float, default=0.005, help="accuracy that the cascade may lose (default 0.005)"
     )
@@ -50,8 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge.export_request import ExportRequest
     from agfedge.exporting import export
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in ("run", "json")}
-    result = export(ExportRequest(**asked))
+    names = ("model", "weights", "data", "out", "score", "epsilon", "delta", "mean", "std")
+    request = ExportRequest(
+        **{name: getattr(arguments, name) for name in names},
+        amount=allocation_of(arguments),
+        recovery=recovery_of(arguments, arguments.seed),
+    )
+    result = export(request)
+    if result is None:  # another process of this job leads
+        return 0
     for warning in result.warnings:
         sys.stderr.write(f"agfedge: WARNING: {warning}\n")
     if arguments.json:
@@ -67,11 +74,12 @@ def _document(result: ExportResult) -> dict[str, object]:
         "digest": result.bundle.digest,
         "heavy": result.heavy,
         "light": result.light,
-        "check": result.check,
-        "recovery": result.recovery,
+        "check": result.expert.check,
+        "recovery": result.expert.recovery,
+        "spent": result.expert.spent,
         "calibration": result.calibration,
         "test": result.evaluation,
-        "kept_whole": result.plan.kept_whole,
+        "kept_whole": result.expert.plan.kept_whole,
         "warnings": result.warnings,
     }
 
@@ -97,7 +105,7 @@ def _print(result: ExportResult) -> None:
     ]
     print_table(("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"), rows)
     print_line()
-    print_line(f"removed equals masked: {result.check.max_absolute_error:.1e} apart on {result.plan_summary()}")
+    print_line(f"removed equals masked: {result.expert.check.max_absolute_error:.1e} apart on {result.plan_summary()}")
     guarantee = result.calibration.guarantee
     rates = "" if guarantee.threshold > 1 else f"; {percent(test.early)} early, {percent(test.late)} late"
     print_line(f"router: {result.calibration.verdict}{rates}")

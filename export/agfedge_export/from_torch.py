@@ -67,7 +67,19 @@ def export_torch(module: torch.nn.Module, example: torch.Tensor) -> TorchExport:
         raise ModelError(f"torch cannot export the model: {_reason(error)}") from error
     if program is None or program.exported_program is None:
         raise ModelError("torch exported nothing: expected an ONNX program")
+    _tell_apart(program.model, program.exported_program)
     return TorchExport(_folded(program), program.exported_program)
+
+
+def _tell_apart(model: ir.Model, program: torch.export.ExportedProgram) -> None:
+    """Renames results that are called like a parameter: a buffer `mean` beside what `x.mean()` gives."""
+    nodes = {node.name: node for node in program.graph_module.graph.nodes if node.op == "call_function"}
+    for name in nodes.keys() & set(model.graph.initializers):
+        nodes[name]._rename(f"{name}__result")
+        for node in model.graph:
+            for value in node.outputs:
+                if value.name == name:
+                    value.name = nodes[name].name
 
 
 def _folded(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:

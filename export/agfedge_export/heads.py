@@ -88,7 +88,8 @@ def attach_heads(
     import onnx_graphsurgeon as gs
 
     own = onnx.ModelProto()
-    own.CopyFrom(core)  # graphsurgeon writes names into the tensors that it was given
+    # A copy, because graphsurgeon writes names into the tensors that it was given; priors need their features' ranks.
+    own.CopyFrom(onnx.shape_inference.infer_shapes(core) if features else core)
     graph = gs.import_onnx(own)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise SurgeryError(f"an expert has one input and one output: got {len(graph.inputs)} and {len(graph.outputs)}")

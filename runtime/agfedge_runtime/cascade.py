@@ -11,7 +11,6 @@ import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.checks import input_probe
 from agfedge_runtime.decisions import Branch, Decisions
 from agfedge_runtime.engines import Engine, open_engine
 from agfedge_runtime.errors import BackendError, InputError
@@ -70,9 +69,8 @@ class Cascade:
         self._prior_threshold = np.inf if threshold is None else threshold
         self.has_trunk = manifest.experts.trunk is not None
         self._front = _front(manifest, light, trunk, self._asks_prior)
-        probe = self._front.feeds(input_probe(manifest))
-        self._light = LightExpert(light, manifest, probe)
-        self._heavy = HeavyExpert(heavy, manifest, probe)
+        self._light = LightExpert(light, manifest, self._front.probe)
+        self._heavy = HeavyExpert(heavy, manifest, self._front.probe)
 
     @classmethod
     def open(

@@ -25,7 +25,13 @@ NOT_COMPUTED.setflags(write=False)
 
 
 class Front(Protocol):
-    """What an input passes before the experts."""
+    """What an input passes before the experts.
+
+    Attributes:
+        probe: what the experts are fed for two rows of zeros.
+    """
+
+    probe: Feeds
 
     def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
         """What the experts are fed, and the prior, float32 (N,); one NaN where decisions do not ask for it.
@@ -58,8 +64,9 @@ class DirectFront:
         self._asks_prior = asks_prior
         self._prior = _prior_outputs(manifest)
         require_names("light", light, (self._input,), self._prior)
+        self.probe: Feeds = self.feeds(input_probe(manifest))
         for name in self._prior:
-            require_rows("light", name, light.run(self.feeds(input_probe(manifest)), self._prior)[0], ())
+            require_rows("light", name, light.run(self.probe, self._prior)[0], ())
 
     def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
         """See `Front.begin`."""
@@ -95,6 +102,8 @@ class TrunkFront:
             _require_features(name, value)
         if asks_prior:
             require_rows("trunk", self._prior[0], found[-1], ())
+        # From the run that decisions make: another set of outputs would be another session in memory.
+        self.probe: Feeds = dict(zip(self._features, found))
 
     def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
         """See `Front.begin`."""

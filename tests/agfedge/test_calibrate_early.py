@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from agfedge.calibrate.early import try_priors
+from agfedge_profiles import PassCosts
 
 
 def trial_of(
     prior: np.ndarray, answered: np.ndarray, light_cost: float = 0.5, prior_cost: float = 0.001, seed: int = 0
 ):
-    (trial,) = try_priors({"p": prior.astype(np.float64)}, answered, light_cost, {"p": prior_cost}, seed)
+    (trial,) = try_priors({"p": prior.astype(np.float64)}, answered, PassCosts(light_cost), {"p": prior_cost}, seed)
     return trial
 
 
@@ -24,16 +25,17 @@ def test_a_prior_that_knows_what_light_cannot_answer_saves_its_light_passes() ->
     assert trial.with_prior == pytest.approx(0.001 + 0.75 * 0.5 + 0.25, abs=0.05)
 
 
-def test_the_trial_is_the_expected_cost_on_the_half_that_did_not_choose() -> None:
+def test_each_half_is_judged_under_the_threshold_that_the_other_chose() -> None:
+    # A prior that is right in one half alone, and by a value of its own: what the other half chose does not fit it.
     generator = np.random.default_rng(0)
-    answered = generator.uniform(size=300) < 0.6
-    prior = ~answered + generator.normal(0, 0.7, 300)
+    answered = generator.uniform(size=400) < 0.6
+    one, other = np.array_split(np.random.default_rng(5).permutation(400), 2)
+    prior = np.zeros(400)
+    prior[one] = ~answered[one] * 1.0
+    prior[other] = answered[other] * 1.0
     trial = trial_of(prior, answered, 0.3, 0.02, seed=5)
-    judge = np.random.default_rng(5).permutation(300)[150:]
-    early = prior[judge] > trial.threshold
-    late = ~early & ~answered[judge]
-    assert trial.with_prior == pytest.approx(0.02 + (1 - early.mean()) * 0.3 + early.mean() + late.mean())
-    assert trial.without == pytest.approx(0.3 + (~answered[judge]).mean())
+    assert not trial.saves
+    assert trial.without == pytest.approx(0.3 + (~answered).mean())
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -61,10 +63,10 @@ def test_each_prior_is_tried_by_itself_and_the_same_seed_tries_alike() -> None:
     priors = {name: generator.uniform(size=100) for name in ("a", "b")}
     answered = generator.uniform(size=100) < 0.5
     costs = {"a": 0.01, "b": 0.02}
-    first, again = (try_priors(priors, answered, 0.5, costs, 3) for _ in range(2))
+    first, again = (try_priors(priors, answered, PassCosts(0.5), costs, 3) for _ in range(2))
     assert [trial.kind for trial in first] == ["a", "b"]
     assert first == again
 
 
 def test_one_sample_is_too_few_to_try_on() -> None:
-    assert try_priors({"p": np.ones(1)}, np.ones(1, bool), 0.5, {"p": 0.0}, 0) == []
+    assert try_priors({"p": np.ones(1)}, np.ones(1, bool), PassCosts(0.5), {"p": 0.0}, 0) == []

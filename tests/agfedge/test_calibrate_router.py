@@ -8,7 +8,7 @@ import pytest
 from scipy.special import softmax
 
 from agfedge.calibrate import Calibration, calibrate, certify
-from agfedge.calibrate.guarantee import NEVER
+from agfedge.calibrate.guarantee import NEVER, threshold_grid
 from agfedge.calibrate.router import ALWAYS_HEAVY, prior_cost
 from agfedge.data import Arrays
 from agfedge.preprocess import preprocessing_for
@@ -64,7 +64,11 @@ def test_the_threshold_is_certified_on_the_cooled_confidence() -> None:
     found = routed(data)
     confidence = softmax(data.x[:, :3] / found.temperature, axis=1).max(axis=1)
     right = [data.x[:, first : first + 3].argmax(axis=1) == data.y for first in (0, 3)]
-    assert found.guarantee == certify(confidence, right[0], right[1], 3, 0.05, 0.1)
+    held = draw(200, 99)
+    grid = threshold_grid(softmax(held.x[:, :3] / found.temperature, axis=1).max(axis=1))
+    expected = certify(confidence, right[0], right[1], grid, 0.05, 0.1)
+    assert found.guarantee.threshold == pytest.approx(expected.threshold, abs=1e-6)
+    assert (found.guarantee.losses, found.guarantee.gains) == (expected.losses, expected.gains)
     assert found.guarantee.threshold < 1
     assert found.verdict.startswith("the light expert answers from confidence ")
 
@@ -86,7 +90,7 @@ def test_the_expected_cost_is_that_of_the_calibration_split() -> None:
 
 
 def test_a_prior_that_saves_is_chosen_and_lowers_the_cost() -> None:
-    found = routed(draw(500, 0, light=1.5, told=True), light_cost=0.6)
+    found = routed(draw(500, 0, light=1.5, told=True), draw(400, 99, light=1.5, told=True), light_cost=0.4)
     assert found.prior is not None
     assert found.prior.kind == "input_l1"
     assert found.prior.saves

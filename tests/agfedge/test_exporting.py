@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agfedge.allocate import AllocationRequest
 from agfedge.data import Arrays, Dataset
 from agfedge.evaluate import Evaluation
 from agfedge.export_request import ExportRequest, check_request, check_seed
 from agfedge.exporting import warnings_of
-from agfedge.recover import RecoveryReport
+from agfedge.recover import Recovery, RecoveryReport
 from agfedge.scoring import with_classes_of
 from agfedge.statistics import share_of
 from agfedge_runtime.errors import InputError
@@ -92,11 +93,12 @@ def request(tmp_path: Path, **options: object) -> ExportRequest:
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("keep", 0.0, r"--keep is 0\.0: expected a share"),
-        ("keep", math.nan, "--keep is nan: expected a share"),
-        ("epochs", -1, "--epochs is -1: expected 0 or more"),
-        ("seed", -1, "--seed is -1: expected 0 to"),
-        ("seed", 2**64, "--seed is 18446744073709551616"),
+        ("amount", AllocationRequest(keep=0.0), r"--keep is 0\.0: expected a share"),
+        ("amount", AllocationRequest(keep=math.nan), "--keep is nan: expected a share"),
+        ("amount", AllocationRequest(keep=0.5, budget=0.5), "--keep and --budget both say how much stays"),
+        ("recovery", Recovery(epochs=-1), "--epochs is -1: expected 0 or more"),
+        ("recovery", Recovery(seed=-1), "--seed is -1: expected 0 to"),
+        ("recovery", Recovery(seed=2**64), "--seed is 18446744073709551616"),
         ("epsilon", 0.0, r"--epsilon is 0\.0: expected a number between 0 and 1"),
         ("delta", 1.0, r"--delta is 1\.0: expected a number between 0 and 1"),
         ("score", "wand", "no score is called 'wand': expected one of agf"),

@@ -17,6 +17,27 @@ from nets import Padded, Viewed, exported, logits, random_plan, seeded
 IMAGE, THUMB = (3, 32, 32), (3, 64, 64)
 
 
+class Grouped(nn.Module):
+    """A group norm, a grouped convolution, channels that are split, a batch norm without a layer, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 32, 3, padding=1), nn.GroupNorm(4, 32)
+        self.second = nn.Conv2d(32, 32, 3, padding=1, groups=4)
+        self.gain, self.shift = nn.Parameter(torch.ones(32)), nn.Parameter(torch.zeros(32))
+        self.register_buffer("mean", torch.zeros(32))
+        self.register_buffer("variance", torch.ones(32))
+        self.drop, self.linear = nn.Dropout(0.5), nn.Linear(32, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.norm(self.first(x)))
+        y = self.second(y)
+        y = nn.functional.batch_norm(y, self.mean, self.variance, self.gain, self.shift, self.training, 0.3)
+        left, right = y.view(x.shape[0], 32, -1).chunk(2, dim=1)
+        y = torch.cat((right, left), dim=1) + torch.zeros(1, 32, 1)
+        return self.linear(self.drop(y.mean(2)))
+
+
 def small_resnet() -> nn.Module:
     return CifarResNet(2)
 
@@ -47,6 +68,7 @@ def answers(model: object, x: np.ndarray) -> np.ndarray:
 CASES = [
     (small_resnet, IMAGE),
     (small_vit, THUMB),
+    (Grouped, (3, 8, 8)),
     (Padded, (1, 6, 6)),
     (Viewed, (1, 6, 6)),
 ]
@@ -78,6 +100,19 @@ def test_any_batch_size_runs() -> None:
     student, pruned, x, _ = student_of(small_vit, THUMB, 0.5)
     for count in (1, 7):
         np.testing.assert_allclose(logits(student.module, x[:count]), answers(pruned, x[:count]), atol=1e-4)
+
+
+def test_its_batch_norms_follow_train_and_eval_with_their_own_momentum() -> None:
+    student, _, x, _ = student_of(Grouped, (3, 8, 8), 0.5)
+    before = student.module.state_dict()["mean"].clone()
+    logits(student.module.eval(), x)
+    assert torch.equal(student.module.state_dict()["mean"], before)
+    captured = {}
+    norm = next(each for each in student.module.modules() if type(each).__name__ == "FunctionalNorm")
+    norm.register_forward_pre_hook(lambda _, given: captured.update(x=given[0].detach()))
+    student.module.train()(torch.from_numpy(x))
+    expected = 0.7 * before + 0.3 * captured["x"].mean((0, 2, 3))
+    torch.testing.assert_close(student.module.state_dict()["mean"], expected)
 
 
 def vanished(make=small_resnet, shape=IMAGE) -> tuple[nn.Module, Plan, object, np.ndarray, object]:

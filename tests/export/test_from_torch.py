@@ -121,3 +121,24 @@ def test_the_parts_of_a_split_have_torchs_names() -> None:
     (split,) = (node for node in made.model.graph.node if node.op_type == "Split")
     assert set(split.output) <= {node.name for node in made.program.graph_module.graph.nodes}
     np.testing.assert_allclose(graph_answers(made.model, x), logits(seeded(Halves), x), atol=1e-5)
+
+
+class Normalised(torch.nn.Module):
+    """A buffer that is called like what its forward computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3)
+        self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
+        self.linear = torch.nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(torch.relu(self.conv(x - self.mean)).mean((2, 3)))
+
+
+def test_a_result_that_is_called_like_a_buffer_keeps_apart_from_it() -> None:
+    made = export_torch(Normalised(), torch.zeros(2, 3, 8, 8))
+    tensors = {name for node in made.model.graph.node for name in node.output}
+    assert {tensor.name for tensor in made.model.graph.initializer} >= {"mean"}
+    assert "mean__result" in tensors
+    assert "mean__result" in {node.name for node in made.program.graph_module.graph.nodes}

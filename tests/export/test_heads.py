@@ -6,11 +6,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
+from agfedge.calibrate.confidence import CONFIDENCES, Measure, confidence_of
 from agfedge.preprocess import model_input, preprocessing_for
 from agfedge_export.errors import SurgeryError
 from agfedge_export.heads import Preprocessing, attach_heads
+from agfedge_export.priors import Probe
 from pruning import build
 
 BYTES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
@@ -127,3 +129,59 @@ def test_a_core_with_constant_nodes_is_not_changed_either() -> None:
     before = model.SerializeToString(deterministic=True)
     attach_heads(model, preprocessing_for(BYTES), (8, 8, 3))
     assert model.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("kind", CONFIDENCES)
+def test_every_measure_of_confidence_equals_numpys(kind: str, temperature: float) -> None:
+    core = build(*CORE)
+    x = 20 * np.random.default_rng(1).standard_normal((6, 3, 8, 8)).astype(np.float32)
+    energy = (0.4, 1.7)
+    model = attach_heads(core, AS_IS, (3, 8, 8), temperature=temperature, confidence=kind, energy=energy)
+    (found,) = run(model, x, "confidence")
+    expected = confidence_of(logits_of(core, x), Measure(kind, temperature, energy))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert found.shape == (6,)
+
+
+@pytest.mark.parametrize("kind", CONFIDENCES)
+def test_a_measure_stays_finite_where_logits_are_far_apart(kind: str) -> None:
+    x = np.array([[900.0, -900.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
+    model = attach_heads(build("y = Identity(x)", {}, inputs="float[N,3] x"), AS_IS, (3,), confidence=kind)
+    (found,) = run(model, x, "confidence")
+    assert ((found >= -1e-6) & (found <= 1 + 1e-6)).all()
+    assert found[0] > found[1]
+
+
+def test_an_unknown_measure_is_refused() -> None:
+    with pytest.raises(SurgeryError, match="confidence 'luck' is none of max_probability, margin"):
+        attach_heads(build(*CORE), AS_IS, (3, 8, 8), confidence="luck")
+
+
+def test_logits_are_given_where_asked_for_and_not_cooled() -> None:
+    core = build(*CORE)
+    x = np.random.default_rng(1).standard_normal((4, 3, 8, 8)).astype(np.float32)
+    (found,) = run(attach_heads(core, AS_IS, (3, 8, 8), temperature=3.0, with_logits=True), x, "logits")
+    np.testing.assert_allclose(found, logits_of(core, x), atol=1e-6)
+
+
+def test_a_prior_reads_a_feature_map_of_the_core() -> None:
+    core = build(*CORE)
+    x = np.random.default_rng(1).standard_normal((4, 3, 8, 8)).astype(np.float32)
+    model = attach_heads(core, AS_IS, (3, 8, 8), priors={"prior": "trunk_energy"}, features=["a"])
+    core.graph.output.append(onnx.helper.make_empty_tensor_value_info("a"))
+    session = onnxruntime.InferenceSession(core.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = np.abs(session.run(["a"], {"x": x})[0]).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(run(model, x, "prior")[0], expected, rtol=1e-5)
+    with pytest.raises(SurgeryError, match="no tensor gone for a prior to read"):
+        attach_heads(build(*CORE), AS_IS, (3, 8, 8), priors={"prior": "trunk_energy"}, features=["gone"])
+
+
+def test_a_probe_reads_a_feature_map_whose_shape_the_core_does_not_tell() -> None:
+    core = build(*CORE)
+    del core.graph.value_info[:]
+    x = np.random.default_rng(1).standard_normal((4, 3, 8, 8)).astype(np.float32)
+    probe = Probe((1.0, 0.0, -1.0, 0.5), 0.1)
+    model = attach_heads(core, AS_IS, (3, 8, 8), priors={"prior": "trunk_probe"}, features=["a"], probe=probe)
+    expected = expit(logits_of(core, x) @ np.array(probe.weights) + probe.bias)
+    np.testing.assert_allclose(run(model, x, "prior")[0], expected, rtol=1e-4)

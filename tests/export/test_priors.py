@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from scipy.special import expit
 
 from agfedge.preprocess import preprocessing_for
+from agfedge_export.errors import SurgeryError
 from agfedge_export.heads import attach_heads
-from agfedge_export.priors import prior_kinds
+from agfedge_export.priors import Probe, append_pooled, append_prior, prior_kinds
 from pruning import build
 
 BYTES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
@@ -67,3 +70,68 @@ def test_vectors_have_an_energy(kind: str) -> None:
     model = attach_heads(core, preprocessing_for(x), (5,), priors={"prior": kind})
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(["prior"], {"image": x})[0], FORMULAS[kind](x), rtol=1e-5)
+
+
+TRUNK = ("a = Conv(x, w1)  y = Relu(a)", {"w1": (4, 3, 3, 3)})
+PROBE = Probe((0.5, -1.0, 2.0, 0.25, 3.0, -2.0, 1.0, 0.5), 0.3)
+
+
+def outputs(model: onnx.ModelProto, *names: str) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(list(names), {"x": FLOATS})
+
+
+def features() -> np.ndarray:
+    """Both feature maps, pooled and joined."""
+    trunk = build(*TRUNK)
+    trunk.graph.output.append(onnx.helper.make_empty_tensor_value_info("a"))
+    return np.concatenate([each.mean(axis=(2, 3)) for each in outputs(trunk, "a", "y")], axis=1)
+
+
+def test_pooled_features_are_means_over_positions_joined() -> None:
+    (found,) = outputs(append_pooled(build(*TRUNK), ["a", "y"]), "pooled")
+    np.testing.assert_allclose(found, features(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "sign"), [("trunk_probe", 1), ("negated_trunk_probe", -1)])
+def test_a_probe_in_the_graph_equals_its_formula(kind: str, sign: int) -> None:
+    (found,) = outputs(append_prior(build(*TRUNK), ["a", "y"], kind, probe=PROBE), "prior")
+    np.testing.assert_allclose(found, sign * expit(features() @ np.array(PROBE.weights) + PROBE.bias), rtol=1e-5)
+
+
+def test_the_energy_of_a_trunk_is_the_mean_magnitude_of_its_features() -> None:
+    y, found = outputs(append_prior(build(*TRUNK), ["y"], "trunk_energy"), "y", "prior")
+    np.testing.assert_allclose(found, l1(y), rtol=1e-5)
+
+
+def test_a_prior_of_the_input_may_be_added_to_a_trunk() -> None:
+    (found,) = outputs(append_prior(build(*TRUNK), ["x"], "input_gradient"), "prior")
+    np.testing.assert_allclose(found, gradient(FLOATS), rtol=1e-5)
+
+
+def test_tokens_are_pooled_over_tokens() -> None:
+    trunk = build("y = MatMul(x, w)", {"w": (5, 6)}, inputs="float[N,7,5] x")
+    x = np.random.default_rng(0).standard_normal((3, 7, 5)).astype(np.float32)
+    session = onnxruntime.InferenceSession(
+        append_pooled(trunk, ["y"]).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    y, pooled = session.run(["y", "pooled"], {"x": x})
+    np.testing.assert_allclose(pooled, y.mean(axis=1), atol=1e-6)
+
+
+def test_appending_leaves_the_trunk_as_it_was() -> None:
+    trunk = build(*TRUNK)
+    before = trunk.SerializeToString(deterministic=True)
+    append_prior(trunk, ["a", "y"], "trunk_probe", probe=PROBE)
+    assert trunk.SerializeToString(deterministic=True) == before
+
+
+def test_a_prior_that_cannot_be_computed_says_why() -> None:
+    with pytest.raises(SurgeryError, match="no tensor gone"):
+        append_prior(build(*TRUNK), ["gone"], "trunk_energy")
+    with pytest.raises(SurgeryError, match="has a tensor y already"):
+        append_prior(build(*TRUNK), ["a"], "trunk_energy", output="y")
+    with pytest.raises(SurgeryError, match="8 weights and the features are 4"):
+        append_prior(build(*TRUNK), ["y"], "trunk_probe", probe=PROBE)
+    with pytest.raises(SurgeryError, match="needs a probe"):
+        append_prior(build(*TRUNK), ["y"], "trunk_probe")
