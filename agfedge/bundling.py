@@ -189,7 +189,7 @@ def _manifest(
 def _golden(draft: Bundle, data: Dataset) -> Golden:
     """Records decisions of single inputs from all over the test split, every branch that is taken among them."""
     order = np.random.default_rng(0).permutation(len(data.test))[:GOLDEN_CANDIDATES]  # may be sorted by class
-    with Cascade.open(draft) as cascade:
+    with Cascade.open(draft, monitor=False) as cascade:
         branches: dict[int, list[int]] = {}
         for rows in np.array_split(order, -(-len(order) // GOLDEN_SAMPLES)):
             made = cascade(data.test.x[rows])

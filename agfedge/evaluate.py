@@ -41,7 +41,7 @@ def evaluate(bundle: Bundle, data: Arrays, batch_size: int = 256) -> Evaluation:
         AgfedgeError: the bundle cannot be opened, or an input does not fit it.
     """
     heavy, light, cascade, branches = [], [], [], []
-    with Cascade.open(bundle) as running:
+    with Cascade.open(bundle, monitor=False) as running:
         for start in range(0, len(data), batch_size):
             x = data.x[start : start + batch_size]
             heavy.append(running.heavy(x).argmax(axis=1))

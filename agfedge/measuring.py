@@ -64,7 +64,7 @@ def measure_bundle(bundle: Bundle, asked: Measurement) -> Samples:
     if asked.target is not None:
         return _on_target(bundle, asked.target, inputs, decisions, asked.threads)
     with (
-        Cascade.open(bundle, threads=asked.threads) as cascade,
+        Cascade.open(bundle, threads=asked.threads, monitor=False) as cascade,
         tqdm(total=decisions, desc="profile", unit="decision", disable=None, leave=False) as bar,
     ):
         return measure(cascade, inputs, decisions=decisions, progress=bar.update)

@@ -109,8 +109,12 @@ def costs_of(samples: Samples) -> Costs:
     rates = Rates(float((samples.branches == Branch.EARLY).mean()), float((samples.branches == Branch.LATE).mean()))
     # The prior is charged only where the cascade computed it.
     asked = ~np.isnan(samples.prior)
-    prior = float(np.where(asked, np.nan_to_num(samples.prior_us), 0.0).mean())
-    passes = PassCosts(float(samples.light_us.mean()) / heavy, prior / heavy)
+    # With a trunk, the prior's time and both experts' hold the trunk's, which runs once.
+    trunk_us = np.nan_to_num(samples.trunk_us)
+    trunk = float(trunk_us.mean()) / heavy
+    prior = float(np.where(asked, np.nan_to_num(samples.prior_us) - trunk_us, 0.0).mean())
+    light = float(samples.light_us.mean()) / heavy - trunk
+    passes = PassCosts(light, prior / heavy, trunk=trunk, heavy=1 - trunk)
     measured = ratio_of_means(samples.cascade_us, samples.heavy_us)
     terms = mixture_to_expected(rates, passes)
     terms["runtime overhead"] = measured.value - expected(rates, passes)

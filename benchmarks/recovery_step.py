@@ -102,7 +102,7 @@ def _measured(trainers: list[Trainer], threads: int, options: argparse.Namespace
     batches = np.array_split(np.arange(count), count // options.batch_size)
     for step in range(options.steps + 3):
         for trainer, seconds in zip(trainers, times, strict=True):
-            trainer.student.module.train()
+            trainer.student.train()
             start = perf_counter()
             trainer._step(batches[step % len(batches)], 1, 0)
             if trainer.hardware.device.type == "cuda":

@@ -11,11 +11,12 @@ class FunctionalNorm(torch.nn.Module):
     Attributes:
         momentum: share of a batch in the running statistics.
         epsilon: added to the variance.
+        statistics: name of the running mean.
     """
 
-    def __init__(self, momentum: float, epsilon: float) -> None:
+    def __init__(self, momentum: float, epsilon: float, statistics: str) -> None:
         super().__init__()
-        self.momentum, self.epsilon = momentum, epsilon
+        self.momentum, self.epsilon, self.statistics = momentum, epsilon, statistics
 
     def forward(
         self,

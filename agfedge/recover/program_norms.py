@@ -61,7 +61,7 @@ def revive_norms(graph: torch.fx.Graph, root: torch.nn.Module, module: torch.nn.
                 made = graph.call_module(prefix, (data,))
             else:
                 momentum, epsilon = (node.args[each] for each in _PLACES[operator])
-                place(root, f"_norm_{number}", FunctionalNorm(float(momentum), float(epsilon)))
+                place(root, f"_norm_{number}", FunctionalNorm(float(momentum), float(epsilon), paths[2]))
                 made = graph.call_module(f"_norm_{number}", (data, *rest))
         if operator == "batch_norm":
             node.replace_all_uses_with(made)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agfedge.recover.batches import cut
 from agfedge.recover.hardware import bring_home, hardware_for, laid_out
+from agfedge.recover.student import norms_of
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
-    from agfedge.recover.functional_norm import FunctionalNorm
     from agfedge.recover.student import Student
 
 
 def reestimate(student: Student, x: NDArray[np.float32], batch_size: int = 256) -> int:
-    """Sets the running mean and variance of each batch norm to their mean over batches of `x`, and nothing else.
+    """Sets running mean and variance of each batch norm to their mean over batches of `x`, and nothing else.
+
+    Frozen ones stay as they are.
 
     Each batch counts by its number of samples. The batch norms run in training mode, everything else in evaluation
     mode. The student is left in evaluation mode, on the CPU.
@@ -37,7 +38,7 @@ def reestimate(student: Student, x: NDArray[np.float32], batch_size: int = 256) 
     """
     import torch
 
-    norms = _norms(student.module)
+    norms: list[Any] = [layer for name, layer in norms_of(student.module).items() if name not in student.frozen]
     if not norms:
         return 0
     if len(x) < 2:
@@ -60,16 +61,3 @@ def reestimate(student: Student, x: NDArray[np.float32], batch_size: int = 256) 
             layer.momentum = momentum
         bring_home(student.module)
     return len(norms)
-
-
-def _norms(module: torch.nn.Module) -> list[FunctionalNorm | torch.nn.modules.batchnorm._BatchNorm]:
-    import torch
-
-    from agfedge.recover.functional_norm import FunctionalNorm
-
-    return [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, FunctionalNorm)
-        or (isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None)
-    ]

@@ -36,6 +36,7 @@ class Student:
             "masked".
         reason: for the latter two, why slimming the module did not work.
         masks: for "masked", 0/1 factors by parameter name, applied after every step.
+        frozen: names of parameters and statistics that stay as they are: those of a trunk that both experts share.
     """
 
     module: torch.nn.Module
@@ -43,6 +44,14 @@ class Student:
     plan: Plan
     masks: dict[str, torch.Tensor] = field(default_factory=dict)
     reason: str = ""
+    frozen: frozenset[str] = frozenset()
+
+    def train(self) -> None:
+        """Puts the module into training mode; batch norms whose statistics are frozen stay in evaluation mode."""
+        self.module.train()
+        for name, layer in norms_of(self.module).items():
+            if name in self.frozen:
+                layer.eval()
 
     def hold(self) -> None:
         """Holds the removed channels of a masked student at zero."""
@@ -67,6 +76,7 @@ def make_student(
     pruned: onnx.ModelProto,
     probe: NDArray[np.float32],
     program: ExportedProgram | None = None,
+    frozen: frozenset[str] = frozenset(),
 ) -> Student:
     """Slims the module, or else its exported program, or else masks the dense module, and says why.
 
@@ -78,6 +88,7 @@ def make_student(
         pruned: the graph after surgery.
         probe: a few inputs, float32 (N, ...).
         program: what `export_torch` made of the module; without it a module whose code fixes shapes is masked.
+        frozen: names of parameters and statistics that training leaves as they are.
 
     Raises:
         SurgeryError: not even the masked module answers as the pruned graph does, or a whole branch goes and the
@@ -89,18 +100,42 @@ def make_student(
     if not reason:
         small, reason = _tried(lambda: slim(module, plan, pruned), pruned, probe)
         if small is not None:
-            return Student(small, "slimmed", plan)
+            return Student(small, "slimmed", plan, frozen=_frozen(small, frozen))
     if program is not None:
         small, failed = _tried(lambda: slim_program(program, module, plan, pruned), pruned, probe)
         if small is not None:
-            return Student(small, "slimmed program", plan, reason=reason)
+            return Student(small, "slimmed program", plan, reason=reason, frozen=_frozen(small, frozen))
         reason = f"{reason}; its exported program cannot be slimmed either: {failed}"
     if vanished is not None:
         raise SurgeryError(f"the light expert cannot be trained: {reason}; keep a channel of it, or give --epochs 0")
-    student = Student(module, "masked", plan, _masks(module, plan), reason)
+    student = Student(module, "masked", plan, _masks(module, plan), reason, _frozen(module, frozen))
     student.hold()
     _check_masked(output_difference(module, pruned, probe), reason)
     return student
+
+
+def norms_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """Returns a module's batch norms by the name of their running mean."""
+    import torch
+
+    from agfedge.recover.functional_norm import FunctionalNorm
+
+    found: dict[str, torch.nn.Module] = {}
+    for prefix, layer in module.named_modules():
+        if isinstance(layer, FunctionalNorm):
+            found[layer.statistics] = layer
+        elif isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
+            found[f"{prefix}.running_mean" if prefix else "running_mean"] = layer
+    return found
+
+
+def _frozen(module: torch.nn.Module, names: frozenset[str]) -> frozenset[str]:
+    """Freezes parameters, and returns every name of what is frozen: a graph has a tied one once."""
+    frozen = frozenset(twin for name, twins in names_of(module).items() if name in names for twin in twins)
+    for name, value in module.named_parameters(remove_duplicate=False):
+        if name in frozen:
+            value.requires_grad_(False)
+    return frozen
 
 
 def _tried(

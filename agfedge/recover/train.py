@@ -248,7 +248,7 @@ class Trainer:
 
         # Dropout draws from torch's generator: by epoch, so that a continued training draws the same.
         torch.manual_seed(int(np.random.SeedSequence((self.how.seed, epoch, self.team.rank)).generate_state(1)[0]))
-        self.student.module.train()
+        self.student.train()
         losses = []
         for number, batch in enumerate(self._cut(shuffled(self.training, self.how.seed, epoch))):
             losses.append(self._step(batch, epoch, number))

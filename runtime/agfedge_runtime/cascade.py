@@ -17,6 +17,7 @@ from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.experts import HeavyExpert, LightExpert
 from agfedge_runtime.fronts import NOT_COMPUTED, DirectFront, Feeds, Front, TrunkFront
 from agfedge_runtime.manifest import Manifest
+from agfedge_runtime.monitor import Monitor
 
 # What decisions of one row share, made once and never written to.
 _BRANCHES = np.arange(len(Branch), dtype=np.uint8)[:, np.newaxis]
@@ -44,6 +45,7 @@ class Cascade:
         backend: the engines' name.
         backend_version: the engines' version.
         threads: CPU threads inside one run.
+        monitor: compares every decision with calibration's; None where there is nothing to compare with.
 
     Raises:
         BackendError: the graphs do not fit the manifest.
@@ -67,6 +69,7 @@ class Cascade:
         threshold = None if rule is None else rule.threshold
         self._asks_prior = self._asks_light and threshold is not None
         self._prior_threshold = np.inf if threshold is None else threshold
+        self.monitor: Monitor | None = None
         self.has_trunk = manifest.experts.trunk is not None
         self._front = _front(manifest, light, trunk, self._asks_prior)
         self._light = LightExpert(light, manifest, self._front.probe)
@@ -79,6 +82,7 @@ class Cascade:
         backend: str = "auto",
         threads: int = 1,
         verify: bool = True,
+        monitor: bool = True,
     ) -> Cascade:
         """Open a bundle and make its engines.
 
@@ -87,6 +91,8 @@ class Cascade:
             backend: ``auto`` or a backend's name, see `open_engine`.
             threads: CPU threads inside one run.
             verify: compare every file's sha256 first.
+            monitor: watch for drift against what the bundle says of its calibration, where it says it. Repeated
+                inputs are no stream of decisions: leave it off for them.
 
         Raises:
             BundleError: the bundle cannot be trusted.
@@ -105,6 +111,9 @@ class Cascade:
                 trunk = open_engine(bundle.file(experts.trunk.file), backend, threads)
                 opened.callback(trunk.close)
             cascade = cls(bundle.manifest, light, heavy, bundle.digest, trunk)
+            reference = bundle.manifest.router.reference if monitor else None
+            if reference is not None:
+                cascade.monitor = Monitor(reference.samples, reference.early, reference.late, reference.confidence)
             opened.pop_all()
         return cascade
 
@@ -125,7 +134,10 @@ class Cascade:
         probabilities, branches, prior, confidence = decide(x)
         labels: Int64Array = probabilities.argmax(axis=1)
         latency_us = (perf_counter_ns() - started) / 1e3
-        return Decisions(labels, probabilities, branches, prior, confidence, latency_us)
+        decisions = Decisions(labels, probabilities, branches, prior, confidence, latency_us, self.monitor)
+        if self.monitor is not None:
+            self.monitor.observe(decisions)
+        return decisions
 
     def light(self, x: AnyArray) -> Float32Array:
         """Probabilities of the light expert alone (with the trunk), float32 (N, C); raises as a call does."""

@@ -90,7 +90,7 @@ def _command(
 def _verify(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     golden = load_golden(bundle)
-    with Cascade.open(bundle, arguments.backend, arguments.threads) as cascade:
+    with Cascade.open(bundle, arguments.backend, arguments.threads, monitor=False) as cascade:
         report = verify_golden(cascade, golden)
     if arguments.json:
         _print(json.dumps({"digest": bundle.digest, **dataclasses.asdict(report)}))
@@ -106,7 +106,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _profile(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     inputs = load_golden(bundle).inputs if arguments.data is None else _load_inputs(arguments.data)
-    with Cascade.open(bundle, arguments.backend, arguments.threads) as cascade:
+    with Cascade.open(bundle, arguments.backend, arguments.threads, monitor=False) as cascade:
         samples = measure(cascade, inputs, decisions=arguments.decisions)
     if arguments.out is None:
         _print(samples.to_json().rstrip())

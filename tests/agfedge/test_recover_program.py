@@ -166,3 +166,22 @@ def test_reestimation_goes_back_into_the_graph_and_moves_nothing_else() -> None:
 def test_without_batch_norms_nothing_is_reestimated() -> None:
     student, _, x, _ = student_of(small_vit, THUMB, 0.5)
     assert reestimate(student, x) == 0
+
+
+@pytest.mark.parametrize("make", [CifarResNet.__name__, Grouped.__name__])
+def test_what_is_frozen_comes_out_of_training_as_it_went_in(make: str) -> None:
+    module, x = seeded({"CifarResNet": small_resnet, "Grouped": Grouped}[make]), inputs((3, 32, 32), 40)
+    made = exported(module, x)
+    plan = random_plan(analyse(made.model), 0.5)
+    pruned = prune(made.model, plan).model
+    own = module.state_dict()
+    first = {"CifarResNet": "bn1.running_mean", "Grouped": "mean"}[make]
+    frozen = frozenset({first, first.replace("mean", "var" if "running" in first else "variance"), "linear.weight"})
+    assert frozen <= own.keys()
+    student = make_student(module, plan, pruned, x[:4], made.program, frozen)
+    before = {name: value.clone() for name, value in student.module.state_dict().items()}
+    recover(student, module, x, np.arange(40) % 5, Recovery(epochs=1, batch_size=18))
+    reestimate(student, x)
+    after = student.module.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in frozen)
+    assert any(not torch.equal(after[name], before[name]) for name in before.keys() - frozen)
