@@ -31,7 +31,7 @@ def bundle_report(described: Manifest, calibration: Calibration, plan: Plan) -> 
         f"<p>{escape(verdict)}.</p>",
         section("Experts", table(("expert", "MACs", "parameters"), experts)),
         f"<p>With probability {1 - guarantee.delta:.0%} over draws of the {guarantee.samples} calibration samples, the "
-        f"cascade is wrong where the heavy expert is right on at most {guarantee.epsilon:.1%} of inputs "
+        f"cascade loses at most {guarantee.epsilon:.1%} of accuracy to the heavy expert "
         f"({escape(calibration.method)}).</p>",
         section(
             "Priors tried (expected cost in MACs, relative to the heavy expert)",

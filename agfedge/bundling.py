@@ -114,7 +114,15 @@ def _graphs(experts: Experts, calibration: Calibration, shape: tuple[int, ...]) 
     priors = {} if calibration.prior is None else {PRIOR: calibration.prior.kind}
     before, cut = experts.preprocessing, experts.trunk
     in_light, in_heavy = ({}, priors) if cut is not None else (priors, {})
-    light = attach_heads(experts.light, before, shape, temperature=calibration.temperature, priors=in_light)
+    light = attach_heads(
+        experts.light,
+        before,
+        shape,
+        temperature=calibration.temperature,
+        priors=in_light,
+        confidence=calibration.confidence,
+        energy=calibration.energy,
+    )
     heavy = attach_heads(experts.heavy, before, shape, priors=in_heavy)
     models = {"heavy.onnx": heavy, "light.onnx": light}
     if cut is not None:
@@ -165,7 +173,7 @@ def _manifest(
         router=manifest.Router(
             prior=None if prior is None else manifest.PriorRule(prior.kind, PRIOR, prior.threshold),
             confidence=manifest.ConfidenceRule(
-                "max_probability", CONFIDENCE, guarantee.threshold, calibration.temperature
+                calibration.confidence, CONFIDENCE, guarantee.threshold, calibration.temperature
             ),
             guarantee=manifest.Guarantee(
                 method=calibration.method,
@@ -174,6 +182,7 @@ def _manifest(
                 samples=guarantee.samples,
                 satisfied=True,
             ),
+            reference=_reference(calibration),
         ),
         costs=manifest.Costs(
             "macs",
@@ -184,6 +193,14 @@ def _manifest(
         ),
         provenance=dict(provenance),
     )
+
+
+def _reference(calibration: Calibration) -> manifest.Reference | None:
+    """What a monitor compares with: nothing where the light expert never runs."""
+    if not calibration.histogram or calibration.guarantee.threshold > 1:
+        return None
+    samples = calibration.guarantee.samples
+    return manifest.Reference(samples, calibration.early, calibration.late, calibration.histogram)
 
 
 def _golden(draft: Bundle, data: Dataset) -> Golden:

@@ -14,6 +14,7 @@ from agfedge_runtime.errors import InputError
 from agfedge_runtime.manifest import MANIFEST_NAME
 
 LARGEST_SEED = 2**63 - 1
+NO_TRUNK = "none"
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,12 @@ class ExportRequest:
         data: folder of images, .npz, or factory.
         out: the bundle's folder.
         amount: how much stays of the model's channels.
+        exclude: names or globs of groups, or of their parameters, that stay whole.
+        per_layer: path of a TOML file with other amounts for some groups, or None.
         score: name of the channel score.
         recovery: how the light expert is fine-tuned; nothing with 0 epochs.
-        epsilon: bound on P(cascade wrong and heavy right).
+        share_trunk: name of the last stage that both experts share and run once, or "none".
+        epsilon: bound on the accuracy that the cascade loses against the heavy expert.
         delta: probability with which the bound may fail.
         mean: per channel, after scaling to [0, 1].
         std: likewise.
@@ -39,8 +43,11 @@ class ExportRequest:
     data: str
     out: str
     amount: AllocationRequest = field(default_factory=AllocationRequest)
+    exclude: tuple[str, ...] = ()
+    per_layer: str | None = None
     score: str = "agf"
     recovery: Recovery = field(default_factory=Recovery)
+    share_trunk: str = NO_TRUNK
     epsilon: float = 0.005
     delta: float = 0.05
     mean: tuple[float, ...] | None = None
@@ -59,6 +66,8 @@ def check_request(request: ExportRequest) -> None:
         InputError: names the option, what it is and what was expected.
     """
     asked(request.amount)
+    if request.per_layer is not None and not Path(request.per_layer).is_file():
+        raise InputError(f"--per-layer {request.per_layer}: no such file")
     if request.recovery.epochs < 0:
         raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
     check_seed(request.seed)

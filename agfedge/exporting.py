@@ -12,18 +12,26 @@ import numpy as np
 from tqdm import tqdm
 
 from agfedge.bundling import Experts, GraphFacts, write_expert_bundle
-from agfedge.calibrate import Calibration, calibrate, check_samples
+from agfedge.calibrate import Calibration, Rival, calibrate, check_samples, evidence_of, rivals, rows_of
 from agfedge.distributed import Team, team
 from agfedge.evaluate import Evaluation, evaluate
-from agfedge.export_request import ExportRequest, check_request
+from agfedge.export_request import NO_TRUNK, ExportRequest, check_request
 from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.recover import RecoveryReport, held_out
 from agfedge.scoring import load_subject
-from agfedge_export import graph_costs
+from agfedge_export import SurgeryError, graph_costs
+from agfedge_export.priors import unsigned
+from agfedge_export.split import common_trunk, find_cut, trunk_cuts
+from agfedge_profiles import PassCosts
 from agfedge_runtime import Bundle
 
 if TYPE_CHECKING:
+    import onnx
+
     from agfedge.data import Dataset
+    from agfedge.scoring import Subject
+    from agfedge_export.priors import unsigned
+from agfedge_export.split import Cut, SharedCut
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +50,7 @@ class ExportResult:
         expert: the light expert: its plan, its check, its recovery.
         calibration: the router.
         evaluation: both experts and the cascade on the test split.
+        rivals: the cascade beside other ways to answer, on the test split.
         heavy: size, multiply-accumulates and parameters.
         light: likewise.
         warnings: what a reader of the figures must know.
@@ -51,6 +60,7 @@ class ExportResult:
     expert: LightExpert
     calibration: Calibration
     evaluation: Evaluation
+    rivals: tuple[Rival, ...]
     heavy: GraphFacts
     light: GraphFacts
     warnings: tuple[str, ...]
@@ -85,27 +95,19 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
     step()
     how = request.recovery
     progress = checkpoint_of(Path(request.out))
-    light = make_light(subject, scores, request.amount, how, progress, crew)
+    heavy = subject.exported.model
+    cut = None if request.share_trunk == NO_TRUNK else find_cut(trunk_cuts(heavy), request.share_trunk)
+    per_layer = None if request.per_layer is None else Path(request.per_layer)
+    light = make_light(subject, scores, request.amount, how, progress, crew, cut, request.exclude, per_layer)
     if not crew.leads:
         return None
-    held = data.train.take(held_out(len(data.train), how)[0])
     step()
-    heavy = subject.exported.model
     costs = (graph_costs(light.model), graph_costs(heavy))
-    calibration = calibrate(
-        light.model,
-        heavy,
-        held,
-        data.calibration,
-        subject.preprocessing,
-        light_cost=costs[0].macs / costs[1].macs,
-        heavy_macs=costs[1].macs,
-        epsilon=request.epsilon,
-        delta=request.delta,
-        seed=request.seed,
-    )
+    passes = pass_costs(costs[0].macs / costs[1].macs, 0.0 if cut is None else cut.share)
+    calibration, beside = _routed(request, subject, light.model, passes, costs[1].macs)
     step()
-    experts = Experts(light.model, heavy, costs[0], costs[1], subject.preprocessing)
+    trunk = None if cut is None else _shared(heavy, light.model, cut)
+    experts = Experts(light.model, heavy, costs[0], costs[1], subject.preprocessing, trunk)
     bundle = write_expert_bundle(Path(request.out), experts, light.plan, calibration, data, _provenance(request))
     progress.unlink(missing_ok=True)
     evaluation = evaluate(bundle, data.test)
@@ -114,7 +116,49 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
     facts = [
         GraphFacts(size, cost.macs, cost.parameters) for size, cost in zip(sizes, (costs[1], costs[0]), strict=True)
     ]
-    return ExportResult(bundle, light, calibration, evaluation, facts[0], facts[1], warnings)
+    return ExportResult(bundle, light, calibration, evaluation, beside, facts[0], facts[1], warnings)
+
+
+def _routed(
+    request: ExportRequest, subject: Subject, light: onnx.ModelProto, passes: PassCosts, heavy_macs: int
+) -> tuple[Calibration, tuple[Rival, ...]]:
+    """Calibrates the router, and puts it beside its rivals on the test split."""
+    data, before, heavy = subject.data, subject.preprocessing, subject.exported.model
+    held = data.train.take(held_out(len(data.train), request.recovery)[0])
+    evidence = evidence_of(light, heavy, held, data.calibration, before, heavy_macs)
+    calibration = calibrate(
+        light,
+        heavy,
+        held,
+        data.calibration,
+        before,
+        costs=passes,
+        heavy_macs=heavy_macs,
+        epsilon=request.epsilon,
+        delta=request.delta,
+        seed=request.seed,
+        evidence=evidence,
+    )
+    prior = 0.0 if calibration.prior is None else evidence.prior_costs[unsigned(calibration.prior.kind)]
+    test = rows_of(light, heavy, data.test, before)
+    return calibration, rivals(calibration, evidence, test, passes, prior, request.seed)
+
+
+def pass_costs(light: float, trunk: float) -> PassCosts:
+    """Returns what passes cost: of a whole light expert, of which a trunk is a part that runs once."""
+    return PassCosts(light - trunk, trunk=trunk, heavy=1 - trunk)
+
+
+def _shared(heavy: onnx.ModelProto, light: onnx.ModelProto, cut: Cut) -> SharedCut:
+    """Finds where the experts part.
+
+    Raises:
+        SurgeryError: what lies before the cut is not the same in both.
+    """
+    found = next((each for each in common_trunk(heavy, light) if each.heavy.tensors == cut.tensors), None)
+    if found is None:
+        raise SurgeryError(f"the experts differ before {cut}, where they should part: report this model")
+    return found
 
 
 def checkpoint_of(out: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +11,13 @@ import numpy as np
 
 from agfedge.allocate import AllocationRequest, asked, plan_model
 from agfedge.distributed import Team
+from agfedge.group_names import select
+from agfedge.per_layer import read_per_layer
 from agfedge.recover import Recovery, RecoveryReport, make_student, recover, write_back
 from agfedge.scores import ScoreInputs, score_groups
 from agfedge_export import CheckReport, Plan, SurgeryError, mask
 from agfedge_export.check import TOLERANCE, compare
+from agfedge_export.split import groups_of_trunk, trunk_parameters
 
 if TYPE_CHECKING:
     import onnx
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from agfedge.allocate import Spent
     from agfedge.scores import Scores
     from agfedge.scoring import Subject
+    from agfedge_export.split import Cut
 
 # Real inputs on which graphs and modules are compared, spread over the training split (which may be sorted by class).
 PROBES = 64
@@ -71,6 +76,9 @@ def make_light(
     how: Recovery,
     checkpoint: Path | None = None,
     team: Team | None = None,
+    trunk: Cut | None = None,
+    exclude: Sequence[str] = (),
+    per_layer: Path | None = None,
 ) -> LightExpert:
     """Prunes a light expert out of a model and fine-tunes it.
 
@@ -81,18 +89,26 @@ def make_light(
         how: the fine-tuning; none with 0 epochs.
         checkpoint: file that keeps the fine-tuning's progress until it is done, or None.
         team: the processes that train together; None for this one alone.
+        trunk: where the experts part; what lies before stays whole, and as it is in training.
+        exclude: names or globs of groups, or of their parameters, that stay whole.
+        per_layer: TOML file with other amounts for some groups, or None.
 
     Raises:
         InputError: the amount or the data does not fit.
         SurgeryError: the pruned graph differs from the masked one, or cannot be trained.
     """
     heavy, wanted = subject.exported.model, asked(amount)
-    planned = plan_model(heavy, subject.groups, scores, wanted.how, wanted.budget)
+    whole = select(exclude, subject.groups, "--exclude") if exclude else frozenset()
+    if trunk is not None:
+        whole |= groups_of_trunk(subject.groups, heavy, trunk)
+    frozen = frozenset() if trunk is None else trunk_parameters(heavy, trunk)
+    amounts = {} if per_layer is None else read_per_layer(per_layer, subject.groups)
+    planned = plan_model(heavy, subject.groups, scores, wanted.of_groups(amounts, whole), wanted.budget)
     probe = subject.x[np.unique(np.linspace(0, len(subject.x) - 1, PROBES).astype(np.int64))]
     check = _proved(heavy, planned.model, planned.plan, probe)
     light, recovery = planned.model, RecoveryReport("none", 0, ())
     if how.epochs:
-        student = make_student(subject.module, planned.plan, planned.model, probe, subject.exported.program)
+        student = make_student(subject.module, planned.plan, planned.model, probe, subject.exported.program, frozen)
         y = subject.data.train.y
         recovery = recover(student, subject.module, subject.x, y, how, checkpoint=checkpoint, team=team)
         light = write_back(student, planned.model, probe)

@@ -4,7 +4,8 @@ from agfedge.calibrate.confidence import CONFIDENCES, Measure
 from agfedge.calibrate.early import EarlyTrial
 from agfedge.calibrate.evidence import Evidence, Rows
 from agfedge.calibrate.guarantee import Guarantee, certify, check_samples
-from agfedge.calibrate.router import Calibration, calibrate, choose_router, rows_of
+from agfedge.calibrate.rivals import Rival, rival_table, rivals
+from agfedge.calibrate.router import Calibration, calibrate, choose_router, evidence_of, rows_of
 
 __all__ = [
     "CONFIDENCES",
@@ -13,10 +14,14 @@ __all__ = [
     "Evidence",
     "Guarantee",
     "Measure",
+    "Rival",
     "Rows",
     "calibrate",
     "certify",
     "check_samples",
     "choose_router",
+    "evidence_of",
+    "rival_table",
+    "rivals",
     "rows_of",
 ]

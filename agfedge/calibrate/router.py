@@ -160,13 +160,14 @@ def calibrate(
     data: Arrays,
     preprocessing: Preprocessing,
     *,
-    light_cost: float,
+    costs: PassCosts,
     heavy_macs: int,
     epsilon: float,
     delta: float,
     seed: int,
-    kinds: Sequence[str] = ("max_probability",),
-    temperatures: Sequence[float] = (1.0,),
+    kinds: Sequence[str] = CONFIDENCES,
+    temperatures: Sequence[float] = TEMPERATURES,
+    evidence: Evidence | None = None,
 ) -> Calibration:
     """Runs both experts and chooses their router: `held` chooses, `data` certifies.
 
@@ -176,13 +177,14 @@ def calibrate(
         held: raw inputs that choose everything but the confidence threshold: held out of the training split.
         data: the calibration split, raw inputs; it certifies and must have chosen nothing.
         preprocessing: put in front of both.
-        light_cost: multiply-accumulates relative to the heavy expert's.
+        costs: of a pass without a prior, relative to the whole heavy expert.
         heavy_macs: what a prior's cost is measured against.
         epsilon: bound on the net risk.
         delta: probability with which the bound may fail.
         seed: of the halves that choose and judge a prior.
         kinds: measures of confidence to try.
         temperatures: factors on the fitted temperature to try.
+        evidence: of `evidence_of` for the same experts and data, where it is there already.
 
     Raises:
         InputError: too few samples, or logits that are not finite.
@@ -190,19 +192,32 @@ def calibrate(
     check_bounds(epsilon, delta)
     check_samples(len(data), epsilon, delta)
     shape = data.x.shape[1:]
-    fitting, certifying = (rows_of(light, heavy, arrays, preprocessing) for arrays in (held, data))
-    prior_costs = {kind: prior_cost(kind, shape, heavy_macs) for kind in certifying.priors}
-    evidence, costs = Evidence(fitting, certifying, prior_costs), PassCosts(light_cost)
-    check_evidence(evidence)
+    evidence = evidence or evidence_of(light, heavy, held, data, preprocessing, heavy_macs)
     target = Target(len(data), epsilon, delta)
-    chosen = choose(fitting, costs, prior_costs, target, seed, kinds, temperatures)
+    chosen = choose(evidence.fitting, costs, evidence.prior_costs, target, seed, kinds, temperatures)
     measure = chosen.measure
     graph = attach_heads(
         light, preprocessing, shape, temperature=measure.temperature, confidence=measure.kind, energy=measure.energy
     )
     (confidence,) = OnnxRun(graph).outputs(data.x, [CONFIDENCE])
-    early = chosen.early(certifying)
+    early = chosen.early(evidence.certifying)
     return _judged(certify_router(chosen, evidence, confidence.astype(np.float64), early, costs, target))
+
+
+def evidence_of(
+    light: onnx.ModelProto,
+    heavy: onnx.ModelProto,
+    held: Arrays,
+    data: Arrays,
+    preprocessing: Preprocessing,
+    heavy_macs: int,
+) -> Evidence:
+    """Runs both experts over what chooses a router and what certifies it; arguments and errors as of `calibrate`."""
+    fitting, certifying = (rows_of(light, heavy, arrays, preprocessing) for arrays in (held, data))
+    prior_costs = {kind: prior_cost(kind, data.x.shape[1:], heavy_macs) for kind in certifying.priors}
+    evidence = Evidence(fitting, certifying, prior_costs)
+    check_evidence(evidence)
+    return evidence
 
 
 def rows_of(light: onnx.ModelProto, heavy: onnx.ModelProto, data: Arrays, preprocessing: Preprocessing) -> Rows:

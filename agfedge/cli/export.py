@@ -35,6 +35,26 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_allocation(parser)
     add_recovery(parser)
     parser.add_argument(
+        "--exclude",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="groups, or parameters, that stay whole (see `agfedge inspect`)",
+    )
+    parser.add_argument(
+        "--per-layer",
+        metavar="FILE.toml",
+        help='lines such as "conv1.weight" = 0.25, or = 24; 0 drops a residual branch',
+    )
+    parser.add_argument(
+        "--share-trunk",
+        default="none",
+        metavar="STAGE",
+        help="both experts share the heavy expert's stages up to this one, such as layer1, and run them once "
+        "(default none)",
+    )
+    parser.add_argument(
         "--epsilon", type=float, default=0.005, help="accuracy that the cascade may lose (default 0.005)"
     )
     parser.add_argument("--delta", type=float, default=0.05, help="probability that it loses more (default 0.05)")
@@ -50,9 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge.export_request import ExportRequest
     from agfedge.exporting import export
 
-    names = ("model", "weights", "data", "out", "score", "epsilon", "delta", "mean", "std")
+    names = ("model", "weights", "data", "out", "score", "per_layer", "share_trunk", "epsilon", "delta", "mean", "std")
     request = ExportRequest(
         **{name: getattr(arguments, name) for name in names},
+        exclude=tuple(arguments.exclude),
         amount=allocation_of(arguments),
         recovery=recovery_of(arguments, arguments.seed),
     )
@@ -79,12 +100,15 @@ def _document(result: ExportResult) -> dict[str, object]:
         "spent": result.expert.spent,
         "calibration": result.calibration,
         "test": result.evaluation,
+        "rivals": result.rivals,
         "kept_whole": result.expert.plan.kept_whole,
         "warnings": result.warnings,
     }
 
 
 def _print(result: ExportResult) -> None:
+    from agfedge.calibrate import rival_table
+
     test = result.evaluation
     rows = [
         (
@@ -110,9 +134,13 @@ def _print(result: ExportResult) -> None:
     rates = "" if guarantee.threshold > 1 else f"; {percent(test.early)} early, {percent(test.late)} late"
     print_line(f"router: {result.calibration.verdict}{rates}")
     print_line(
-        f"guarantee: wrong where the heavy expert is right on at most {guarantee.epsilon:.1%} of inputs, "
-        f"with probability {1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples)"
+        f"guarantee: at most {guarantee.epsilon:.1%} of accuracy lost to the heavy expert, with probability "
+        f"{1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples: {guarantee.losses} lost, "
+        f"{guarantee.gains} gained)"
     )
+    print_line()
+    print_table(*rival_table(result.rivals))
+    print_line()
     print_line(f"bundle: {result.bundle.path} ({result.bundle.digest[:12]})")
 
 

@@ -36,6 +36,11 @@ class Probe:
     bias: float
 
 
+def unsigned(kind: str) -> str:
+    """Returns a prior's kind without its sign."""
+    return kind.removeprefix(NEGATED)
+
+
 def prior_kinds(planes: tuple[int, ...]) -> tuple[str, ...]:
     """Returns the priors that fit inputs of a shape.
 

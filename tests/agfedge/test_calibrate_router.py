@@ -13,6 +13,7 @@ from agfedge.calibrate.router import ALWAYS_HEAVY, prior_cost
 from agfedge.data import Arrays
 from agfedge.preprocess import preprocessing_for
 from agfedge_export.heads import Preprocessing
+from agfedge_profiles import PassCosts
 from agfedge_runtime.errors import InputError
 
 AS_IS = Preprocessing(False, 1.0, (0.0,), (1.0,))
@@ -51,7 +52,7 @@ def routed(data: Arrays, held: Arrays | None = None, light_cost: float = 0.2, se
         held or draw(200, 99),
         data,
         AS_IS,
-        light_cost=light_cost,
+        costs=PassCosts(light_cost),
         heavy_macs=10_000,
         epsilon=0.05,
         delta=0.1,
@@ -141,7 +142,7 @@ def test_logits_that_are_not_finite_name_their_expert(column: int, expert: str) 
     experts = (weights, HEAVY) if expert == "light" else (LIGHT, weights)
     with pytest.raises(InputError, match=f"the {expert} expert answers NaN or infinity"):
         calibrate(
-            *experts, draw(50, 1), data, AS_IS, light_cost=0.2, heavy_macs=10, epsilon=0.05, delta=0.1, seed=0
+            *experts, draw(50, 1), data, AS_IS, costs=PassCosts(0.2), heavy_macs=10, epsilon=0.05, delta=0.1, seed=0
         )  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def test_images_of_one_row_have_no_gradient_and_are_calibrated_without() -> None
     data = Arrays(x, flat.y)
     how = preprocessing_for(x)
     found = calibrate(
-        model, model, data, data, how, light_cost=0.2, heavy_macs=1000, epsilon=0.05, delta=0.1, seed=0
+        model, model, data, data, how, costs=PassCosts(0.2), heavy_macs=1000, epsilon=0.05, delta=0.1, seed=0
     )  # fmt: skip
     assert {trial.kind for trial in found.trials} == {"input_l1", "negated_input_l1"}
 
