@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from agfedge.bundle_report import bundle_report
 from agfedge.calibrate.router import PRIOR, prior_cost
+from agfedge.golden_inputs import choose_golden
 from agfedge_export import graph_costs
 from agfedge_export.heads import CONFIDENCE, IMAGE, attach_heads
 from agfedge_export.split import SharedCut, split
 from agfedge_export.trunk_heads import split_experts
-from agfedge_runtime import Bundle, Cascade, manifest
+from agfedge_runtime import Bundle, manifest
 from agfedge_runtime.bundle import write_bundle
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.golden import golden_bytes
-from agfedge_runtime.verify import record_golden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
-    from numpy.typing import NDArray
 
     from agfedge.calibrate import Calibration
     from agfedge.data import Dataset
     from agfedge_export import GraphCosts, Plan
     from agfedge_export.heads import Preprocessing
-    from agfedge_runtime import Decisions
-    from agfedge_runtime.golden import Golden
-
-GOLDEN_SAMPLES = 32
-# From so many inputs they are taken.
-GOLDEN_CANDIDATES = 256
-# Golden inputs keep this distance from every threshold, so that rounding cannot flip their decisions.
-GOLDEN_MARGIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,7 @@ def write_expert_bundle(
     }
     with tempfile.TemporaryDirectory() as folder:
         draft = write_bundle(Path(folder) / "draft", described, files)
-        files["golden.npz"] = golden_bytes(_golden(draft, data))
+        files["golden.npz"] = golden_bytes(choose_golden(draft, data.test.x))
     files["report.html"] = bundle_report(described, calibration, plan).encode()
     return write_bundle(target, described, files)
 
@@ -201,31 +189,3 @@ def _reference(calibration: Calibration) -> manifest.Reference | None:
         return None
     samples = calibration.guarantee.samples
     return manifest.Reference(samples, calibration.early, calibration.late, calibration.histogram)
-
-
-def _golden(draft: Bundle, data: Dataset) -> Golden:
-    """Records decisions of single inputs from all over the test split, every branch that is taken among them."""
-    order = np.random.default_rng(0).permutation(len(data.test))[:GOLDEN_CANDIDATES]  # may be sorted by class
-    with Cascade.open(draft, monitor=False) as cascade:
-        branches: dict[int, list[int]] = {}
-        for rows in np.array_split(order, -(-len(order) // GOLDEN_SAMPLES)):
-            made = cascade(data.test.x[rows])
-            away = _away(made, draft)
-            for row, branch in zip(rows[away], made.branches[away], strict=True):
-                branches.setdefault(int(branch), []).append(int(row))
-        turns = zip_longest(*(branches[branch] for branch in sorted(branches)))
-        chosen = [row for turn in turns for row in turn if row is not None] or [int(row) for row in order]
-        return record_golden(cascade, data.test.x[sorted(chosen[:GOLDEN_SAMPLES])])
-
-
-def _away(made: Decisions, draft: Bundle) -> NDArray[np.bool_]:
-    """Returns which decisions and labels rounding cannot flip; NaN, what was not computed, is near nothing."""
-    router = draft.manifest.router
-    ranked = np.sort(made.probabilities, axis=1)
-    near = ranked[:, -1] - ranked[:, -2] < GOLDEN_MARGIN
-    near |= np.abs(made.confidence - router.confidence.threshold) < GOLDEN_MARGIN
-    if router.prior is not None and router.prior.threshold is not None:
-        limit = router.prior.threshold
-        near |= np.abs(made.prior - limit) < GOLDEN_MARGIN * max(abs(limit), 1e-6)
-    away: NDArray[np.bool_] = ~near
-    return away

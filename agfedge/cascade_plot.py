@@ -28,7 +28,7 @@ def write_latency_plot(samples: Samples, path: Path) -> None:
         FigureCanvasSVG(figure)
         panel = figure.subplots()
         highest = float(np.percentile(np.concatenate([samples.cascade_us, samples.heavy_us]), 99.5))
-        edges = np.linspace(0, highest, 80)
+        edges = np.linspace(0, highest, 80).tolist()
         panel.hist(samples.heavy_us, edges, histtype="step", color="0.3", label="heavy alone")
         for branch, name in _NAMES.items():
             times = samples.cascade_us[samples.branches == branch]

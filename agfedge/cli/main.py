@@ -13,7 +13,7 @@ from agfedge import __version__
 from agfedge_runtime.errors import AgfedgeError
 
 # One module a command, each with add_parser(subparsers) and run(arguments); none imports torch or onnx at the top.
-COMMANDS = ("demo", "export", "deploy", "profile", "inspect", "prune", "score", "compare")
+COMMANDS = ("demo", "export", "deploy", "profile", "inspect", "prune", "score", "compare", "calibrate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

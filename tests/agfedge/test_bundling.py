@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.bundling import GOLDEN_MARGIN, Experts, write_expert_bundle
+from agfedge.bundling import Experts, write_expert_bundle
 from agfedge.calibrate import Calibration, EarlyTrial, Guarantee
 from agfedge.data import Arrays, Dataset
 from agfedge.evaluate import evaluate
+from agfedge.golden_inputs import GOLDEN_MARGIN
 from agfedge_export import analyse, graph_costs, make_plan, prune
 from agfedge_export.heads import Preprocessing
 from agfedge_export.split import common_trunk, groups_of_trunk, trunk_cuts
