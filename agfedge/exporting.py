@@ -18,7 +18,7 @@ from agfedge.evaluate import Evaluation, evaluate
 from agfedge.export_request import NO_TRUNK, ExportRequest, check_request
 from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.recover import RecoveryReport, held_out
-from agfedge.scoring import load_subject
+from agfedge.subject import load_subject
 from agfedge_export import SurgeryError, graph_costs
 from agfedge_export.priors import unsigned
 from agfedge_export.split import common_trunk, find_cut, trunk_cuts
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import onnx
 
     from agfedge.data import Dataset
-    from agfedge.scoring import Subject
+    from agfedge.subject import Subject
     from agfedge_export.priors import unsigned
 from agfedge_export.split import Cut, SharedCut
 

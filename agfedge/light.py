@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from agfedge.distributed import Team
 from agfedge.group_names import select
 from agfedge.per_layer import read_per_layer
 from agfedge.recover import Recovery, RecoveryReport, make_student, recover, write_back
-from agfedge.scores import ScoreInputs, score_groups
+from agfedge.scores import score_groups
 from agfedge_export import CheckReport, Plan, SurgeryError, mask
 from agfedge_export.check import TOLERANCE, compare
 from agfedge_export.split import groups_of_trunk, trunk_parameters
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agfedge.allocate import Spent
     from agfedge.scores import Scores
-    from agfedge.scoring import Subject
+    from agfedge.subject import Subject
     from agfedge_export.split import Cut
 
 # Real inputs on which graphs and modules are compared, spread over the training split (which may be sorted by class).
@@ -57,16 +57,7 @@ def score_subject(subject: Subject, score: str, seed: int, team: Team | None = N
     Raises:
         InputError: an unknown score, or data that does not fit.
     """
-    inputs = ScoreInputs(
-        subject.groups,
-        subject.exported.model,
-        subject.exported,
-        subject.x,
-        subject.data.train.y,
-        seed=seed,
-        team=team or Team(),
-    )
-    return score_groups(score, inputs)
+    return score_groups(score, replace(subject.score_inputs(seed), team=team or Team()))
 
 
 def make_light(

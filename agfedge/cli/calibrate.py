@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from agfedge.cli.output import print_json, print_line, print_table
+from agfedge.cli.output import guarantee_line, percent, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from agfedge.recalibrating import Recalibration, Routed
-    from agfedge.statistics import Share
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,17 +60,8 @@ def _print(result: Recalibration) -> None:
         )
     else:
         print_line(f"the light expert answers from confidence {router.confidence.threshold:.4f} on")
-    print_line(
-        f"guarantee: at most {guarantee.epsilon:.1%} of accuracy lost to the heavy expert, with probability "
-        f"{1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples: {guarantee.losses} lost, "
-        f"{guarantee.gains} gained)"
-    )
+    print_line(guarantee_line(guarantee))
     print_line(f"bundle: {result.bundle.path} ({result.bundle.digest[:12]})")
-
-
-def percent(share: Share) -> str:
-    """Returns a share with its interval, in percent."""
-    return f"{100 * share.value:.2f}% ({100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
 def _row(name: str, routed: Routed) -> tuple[str, ...]:

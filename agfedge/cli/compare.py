@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agfedge.cli.arguments import floats, integers, names
 from agfedge.cli.output import print_json, print_line, print_table
 from agfedge.cli.recovery import RECOVERY_OPTIONS, add_recovery, recovery_of
+from agfedge.cli.subject import add_subject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,13 +27,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "point is kept in --out: a comparison that was stopped continues, and may be extended by widths, seeds and "
         "scores. Random pruning is always in it.",
     )
-    parser.add_argument(
-        "--model", required=True, help="package.module:factory or file.py:factory, returning a torch module"
-    )
-    parser.add_argument("--weights", help=".safetensors, or .pt holding a state dict")
-    parser.add_argument(
-        "--data", required=True, help="folder of class folders with images, .npz with x and y, or factory"
-    )
+    add_subject(parser)
     parser.add_argument("--out", required=True, help="folder of the points, the table, the plot and the JSON")
     parser.add_argument(
         "--score", dest="scores", type=names, default=("agf", "taylor", "l1", "random"), help="such as agf,wanda,l1"
@@ -53,8 +48,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--exclude", nargs="+", action="extend", default=[], metavar="NAME", help="groups that stay whole"
     )
-    parser.add_argument("--mean", type=floats, help="per channel after scaling to [0, 1], such as 0.485,0.456,0.406")
-    parser.add_argument("--std", type=floats, help="likewise")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 

@@ -7,25 +7,18 @@ import sys
 from typing import TYPE_CHECKING
 
 from agfedge.cli.allocation import add_allocation, allocation_of
-from agfedge.cli.arguments import floats
-from agfedge.cli.output import print_json, print_line, print_table
+from agfedge.cli.output import guarantee_line, percent, print_json, print_line, print_table
 from agfedge.cli.recovery import add_recovery, recovery_of
+from agfedge.cli.subject import add_subject
 
 if TYPE_CHECKING:
     from agfedge.exporting import ExportResult
-    from agfedge.statistics import Share
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's arguments."""
     parser = commands.add_parser("export", help="prune a light expert, recover and calibrate it, write a bundle")
-    parser.add_argument(
-        "--model", required=True, help="package.module:factory or file.py:factory, returning a torch module"
-    )
-    parser.add_argument("--weights", help=".safetensors, or .pt holding a state dict")
-    parser.add_argument(
-        "--data", required=True, help="folder of class folders with images, .npz with x and y, or factory"
-    )
+    add_subject(parser)
     parser.add_argument("--out", required=True, help="folder of the bundle")
     parser.add_argument(
         "--score",
@@ -58,8 +51,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--epsilon", type=float, default=0.005, help="accuracy that the cascade may lose (default 0.005)"
     )
     parser.add_argument("--delta", type=float, default=0.05, help="probability that it loses more (default 0.05)")
-    parser.add_argument("--mean", type=floats, help="per channel after scaling to [0, 1], such as 0.485,0.456,0.406")
-    parser.add_argument("--std", type=floats, help="likewise")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
@@ -133,17 +124,8 @@ def _print(result: ExportResult) -> None:
     guarantee = result.calibration.guarantee
     rates = "" if guarantee.threshold > 1 else f"; {percent(test.early)} early, {percent(test.late)} late"
     print_line(f"router: {result.calibration.verdict}{rates}")
-    print_line(
-        f"guarantee: at most {guarantee.epsilon:.1%} of accuracy lost to the heavy expert, with probability "
-        f"{1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples: {guarantee.losses} lost, "
-        f"{guarantee.gains} gained)"
-    )
+    print_line(guarantee_line(guarantee))
     print_line()
     print_table(*rival_table(result.rivals))
     print_line()
     print_line(f"bundle: {result.bundle.path} ({result.bundle.digest[:12]})")
-
-
-def percent(share: Share) -> str:
-    """Returns a share with its interval, in percent."""
-    return f"{100 * share.value:.2f}% ({100 * share.low:.1f} to {100 * share.high:.1f})"

@@ -8,8 +8,13 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from agfedge.calibrate import Guarantee
+    from agfedge.statistics import Share
 
 
 def print_line(text: str = "") -> None:
@@ -50,3 +55,17 @@ def plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, PurePath) else value
+
+
+def percent(share: Share) -> str:
+    """Returns a share with its interval, in percent."""
+    return f"{100 * share.value:.2f}% ({100 * share.low:.1f} to {100 * share.high:.1f})"
+
+
+def guarantee_line(guarantee: Guarantee) -> str:
+    """Returns a certificate in words."""
+    return (
+        f"guarantee: at most {guarantee.epsilon:.1%} of accuracy lost to the heavy expert, with probability "
+        f"{1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples: {guarantee.losses} lost, "
+        f"{guarantee.gains} gained)"
+    )

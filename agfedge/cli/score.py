@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from agfedge.cli.arguments import floats, names
+from agfedge.cli.arguments import names
 from agfedge.cli.output import print_json, print_line, print_table
+from agfedge.cli.subject import add_subject
 
 if TYPE_CHECKING:
     from agfedge.scores.agreement import GroupUtility
@@ -23,13 +24,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--score scores.npz` then prunes it by them, and by scores.npz:agf where the file holds several. Runs under "
         "torchrun, whose processes share the data.",
     )
-    parser.add_argument(
-        "--model", required=True, help="package.module:factory or file.py:factory, returning a torch module"
-    )
-    parser.add_argument("--weights", help=".safetensors, or .pt holding a state dict")
-    parser.add_argument(
-        "--data", required=True, help="folder of class folders with images, .npz with x and y, or factory"
-    )
+    add_subject(parser)
     parser.add_argument(
         "--score",
         dest="scores",
@@ -44,8 +39,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--batch-size", type=int, help="inputs at a time, which bounds the memory (default 64, or all where fewer)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
-    parser.add_argument("--mean", type=floats, help="per channel after scaling to [0, 1], such as 0.485,0.456,0.406")
-    parser.add_argument("--std", type=floats, help="likewise")
     parser.add_argument("--json", action="store_true", help="print a summary as JSON")
     parser.set_defaults(run=run)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,14 @@ from agfedge.compare.request import CompareRequest, check_request
 from agfedge.compare.trial import Trial
 from agfedge.group_names import select
 from agfedge.preprocess import model_input
-from agfedge.scores import ScoreInputs, score_many
-from agfedge.scoring import load_subject
+from agfedge.scores import score_many
+from agfedge.subject import load_subject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.scores import Scores
-    from agfedge.scoring import Subject
+    from agfedge.subject import Subject
     from agfedge_export import ChannelGroups
 
 
@@ -63,7 +63,11 @@ def compare(request: CompareRequest) -> list[Point]:
         if _done(store.get(task.key), task):  # another process was quicker
             continue
         if task.score not in (HEAVY, SCRATCH) and task.seed not in scores:
-            scores = {task.seed: score_many(request.all_scores, _inputs(request, subject, task.seed))}
+            scores = {
+                task.seed: score_many(
+                    request.all_scores, replace(subject.score_inputs(task.seed), samples=request.samples)
+                )
+            }
         store.put(_measured(trial, request, task, scores.get(task.seed, {})))
     return store.all()
 
@@ -103,18 +107,6 @@ def _held_out(subject: Subject) -> tuple[NDArray[np.generic], NDArray[np.int64]]
     """Returns all inputs that are not for training, and their labels: nothing is calibrated here."""
     parts = (subject.data.calibration, subject.data.test)
     return np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts])
-
-
-def _inputs(request: CompareRequest, subject: Subject, seed: int) -> ScoreInputs:
-    return ScoreInputs(
-        subject.groups,
-        subject.exported.model,
-        subject.exported,
-        subject.x,
-        subject.data.train.y,
-        samples=request.samples,
-        seed=seed,
-    )
 
 
 def _identity(request: CompareRequest, subject: Subject) -> dict[str, object]:

@@ -14,8 +14,8 @@ from agfedge.evaluate import Evaluation
 from agfedge.export_request import ExportRequest, check_request, check_seed
 from agfedge.exporting import warnings_of
 from agfedge.recover import Recovery, RecoveryReport
-from agfedge.scoring import with_classes_of
 from agfedge.statistics import share_of
+from agfedge.subject import with_classes_of
 from agfedge_runtime.errors import InputError
 
 SLIM = RecoveryReport("slimmed", 1, (0.5, 0.6))
