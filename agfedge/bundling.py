@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agfedge.bundle_report import bundle_report
-from agfedge.calibrate.router import PRIOR, prior_cost
+from agfedge.calibrate.router import PRIOR, PriorShapes, prior_cost, shapes_of
 from agfedge.golden_inputs import choose_golden
 from agfedge_export import graph_costs
 from agfedge_export.heads import CONFIDENCE, IMAGE, attach_heads
+from agfedge_export.priors import reads_trunk
 from agfedge_export.split import SharedCut, split
 from agfedge_export.trunk_heads import split_experts
 from agfedge_runtime import Bundle, manifest
@@ -111,7 +112,10 @@ def _graphs(experts: Experts, calibration: Calibration, shape: tuple[int, ...]) 
         confidence=calibration.confidence,
         energy=calibration.energy,
     )
-    heavy = attach_heads(experts.heavy, before, shape, priors=in_heavy)
+    read = cut.heavy.tensors if cut is not None and any(reads_trunk(kind) for kind in in_heavy.values()) else ()
+    heavy = attach_heads(
+        experts.heavy, before, shape, priors=in_heavy, features=read, probe=calibration.probe if read else None
+    )
     models = {"heavy.onnx": heavy, "light.onnx": light}
     if cut is not None:
         parts = split_experts(light, heavy, cut, tuple(priors))
@@ -174,13 +178,18 @@ def _manifest(
         ),
         costs=manifest.Costs(
             "macs",
-            prior=0.0 if prior is None else prior_cost(prior.kind, shape, whole),
+            prior=0.0 if prior is None else prior_cost(prior.kind, _read(experts, shape), whole),
             light=described.light.macs / whole,
             heavy=1.0 if trunk is None else described.heavy.macs / whole,
             trunk=0.0 if trunk is None else trunk.macs / whole,
         ),
         provenance=dict(provenance),
     )
+
+
+def _read(experts: Experts, shape: tuple[int, ...]) -> PriorShapes:
+    tensors = () if experts.trunk is None else experts.trunk.heavy.tensors
+    return PriorShapes(shape, shapes_of(experts.heavy, tensors))
 
 
 def _reference(calibration: Calibration) -> manifest.Reference | None:

@@ -104,7 +104,8 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
     step()
     costs = (graph_costs(light.model), graph_costs(heavy))
     passes = pass_costs(costs[0].macs / costs[1].macs, 0.0 if cut is None else cut.share)
-    calibration, beside = _routed(request, subject, light.model, passes, costs[1].macs)
+    features = () if cut is None else cut.tensors
+    calibration, beside = _routed(request, subject, light.model, passes, costs[1].macs, features)
     step()
     trunk = None if cut is None else _shared(heavy, light.model, cut)
     experts = Experts(light.model, heavy, costs[0], costs[1], subject.preprocessing, trunk)
@@ -120,12 +121,17 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
 
 
 def _routed(
-    request: ExportRequest, subject: Subject, light: onnx.ModelProto, passes: PassCosts, heavy_macs: int
+    request: ExportRequest,
+    subject: Subject,
+    light: onnx.ModelProto,
+    passes: PassCosts,
+    heavy_macs: int,
+    features: tuple[str, ...],
 ) -> tuple[Calibration, tuple[Rival, ...]]:
     """Calibrates the router, and puts it beside its rivals on the test split."""
     data, before, heavy = subject.data, subject.preprocessing, subject.exported.model
     held = data.train.take(held_out(len(data.train), request.recovery)[0])
-    evidence = evidence_of(light, heavy, held, data.calibration, before, heavy_macs)
+    evidence = evidence_of(light, heavy, held, data.calibration, before, heavy_macs, features)
     calibration = calibrate(
         light,
         heavy,
@@ -140,7 +146,7 @@ def _routed(
         evidence=evidence,
     )
     prior = 0.0 if calibration.prior is None else evidence.prior_costs[unsigned(calibration.prior.kind)]
-    test = rows_of(light, heavy, data.test, before)
+    test = rows_of(light, heavy, data.test, before, features)
     return calibration, rivals(calibration, evidence, test, passes, prior, request.seed)
 
 

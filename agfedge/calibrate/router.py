@@ -15,7 +15,17 @@ from agfedge.calibrate.evidence import Evidence, Rows, check_evidence
 from agfedge.calibrate.guarantee import METHOD, NEVER, Guarantee, certify, check_bounds, check_samples
 from agfedge.onnx_run import OnnxRun
 from agfedge_export.heads import CONFIDENCE, LOGITS, PROBABILITIES, Preprocessing, attach_heads
-from agfedge_export.priors import NEGATED, TRUNK_PROBE, Probe, prior_kinds
+from agfedge_export.priors import (
+    NEGATED,
+    TRUNK_ENERGY,
+    TRUNK_PROBE,
+    Probe,
+    append_pooled,
+    prior_kinds,
+    reads_trunk,
+    unsigned,
+)
+from agfedge_export.view import view_of
 from agfedge_profiles import PassCosts, Rates, expected
 from agfedge_runtime.errors import InputError
 
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
     from agfedge.data.arrays import Arrays
 
 PRIOR = "prior"
+_POOLED = "pooled_features"
 ALWAYS_HEAVY = "the heavy expert answers everything"
 REFERENCE_BINS = 20
 
@@ -211,17 +222,28 @@ def evidence_of(
     data: Arrays,
     preprocessing: Preprocessing,
     heavy_macs: int,
+    features: Sequence[str] = (),
 ) -> Evidence:
-    """Runs both experts over what chooses a router and what certifies it; arguments and errors as of `calibrate`."""
-    fitting, certifying = (rows_of(light, heavy, arrays, preprocessing) for arrays in (held, data))
-    prior_costs = {kind: prior_cost(kind, data.x.shape[1:], heavy_macs) for kind in certifying.priors}
-    evidence = Evidence(fitting, certifying, prior_costs)
+    """Runs both experts over what chooses a router and what certifies it.
+
+    Arguments and errors as of `calibrate`; `features` are the tensors that leave a trunk, which priors may read too.
+    """
+    fitting, certifying = (rows_of(light, heavy, arrays, preprocessing, features) for arrays in (held, data))
+    kinds = [*certifying.priors, *([TRUNK_PROBE] if features else [])]
+    shapes = PriorShapes(data.x.shape[1:], shapes_of(heavy, features))
+    evidence = Evidence(fitting, certifying, {kind: prior_cost(kind, shapes, heavy_macs) for kind in kinds})
     check_evidence(evidence)
     return evidence
 
 
-def rows_of(light: onnx.ModelProto, heavy: onnx.ModelProto, data: Arrays, preprocessing: Preprocessing) -> Rows:
-    """Runs both experts over raw inputs: logits, and the priors of the input.
+def rows_of(
+    light: onnx.ModelProto,
+    heavy: onnx.ModelProto,
+    data: Arrays,
+    preprocessing: Preprocessing,
+    features: Sequence[str] = (),
+) -> Rows:
+    """Runs both experts over raw inputs: logits, the priors of the input, and those of a trunk's features.
 
     Raises:
         InputError: an expert answers NaN or infinity.
@@ -230,29 +252,44 @@ def rows_of(light: onnx.ModelProto, heavy: onnx.ModelProto, data: Arrays, prepro
     planes = (shape[-1], *shape[:-1]) if preprocessing.image else shape
     kinds = [kind for kind in prior_kinds(planes) if not kind.startswith(NEGATED)]
     thin = attach_heads(light, preprocessing, shape, priors={kind: kind for kind in kinds}, with_logits=True)
-    whole = attach_heads(heavy, preprocessing, shape, with_logits=True)
     of_light, probabilities, *values = OnnxRun(thin).outputs(data.x, [LOGITS, PROBABILITIES, *kinds])
-    of_heavy, others = OnnxRun(whole).outputs(data.x, [LOGITS, PROBABILITIES])
+    of_trunk = {TRUNK_ENERGY: TRUNK_ENERGY} if features else {}
+    whole = attach_heads(heavy, preprocessing, shape, priors=of_trunk, features=features, with_logits=True)
+    wanted = [LOGITS, PROBABILITIES, *of_trunk]
+    if features:
+        whole, wanted = append_pooled(whole, features, _POOLED), [*wanted, _POOLED]
+    of_heavy, others, *more = OnnxRun(whole).outputs(data.x, wanted)
     for expert, answers in (("light", (of_light, probabilities)), ("heavy", (of_heavy, others))):
         if not all(np.isfinite(each).all() for each in answers):
             raise InputError(
                 f"the {expert} expert answers NaN or infinity on data that it has not seen: check its weights and the "
                 "data"
             )
-    return Rows(of_light, of_heavy, data.y, dict(zip(kinds, values, strict=True)))
+    priors = dict(zip([*kinds, *of_trunk], [*values, *more], strict=False))
+    return Rows(of_light, of_heavy, data.y, priors, more[-1] if features else None)
 
 
-def prior_cost(kind: str, shape: tuple[int, ...], heavy_macs: int) -> float:
-    """Returns what a prior costs relative to the heavy expert: one operation an element and pass over what it reads.
+@dataclass(frozen=True)
+class PriorShapes:
+    """What priors read, one row of it: the input, and a trunk's features, channels first."""
 
-    Args:
-        kind: the prior's.
-        shape: of one input, or for `trunk_*` of one row of features, channels first.
-        heavy_macs: multiply-accumulates of the heavy expert.
-    """
-    passes = 4 if kind.endswith("gradient") else 1
-    weights = shape[0] if kind.removeprefix(NEGATED) == TRUNK_PROBE else 0
-    return (passes * prod(shape) + weights) / heavy_macs
+    image: tuple[int, ...]
+    features: tuple[tuple[int, ...], ...] = ()
+
+
+def shapes_of(heavy: onnx.ModelProto, features: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Returns the shapes of tensors, without the batch."""
+    view = view_of(heavy)
+    return tuple(tuple((view.shape(name) or (1,))[1:]) for name in features)
+
+
+def prior_cost(kind: str, shapes: PriorShapes, heavy_macs: int) -> float:
+    """Returns what a prior costs relative to the heavy expert: one operation an element and pass over what it reads."""
+    plain = unsigned(kind)
+    if not reads_trunk(plain):
+        return (4 if plain.endswith("gradient") else 1) * prod(shapes.image) / heavy_macs
+    weights = sum(shape[0] for shape in shapes.features) if plain == TRUNK_PROBE else 0
+    return (sum(prod(shape) for shape in shapes.features) + weights) / heavy_macs
 
 
 def _judged(found: Calibration) -> Calibration:

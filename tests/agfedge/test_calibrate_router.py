@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from agfedge.calibrate import Calibration, calibrate, certify
 from agfedge.calibrate.guarantee import NEVER, threshold_grid
-from agfedge.calibrate.router import ALWAYS_HEAVY, prior_cost
+from agfedge.calibrate.router import ALWAYS_HEAVY, PriorShapes, prior_cost
 from agfedge.data import Arrays
 from agfedge.preprocess import preprocessing_for
 from agfedge_export.heads import Preprocessing
@@ -169,5 +169,5 @@ def test_images_of_one_row_have_no_gradient_and_are_calibrated_without() -> None
 
 
 def test_a_prior_costs_an_operation_an_element_and_pass() -> None:
-    assert prior_cost("input_l1", (3, 8, 8), 1000) == 0.192
-    assert prior_cost("negated_input_gradient", (3, 8, 8), 1000) == 4 * 0.192
+    assert prior_cost("input_l1", PriorShapes((3, 8, 8)), 1000) == 0.192
+    assert prior_cost("negated_input_gradient", PriorShapes((3, 8, 8)), 1000) == 4 * 0.192
