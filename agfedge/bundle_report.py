@@ -15,13 +15,9 @@ if TYPE_CHECKING:
 
 def bundle_report(described: Manifest, calibration: Calibration, plan: Plan) -> str:
     """Returns the page, self-contained."""
-    light, heavy = described.experts.light, described.experts.heavy
     guarantee = calibration.guarantee
     verdict = calibration.verdict[:1].upper() + calibration.verdict[1:]
-    experts = [
-        ("heavy", f"{heavy.macs:,}", f"{heavy.parameters:,}"),
-        ("light", f"{light.macs:,}", f"{light.parameters:,}"),
-    ]
+    experts = [(name, f"{graph.macs:,}", f"{graph.parameters:,}") for name, graph in described.experts.graphs]
     trials = [
         (each.kind, f"{each.threshold:.4g}", f"{each.without:.4f}", f"{each.with_prior:.4f}")
         for each in calibration.trials
@@ -29,7 +25,7 @@ def bundle_report(described: Manifest, calibration: Calibration, plan: Plan) -> 
     kept = [(each.tensor, each.axis, each.node, each.reason) for each in plan.kept_whole]
     body = [
         f"<p>{escape(verdict)}.</p>",
-        section("Experts", table(("expert", "MACs", "parameters"), experts)),
+        section("Experts", table(("graph", "MACs", "parameters"), experts)),
         f"<p>With probability {1 - guarantee.delta:.0%} over draws of the {guarantee.samples} calibration samples, the "
         f"cascade loses at most {guarantee.epsilon:.1%} of accuracy to the heavy expert "
         f"({escape(calibration.method)}).</p>",

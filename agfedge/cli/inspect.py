@@ -190,9 +190,9 @@ def _print_bundle(bundle: Bundle) -> None:
             f"{expert.macs / 1e6:,.2f}",
             f"{expert.parameters:,}",
         )
-        for name, expert in (("heavy", manifest.experts.heavy), ("light", manifest.experts.light))
+        for name, expert in manifest.experts.graphs
     ]
-    print_table(("expert", "KiB", "MMACs", "parameters"), rows)
+    print_table(("graph", "KiB", "MMACs", "parameters"), rows)
     prior = "none" if router.prior is None else f"{router.prior.kind} above {router.prior.threshold}"
     print_line(f"\nearly escalation: {prior}")
     print_line(f"light answers from: {router.confidence.kind} {router.confidence.threshold:.4f}")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from agfedge.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agfedge.profiling import Account, ExpertAccount
     from agfedge_runtime import Bundle
-    from agfedge_runtime.manifest import Expert
+    from agfedge_runtime.manifest import Expert, Trunk
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,9 +55,9 @@ def _print(bundle: Bundle, found: Account) -> None:
     experts = bundle.manifest.experts
     print_line(f"{found.decisions} decisions at batch 1, interleaved, {found.backend} on {found.threads} thread(s)")
     rows = [
-        _row("heavy", found.heavy, bundle, experts.heavy),
-        _row("light", found.light, bundle, experts.light),
-        _row("cascade", found.cascade, bundle, None),
+        _row("heavy", found.heavy, bundle, (experts.trunk, experts.heavy)),
+        _row("light", found.light, bundle, (experts.trunk, experts.light)),
+        _row("cascade", found.cascade, bundle, ()),
     ]
     print_table(("", "accuracy (95% interval)", "KiB", "MMACs", "p50 us", "p90 us", "mean us"), rows)
     print_line()
@@ -85,7 +87,7 @@ def _escalation(bundle: Bundle, found: Account) -> str:
     )
 
 
-def _row(name: str, row: ExpertAccount, bundle: Bundle, expert: Expert | None) -> tuple[str, ...]:
+def _row(name: str, row: ExpertAccount, bundle: Bundle, graphs: Sequence[Expert | Trunk | None]) -> tuple[str, ...]:
     accuracy = row.accuracy
     latency = row.latency
     shown = (
@@ -93,8 +95,9 @@ def _row(name: str, row: ExpertAccount, bundle: Bundle, expert: Expert | None) -
         if accuracy is None
         else f"{100 * accuracy.value:.2f}% ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
     )
-    size = "" if expert is None else f"{bundle.manifest.files[expert.file].size / 1024:,.0f}"
-    macs = "" if expert is None else f"{expert.macs / 1e6:,.2f}"
+    parts = [graph for graph in graphs if graph is not None]
+    size = f"{sum(bundle.manifest.files[graph.file].size for graph in parts) / 1024:,.0f}" if parts else ""
+    macs = f"{sum(graph.macs for graph in parts) / 1e6:,.2f}" if parts else ""
     return (name, shown, size, macs, _us(latency.p50_us), _us(latency.p90_us), _us(latency.mean_us))
 
 

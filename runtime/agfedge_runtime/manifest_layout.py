@@ -86,6 +86,13 @@ class Experts:
     heavy: Expert
     trunk: Trunk | None = None
 
+    @property
+    def graphs(self) -> tuple[tuple[str, Expert | Trunk], ...]:
+        """What lies in the bundle, by a name for people."""
+        if self.trunk is None:
+            return (("heavy", self.heavy), ("light", self.light))
+        return (("trunk", self.trunk), ("heavy after it", self.heavy), ("light after it", self.light))
+
 
 @dataclass(frozen=True)
 class PriorRule:
