@@ -69,7 +69,9 @@ def team() -> Iterator[Team]:
 
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        together = Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        yield together
+        together.wait()  # gloo aborts a process whose partner leaves while it still listens
     finally:
         torch.distributed.destroy_process_group()
 
