@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agfedge_runtime.manifest import Manifest
 
 
-def bundle_report(described: Manifest, calibration: Calibration, plan: Plan) -> str:
+def bundle_report(described: Manifest, calibration: Calibration, plan: Plan | None) -> str:
     """Returns the page, self-contained."""
     guarantee = calibration.guarantee
     verdict = calibration.verdict[:1].upper() + calibration.verdict[1:]
@@ -22,7 +22,6 @@ def bundle_report(described: Manifest, calibration: Calibration, plan: Plan) -> 
         (each.kind, f"{each.threshold:.4g}", f"{each.without:.4f}", f"{each.with_prior:.4f}")
         for each in calibration.trials
     ]
-    kept = [(each.tensor, each.axis, each.node, each.reason) for each in plan.kept_whole]
     body = [
         f"<p>{escape(verdict)}.</p>",
         section("Experts", table(("graph", "MACs", "parameters"), experts)),
@@ -33,10 +32,14 @@ def bundle_report(described: Manifest, calibration: Calibration, plan: Plan) -> 
             "Priors tried (expected cost in MACs, relative to the heavy expert)",
             table(("prior", "threshold", "without", "with"), trials),
         ),
-        _bars(plan),
-        section("Kept whole", table(("parameter", "axis", "node", "reason"), kept)),
+        *(() if plan is None else _removed(plan)),
     ]
     return page(f"agfedge bundle: {described.name}", body)
+
+
+def _removed(plan: Plan) -> tuple[str, str]:
+    kept = [(each.tensor, each.axis, each.node, each.reason) for each in plan.kept_whole]
+    return _bars(plan), section("Kept whole", table(("parameter", "axis", "node", "reason"), kept))
 
 
 def _bars(plan: Plan) -> str:

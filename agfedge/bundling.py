@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agfedge.bundle_report import bundle_report
-from agfedge.calibrate.router import PRIOR, PriorShapes, prior_cost, shapes_of
+from agfedge.calibrate.router import PRIOR
 from agfedge.golden_inputs import choose_golden
-from agfedge_export import graph_costs
 from agfedge_export.heads import CONFIDENCE, IMAGE, attach_heads
 from agfedge_export.priors import reads_trunk
-from agfedge_export.split import SharedCut, split
 from agfedge_export.trunk_heads import split_experts
 from agfedge_runtime import Bundle, manifest
 from agfedge_runtime.bundle import write_bundle
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
 
     from agfedge.calibrate import Calibration
     from agfedge.data import Dataset
-    from agfedge_export import GraphCosts, Plan
-    from agfedge_export.heads import Preprocessing
+    from agfedge.experts import Experts
+    from agfedge_export import Plan
 
 
 @dataclass(frozen=True)
@@ -40,36 +38,25 @@ class GraphFacts:
     parameters: int
 
 
-@dataclass(frozen=True)
-class Experts:
-    """Both experts' core graphs, to logits, and what goes in front of them.
-
-    Attributes:
-        light: the whole light expert, also where it shares a trunk.
-        heavy: the whole heavy expert.
-        light_costs: of the whole.
-        heavy_costs: of the whole.
-        preprocessing: put in front.
-        trunk: where the two graphs part; None runs each of them whole.
-    """
-
-    light: onnx.ModelProto
-    heavy: onnx.ModelProto
-    light_costs: GraphCosts
-    heavy_costs: GraphCosts
-    preprocessing: Preprocessing
-    trunk: SharedCut | None = None
-
-
 def write_expert_bundle(
     target: Path,
     experts: Experts,
-    plan: Plan,
+    plan: Plan | None,
     calibration: Calibration,
+    costs: manifest.Costs,
     data: Dataset,
     provenance: Mapping[str, str | int | float | bool | None],
 ) -> Bundle:
     """Writes a bundle whole, with golden answers taken from its own graphs.
+
+    Args:
+        target: the bundle's folder.
+        experts: both graphs.
+        plan: what was removed from the heavy expert; None for a light expert of another origin.
+        calibration: the router.
+        costs: that it was calibrated for.
+        data: golden inputs are of its test split.
+        provenance: what made the bundle.
 
     Raises:
         InputError: an expert answers another number of classes than the data has.
@@ -77,10 +64,10 @@ def write_expert_bundle(
     """
     for name, core in (("light", experts.light), ("heavy", experts.heavy)):
         _check_classes(name, core, data)
-    described = _manifest(experts, calibration, data, provenance)
+    described = _manifest(experts, calibration, costs, data, provenance)
     files: dict[str, bytes | Path] = {
         **_graphs(experts, calibration, data.test.x.shape[1:]),
-        "plan.json": plan.to_json().encode(),
+        **({} if plan is None else {"plan.json": plan.to_json().encode()}),
     }
     with tempfile.TemporaryDirectory() as folder:
         draft = write_bundle(Path(folder) / "draft", described, files)
@@ -123,33 +110,14 @@ def _graphs(experts: Experts, calibration: Calibration, shape: tuple[int, ...]) 
     return {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
 
 
-def _described_experts(experts: Experts) -> manifest.Experts:
-    """Describes the graphs as they lie in the bundle: with a trunk, an expert is what comes after it."""
-    light, heavy, cut = experts.light_costs, experts.heavy_costs, experts.trunk
-    if cut is None:
-        return manifest.Experts(
-            light=manifest.Expert("light.onnx", light.macs, light.parameters),
-            heavy=manifest.Expert("heavy.onnx", heavy.macs, heavy.parameters),
-        )
-    parts = split(experts.heavy, cut.heavy)
-    shared, rest = graph_costs(parts.trunk), graph_costs(parts.tail)
-    thin = graph_costs(split(experts.light, cut.light).tail)
-    return manifest.Experts(
-        light=manifest.Expert("light.onnx", thin.macs, thin.parameters),
-        heavy=manifest.Expert("heavy.onnx", rest.macs, rest.parameters),
-        trunk=manifest.Trunk("trunk.onnx", shared.macs, shared.parameters, cut.heavy.tensors),
-    )
-
-
 def _manifest(
     experts: Experts,
     calibration: Calibration,
+    costs: manifest.Costs,
     data: Dataset,
     provenance: Mapping[str, str | int | float | bool | None],
 ) -> manifest.Manifest:
     how, prior, guarantee = experts.preprocessing, calibration.prior, calibration.guarantee
-    described, whole = _described_experts(experts), experts.heavy_costs.macs
-    trunk = described.trunk
     shape = data.test.x.shape[1:]
     return manifest.Manifest(
         name=str(provenance["model"]).partition(":")[0].removesuffix(".py").rpartition(".")[2],
@@ -161,7 +129,7 @@ def _manifest(
             preprocessing=manifest.Preprocessing(how.scale, how.mean, how.std),
         ),
         classes=data.classes,
-        experts=described,
+        experts=experts.described,
         router=manifest.Router(
             prior=None if prior is None else manifest.PriorRule(prior.kind, PRIOR, prior.threshold),
             confidence=manifest.ConfidenceRule(
@@ -176,20 +144,9 @@ def _manifest(
             ),
             reference=_reference(calibration),
         ),
-        costs=manifest.Costs(
-            "macs",
-            prior=0.0 if prior is None else prior_cost(prior.kind, _read(experts, shape), whole),
-            light=described.light.macs / whole,
-            heavy=1.0 if trunk is None else described.heavy.macs / whole,
-            trunk=0.0 if trunk is None else trunk.macs / whole,
-        ),
+        costs=costs,
         provenance=dict(provenance),
     )
-
-
-def _read(experts: Experts, shape: tuple[int, ...]) -> PriorShapes:
-    tensors = () if experts.trunk is None else experts.trunk.heavy.tensors
-    return PriorShapes(shape, shapes_of(experts.heavy, tensors))
 
 
 def _reference(calibration: Calibration) -> manifest.Reference | None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # Real inputs on which graphs and modules are compared, spread over the training split (which may be sorted by class).
 PROBES = 64
 
+NO_RECOVERY = RecoveryReport("none", 0, ())
+
 
 @dataclass(frozen=True)
 class LightExpert:
@@ -38,17 +40,24 @@ class LightExpert:
 
     Attributes:
         model: its graph, to logits.
-        plan: what was removed.
-        check: how far the pruned graph lies from the masked one, on real inputs.
+        plan: what was removed; None for an expert that was not pruned out of the heavy one.
+        check: how far the pruned graph lies from the masked one, on real inputs; None as above.
         recovery: what the fine-tuning did.
         spent: what the plan costs, where a budget was asked for.
     """
 
     model: onnx.ModelProto
-    plan: Plan
-    check: CheckReport
-    recovery: RecoveryReport
-    spent: Spent | None
+    plan: Plan | None = None
+    check: CheckReport | None = None
+    recovery: RecoveryReport = NO_RECOVERY
+    spent: Spent | None = None
+
+    def plan_summary(self) -> str:
+        """Returns how many channels of how many groups went, in words."""
+        if self.plan is None:
+            return "nothing: it is a model of its own"
+        gone = sum(group.size - len(group.keep) for group in self.plan.groups)
+        return f"{gone} channels of {len(self.plan.groups)} groups"
 
 
 def score_subject(subject: Subject, score: str, seed: int, team: Team | None = None) -> Scores:
@@ -97,7 +106,7 @@ def make_light(
     planned = plan_model(heavy, subject.groups, scores, wanted.of_groups(amounts, whole), wanted.budget)
     probe = subject.x[np.unique(np.linspace(0, len(subject.x) - 1, PROBES).astype(np.int64))]
     check = _proved(heavy, planned.model, planned.plan, probe)
-    light, recovery = planned.model, RecoveryReport("none", 0, ())
+    light, recovery = planned.model, NO_RECOVERY
     if how.epochs:
         student = make_student(subject.module, planned.plan, planned.model, probe, subject.exported.program, frozen)
         y = subject.data.train.y

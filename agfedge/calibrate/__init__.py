@@ -5,7 +5,16 @@ from agfedge.calibrate.early import EarlyTrial
 from agfedge.calibrate.evidence import Evidence, Rows
 from agfedge.calibrate.guarantee import Guarantee, certify, check_samples
 from agfedge.calibrate.rivals import Rival, rival_table, rivals
-from agfedge.calibrate.router import Calibration, calibrate, choose_router, evidence_of, rows_of
+from agfedge.calibrate.router import (
+    Calibration,
+    PriorShapes,
+    calibrate,
+    choose_router,
+    evidence_of,
+    prior_cost,
+    rows_of,
+    shapes_of,
+)
 
 __all__ = [
     "CONFIDENCES",
@@ -14,6 +23,7 @@ __all__ = [
     "Evidence",
     "Guarantee",
     "Measure",
+    "PriorShapes",
     "Rival",
     "Rows",
     "calibrate",
@@ -21,7 +31,9 @@ __all__ = [
     "check_samples",
     "choose_router",
     "evidence_of",
+    "prior_cost",
     "rival_table",
     "rivals",
     "rows_of",
+    "shapes_of",
 ]

@@ -12,7 +12,7 @@ from agfedge.cli.recovery import add_recovery, recovery_of
 from agfedge.cli.subject import add_subject
 
 if TYPE_CHECKING:
-    from agfedge.exporting import ExportResult
+    from agfedge.assembling import ExportResult
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -92,7 +92,7 @@ def _document(result: ExportResult) -> dict[str, object]:
         "calibration": result.calibration,
         "test": result.evaluation,
         "rivals": result.rivals,
-        "kept_whole": result.expert.plan.kept_whole,
+        "kept_whole": () if result.expert.plan is None else result.expert.plan.kept_whole,
         "warnings": result.warnings,
     }
 
@@ -120,7 +120,9 @@ def _print(result: ExportResult) -> None:
     ]
     print_table(("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"), rows)
     print_line()
-    print_line(f"removed equals masked: {result.expert.check.max_absolute_error:.1e} apart on {result.plan_summary()}")
+    if result.expert.check is not None:
+        apart, what = result.expert.check.max_absolute_error, result.expert.plan_summary()
+        print_line(f"removed equals masked: {apart:.1e} apart on {what}")
     guarantee = result.calibration.guarantee
     rates = "" if guarantee.threshold > 1 else f"; {percent(test.early)} early, {percent(test.late)} late"
     print_line(f"router: {result.calibration.verdict}{rates}")

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.bundling import Experts, write_expert_bundle
-from agfedge.calibrate import Calibration, EarlyTrial, Guarantee
+from agfedge.bundling import write_expert_bundle
+from agfedge.calibrate import Calibration, EarlyTrial, Guarantee, prior_cost
 from agfedge.data import Arrays, Dataset
 from agfedge.evaluate import evaluate
+from agfedge.experts import Experts
 from agfedge.golden_inputs import GOLDEN_MARGIN
 from agfedge_export import analyse, graph_costs, make_plan, prune
 from agfedge_export.heads import Preprocessing
@@ -19,6 +20,7 @@ from agfedge_export.split import common_trunk, groups_of_trunk, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.golden import load_golden
+from agfedge_runtime.manifest import Costs
 from agfedge_runtime.verify import verify_golden
 from nets import SIDE, exported, learned, samples, stripes
 from nets import Residual as Net
@@ -32,6 +34,13 @@ PRIOR = EarlyTrial("input_l1", 0.75, 0.5, 0.4)
 def core():
     model = exported(learned(Net), stripes(4)[0]).model
     return model, graph_costs(model), make_plan(analyse(model), {})
+
+
+def costs_of(experts: Experts, prior: EarlyTrial | None, image: tuple[int, ...]) -> Costs:
+    """What an export charges by multiply-accumulates."""
+    passes, whole = experts.macs, experts.heavy_costs.macs
+    charge = 0.0 if prior is None else prior_cost(prior.kind, experts.prior_shapes(image), whole)
+    return Costs("macs", charge, passes.light, passes.heavy, passes.trunk)
 
 
 def written(
@@ -50,11 +59,13 @@ def written(
     x = stripes(150, seed=3)[0] if x is None else x
     part = Arrays(x, np.arange(len(x)) % 3)
     calibration = Calibration(2.0, Guarantee(threshold, 0.05, 0.1, 150, 0), prior, (), 0.5, "verdict", "method")
+    experts = Experts(light, model, graph_costs(light), costs, AS_IS, trunk)
     return write_expert_bundle(
         folder,
-        Experts(light, model, graph_costs(light), costs, AS_IS, trunk),
+        experts,
         plan,
         calibration,
+        costs_of(experts, prior, x.shape[1:]),
         Dataset(classes, part, part, part, None),
         {"model": "zoo.stripes:net", "seed": 3},
     )

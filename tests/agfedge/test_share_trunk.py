@@ -12,12 +12,13 @@ import torch
 from scipy.special import expit
 
 from agfedge.allocate import AllocationRequest
-from agfedge.bundling import Experts, write_expert_bundle
-from agfedge.calibrate import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of
+from agfedge.bundling import write_expert_bundle
+from agfedge.calibrate import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
 from agfedge.cli.main import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
+from agfedge.experts import Experts
 from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.models import load_module
 from agfedge.preprocess import model_input, preprocessing_for
@@ -27,6 +28,7 @@ from agfedge_export import graph_costs
 from agfedge_export.priors import Probe
 from agfedge_export.split import Cut, common_trunk, find_cut, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
+from agfedge_runtime.manifest import Costs
 
 NETWORK = "agfedge.demo.network:digits_net"
 
@@ -146,7 +148,9 @@ def test_a_prior_of_the_trunk_is_an_output_of_the_trunk(parted: Parted, kind: st
     (shared,) = (each for each in common_trunk(heavy, light) if each.heavy.tensors == parted.cut.tensors)
     experts = Experts(light, heavy, *costs, subject.preprocessing, shared)
     plan, name = parted.light.plan, {"model": "digits"}
-    made = write_expert_bundle(tmp_path / "bundle", experts, plan, calibration, subject.data, name)
+    charge = prior_cost(kind, experts.prior_shapes(subject.data.test.x.shape[1:]), experts.heavy_costs.macs)
+    charged = Costs("macs", charge, experts.macs.light, experts.macs.heavy, experts.macs.trunk)
+    made = write_expert_bundle(tmp_path / "bundle", experts, plan, calibration, charged, subject.data, name)
     x = subject.data.calibration.x
     with Cascade.open(made, monitor=False) as cascade:
         np.testing.assert_allclose(cascade.prior(x), expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,134 @@
+"""From a light expert to a bundle: its router is calibrated, the graphs are written, and what they answer is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge.bundling import GraphFacts, write_expert_bundle
+from agfedge.calibrate import Calibration, Rival, calibrate, rivals
+from agfedge.evaluate import Evaluation, evaluate
+from agfedge.recover import RecoveryReport
+from agfedge_export.priors import unsigned
+from agfedge_runtime import Bundle, manifest
+
+if TYPE_CHECKING:
+    from agfedge.data import Arrays, Dataset
+    from agfedge.experts import Experts
+    from agfedge.light import LightExpert
+    from agfedge.subject import Subject
+    from agfedge_profiles import PassCosts
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """How two experts become a bundle.
+
+    Attributes:
+        out: the bundle's folder.
+        fitting: raw inputs that choose everything about the router but its confidence threshold.
+        certifying: others, that certify it; they must have chosen nothing.
+        unit: of the costs, "macs" or "latency".
+        costs: of a pass, relative to the whole heavy expert, without a prior.
+        epsilon: bound on the accuracy that the cascade loses.
+        delta: probability with which it may fail.
+        seed: of what is drawn.
+        provenance: what made the bundle.
+    """
+
+    out: Path
+    fitting: Arrays
+    certifying: Arrays
+    unit: str
+    costs: PassCosts
+    epsilon: float
+    delta: float
+    seed: int
+    provenance: Mapping[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made.
+
+    Attributes:
+        bundle: the written bundle.
+        expert: the light expert: its plan, its check, its recovery.
+        calibration: the router.
+        evaluation: both experts and the cascade on the test split.
+        rivals: the cascade beside other ways to answer, on the test split.
+        heavy: size, multiply-accumulates and parameters.
+        light: likewise.
+        warnings: what a reader of the figures must know.
+    """
+
+    bundle: Bundle
+    expert: LightExpert
+    calibration: Calibration
+    evaluation: Evaluation
+    rivals: tuple[Rival, ...]
+    heavy: GraphFacts
+    light: GraphFacts
+    warnings: tuple[str, ...]
+
+
+def assemble(
+    subject: Subject, expert: LightExpert, experts: Experts, how: Assembly, step: Callable[[], None] = lambda: None
+) -> ExportResult:
+    """Calibrates the router of two experts, writes the bundle, and judges it on the test split.
+
+    Args:
+        subject: the heavy expert and its data.
+        expert: the light one, and how it came about.
+        experts: the graphs of both, and where they part.
+        how: the rest.
+        step: called before the bundle is written.
+
+    Raises:
+        AgfedgeError: too few samples, answers that are not finite, or a target that is no bundle's.
+    """
+    data = subject.data
+    evidence = experts.evidence(how.fitting, how.certifying)
+    calibration = calibrate(
+        experts.light,
+        experts.heavy,
+        how.fitting,
+        how.certifying,
+        experts.preprocessing,
+        costs=how.costs,
+        heavy_macs=experts.heavy_costs.macs,
+        epsilon=how.epsilon,
+        delta=how.delta,
+        seed=how.seed,
+        evidence=evidence,
+    )
+    prior = 0.0 if calibration.prior is None else evidence.prior_costs[unsigned(calibration.prior.kind)]
+    beside = rivals(calibration, evidence, experts.rows(data.test), how.costs, prior, how.seed)
+    step()
+    costs = manifest.Costs(how.unit, prior=prior, light=how.costs.light, heavy=how.costs.heavy, trunk=how.costs.trunk)
+    bundle = write_expert_bundle(how.out, experts, expert.plan, calibration, costs, data, how.provenance)
+    evaluation = evaluate(bundle, data.test)
+    heavy, light = (
+        GraphFacts(bundle.manifest.files[name].size, cost.macs, cost.parameters)
+        for name, cost in (("heavy.onnx", experts.heavy_costs), ("light.onnx", experts.light_costs))
+    )
+    warnings = warnings_of(data, evaluation, expert.recovery)
+    return ExportResult(bundle, expert, calibration, evaluation, beside, heavy, light, warnings)
+
+
+def warnings_of(data: Dataset, evaluation: Evaluation, recovery: RecoveryReport) -> tuple[str, ...]:
+    """Returns what a reader of the figures must know, a sentence each."""
+    warnings = [data.warning] if data.warning else []
+    if recovery.kind == "masked":
+        warnings.append(f"recovery trained the light expert masked, at the dense cost: {recovery.reason}")
+    common = float(np.bincount(data.test.y).max() / len(data.test))
+    if evaluation.heavy.value < common + 0.1 * (1 - common):
+        warnings.append(
+            f"the heavy expert is right on {evaluation.heavy.value:.1%} of the test split, and always naming its most "
+            f"common class on {common:.1%}: check --weights, --mean and --std, and the order of the classes"
+        )
+    return tuple(warnings)
