@@ -67,11 +67,13 @@ def team() -> Iterator[Team]:
         return
     import torch.distributed
 
+    # Its functions have the group as a default: imported while there is one (torch.export does), they hold it for good.
+    # Then gloo's threads live on as Python ends, and where one still holds a tensor it aborts the process.
+    import torch.distributed.nn.functional
+
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        together = Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
-        yield together
-        together.wait()  # gloo aborts a process whose partner leaves while it still listens
+        yield Team(torch.distributed.get_rank(), torch.distributed.get_world_size())
     finally:
         torch.distributed.destroy_process_group()
 

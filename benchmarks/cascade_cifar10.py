@@ -16,8 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cascade_plot import write_latency_plot
+
 from agfedge.allocate import AllocationRequest
-from agfedge.cascade_plot import write_latency_plot
 from agfedge.cli.output import plain
 from agfedge.data import load_dataset
 from agfedge.export_request import ExportRequest

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.scores.drawn import draw
 from agfedge.scores.linear import Layer, linear_layers
 from agfedge.scores.places import find_places
-from agfedge.scores.program import Program, batches, drawn
+from agfedge.scores.program import Program
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -133,17 +134,16 @@ def activation_pass(inputs: ScoreInputs) -> Activations:
     """
     import torch
 
-    drawn(inputs)
-    program = Program(inputs)
+    drawn = draw(inputs)
+    program = Program(drawn.export, inputs.groups.analysis.tracer.view)
     layers = linear_layers(inputs.groups)
     sites = [_where(site) for group in inputs.groups.groups for site in group.sites]
-    x = inputs.x if inputs.x is not None else np.empty(0, np.float32)
-    places = find_places(program, [*sites, *(layer.where for layer in layers)], x)
+    places = find_places(program, [*sites, *(layer.where for layer in layers)], drawn.x)
     by_node: dict[str, list[tuple[Where, Place]]] = {}
     for where, (node, place) in places.items():
         by_node.setdefault(node, []).append((where, place))
     found = {where: Moments(0, np.zeros(int(np.prod(where[2]))), np.zeros(int(np.prod(where[2])))) for where in places}
-    for batch in batches(inputs):
+    for batch in drawn.batches():
 
         def watch(name: str, value: torch.Tensor, samples: int = len(batch.x)) -> torch.Tensor:
             for where, place in by_node[name]:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.scores.drawn import Batch, Drawn, draw
 from agfedge.scores.layout import Place, UnitIndex
 from agfedge.scores.places import find_places
 from agfedge.scores.probe import probed
-from agfedge.scores.program import Batch, Program, batches, drawn
+from agfedge.scores.program import Program
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.scores.registry import GradientScore, ScoreInputs, Scores
+    from agfedge_export import ChannelGroups
 
     Sums = dict[str, NDArray[np.float64]]
     Totals = dict[tuple[str, str], torch.Tensor]
@@ -83,23 +85,25 @@ def gradient_pass(scores: Mapping[str, GradientScore], inputs: ScoreInputs) -> d
         InputError: no torch program, no labelled data, labels outside the head's classes, a loss that is not finite,
             or a group whose channels no gradient reaches.
     """
-    rows = drawn(inputs)
-    program = Program(inputs)
-    _check_labels(inputs, rows, program.classes)
-    job = _Pass(scores, inputs, program)
-    for batch in batches(inputs):
+    drawn = draw(inputs)
+    program = Program(drawn.export, inputs.groups.analysis.tracer.view)
+    _check_labels(drawn, program.classes)
+    job = _Pass(scores, inputs.groups, program, drawn.x)
+    for batch in drawn.batches():
         job.add(batch)
-    sums = inputs.team.sum(job.sums)
-    return job.means(sums, len(rows))
+    sums = drawn.team.sum(job.sums)
+    return job.means(sums, len(drawn.rows))
 
 
 class _Pass:
     """The sums of one pass over the data, by name, so that processes can add theirs up."""
 
-    def __init__(self, scores: Mapping[str, GradientScore], inputs: ScoreInputs, program: Program) -> None:
+    def __init__(
+        self, scores: Mapping[str, GradientScore], groups: ChannelGroups, program: Program, x: NDArray[np.float32]
+    ) -> None:
         self._scores, self._program = scores, program
-        self._sizes = {group.name: group.size for group in inputs.groups.groups}
-        self._readings = _readings(inputs, program)
+        self._sizes = {group.name: group.size for group in groups.groups}
+        self._readings = _readings(groups, program, x)
         self.sums: Sums = {_said(name, group): np.zeros(size) for name in scores for group, size in self._sizes.items()}
         self.sums |= {_reached(group): np.zeros(1) for group in self._sizes}
         for name in self._made_of_parameters():
@@ -205,11 +209,11 @@ def _gradient(node: str) -> str:
     return f"/gradient/{node}"
 
 
-def _readings(inputs: ScoreInputs, program: Program) -> dict[str, list[_Reading]]:
+def _readings(groups: ChannelGroups, program: Program, x: NDArray[np.float32]) -> dict[str, list[_Reading]]:
     """Returns what is read in each node's value."""
-    sites = [(group, site) for group in inputs.groups.groups for site in group.sites]
+    sites = [(group, site) for group in groups.groups for site in group.sites]
     wanted = [(site.tensor, site.axes, site.units.shape) for _, site in sites]
-    places = find_places(program, wanted, inputs.x if inputs.x is not None else np.empty(0, np.float32))
+    places = find_places(program, wanted, x)
     found: dict[str, list[_Reading]] = {}
     for (group, site), where in zip(sites, wanted, strict=True):
         if where in places:
@@ -218,13 +222,12 @@ def _readings(inputs: ScoreInputs, program: Program) -> dict[str, list[_Reading]
     return found
 
 
-def _check_labels(inputs: ScoreInputs, rows: NDArray[np.intp], classes: int) -> None:
-    if inputs.y is None:
+def _check_labels(drawn: Drawn, classes: int) -> None:
+    if drawn.y is None:
         raise InputError("a score of gradients needs labels: use one of activations (wanda, ria, flap) or of weights")
-    count = 0 if inputs.x is None else len(inputs.x)
-    if len(inputs.y) != count:
-        raise InputError(f"there are {len(inputs.y)} labels for {count} inputs: expected one for each")
-    lowest, highest = int(inputs.y[rows].min()), int(inputs.y[rows].max())
+    if len(drawn.y) != len(drawn.x):
+        raise InputError(f"there are {len(drawn.y)} labels for {len(drawn.x)} inputs: expected one for each")
+    lowest, highest = int(drawn.y[drawn.rows].min()), int(drawn.y[drawn.rows].max())
     if lowest < 0:
         raise InputError(f"a label is {lowest}: expected 0 to {classes - 1}")
     if highest >= classes:

@@ -1,4 +1,4 @@
-"""Feature maps by ONNX tensor name, batch by batch.
+"""Feature maps by ONNX tensor name.
 
 The exported torch program is the ONNX graph before its translation: its node names are the graph's tensor names. It is
 run node by node; each wanted map is handed out as soon as it is there, and is kept by nobody else.
@@ -6,102 +6,37 @@ run node by node; each wanted map is handed out as soon as it is there, and is k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
-
-from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
     from torch.export import ExportedProgram
     from torch.export.graph_signature import InputSpec
 
-    from agfedge.scores.registry import ScoreInputs
+    from agfedge_export.from_torch import TorchExport
     from agfedge_export.view import GraphView
 
     # Takes a node's name and value, and returns what the rest of the program goes on with.
     Visit = Callable[[str, torch.Tensor], torch.Tensor]
 
-DEFAULT_BATCH = 64
-
 # They change a map by one factor at most, so that its channels say the same on both sides.
 _SCALINGS = frozenset(("Cast", "CastLike", "Div", "Identity", "Mul"))
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Some of the calibration inputs.
-
-    Attributes:
-        number: counted through all processes.
-        x: float32 (B, ...).
-        y: int64 (B,); empty where there are no labels.
-    """
-
-    number: int
-    x: torch.Tensor
-    y: torch.Tensor
-
-
-def batches(inputs: ScoreInputs) -> Iterator[Batch]:
-    """Yields the batches of this process: every size-th of all.
-
-    Raises:
-        InputError: no data, or fewer inputs than one batch that was asked for.
-    """
-    import torch
-
-    rows = drawn(inputs)
-    size = inputs.batch_size or min(DEFAULT_BATCH, len(rows))
-    starts = list(enumerate(range(0, len(rows), size)))[inputs.team.rank :: inputs.team.size]
-    silent = None if inputs.team.leads else True
-    for number, start in tqdm(starts, desc="score", unit="batch", disable=silent, delay=1, leave=False):
-        chosen = rows[start : start + size]
-        x, y = (torch.from_numpy(each[chosen]) if each is not None else torch.empty(0) for each in (inputs.x, inputs.y))
-        yield Batch(number, x, y)
-
-
-def drawn(inputs: ScoreInputs) -> NDArray[np.intp]:
-    """Returns the rows of the calibration inputs, in the order in which they are taken.
-
-    Raises:
-        InputError: no torch program or data, no inputs, fewer than one batch, or an option below 1.
-    """
-    from agfedge.scores.registry import bare_score_names
-
-    if inputs.export is None or inputs.x is None:
-        *others, last = bare_score_names()
-        raise InputError(
-            f"this score needs the torch model and its data: use {', '.join(others)} or {last} for a bare graph"
-        )
-    for option, value in (("--samples", inputs.samples), ("--batch-size", inputs.batch_size)):
-        if value is not None and value < 1:
-            raise InputError(f"{option} is {value}: expected 1 or more")
-    if not len(inputs.x):
-        raise InputError("this score needs at least one calibration input: got an empty set")
-    rows = np.random.default_rng(inputs.seed).permutation(len(inputs.x))[: inputs.samples]
-    if inputs.batch_size is not None and len(rows) < inputs.batch_size:
-        raise InputError(
-            f"{len(rows)} calibration inputs are fewer than one batch of {inputs.batch_size}: give more data or "
-            f"--batch-size {len(rows)}"
-        )
-    return rows
-
-
 class Program:
-    """The exported torch program, run node by node."""
+    """The exported torch program, run node by node.
 
-    def __init__(self, inputs: ScoreInputs) -> None:
-        if inputs.export is None:
-            drawn(inputs)  # which tells what is missing
-            raise ValueError("unreachable")
-        self._program = inputs.export.program
-        self._view = inputs.groups.analysis.tracer.view
+    Args:
+        export: the model in torch.
+        view: of the ONNX graph that the program became.
+    """
+
+    def __init__(self, export: TorchExport, view: GraphView) -> None:
+        self._program = export.program
+        self._view = view
         self._nodes = {node.name: node for node in self._program.graph_module.graph.nodes}
         self._input = str(self._program.graph_signature.user_inputs[0])
         self._state = {str(spec.target): str(spec.arg.name) for spec in self._program.graph_signature.input_specs}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def write_scores(path: Path, scores: Mapping[str, Scores]) -> None:
     """Writes scores whole: arrays named after groups, and `score/group` where there are several scores.
 
+    The same scores make the same bytes.
+
     Raises:
         InputError: the file cannot be written.
     """
@@ -26,5 +28,6 @@ def write_scores(path: Path, scores: Mapping[str, Scores]) -> None:
         group if alone else f"{name}/{group}": values for name, each in scores.items() for group, values in each.items()
     }
     buffer = io.BytesIO()
+    # Stamps every array with the earliest time that a zip archive can hold, whatever the clock says.
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # a keyword may be any name
     write_bytes(path, buffer.getvalue())

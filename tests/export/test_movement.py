@@ -11,6 +11,15 @@ from pruning import build, prune_keeping, prune_share, reasons, sizes
 
 EIGHT = {"w1": (8, 3, 1, 1), "b1": (8,), "w2": (4, 8, 1, 1)}
 
+
+def rolled(axis: int) -> str:
+    """A roll by three along an axis, written as two slices and their concatenation."""
+    return f"""a = Conv(x, w1, b1)  zero = Constant<value = int64[1] {{0}}>()
+        three = Constant<value = int64[1] {{3}}>()  end = Constant<value = int64[1] {{9223372036854775807}}>()
+        axis = Constant<value = int64[1] {{{axis}}}>()  head = Slice(a, zero, three, axis)
+        tail = Slice(a, three, end, axis)  c = Concat<axis = {axis}>(tail, head)  y = Conv(c, w2)"""
+
+
 # name -> (opset, body, weights). x is (N, 3, 8, 8); w1 makes 8 channels.
 GRAPHS: dict[str, tuple[int, str, dict[str, tuple[int, ...]]]] = {
     "reshape to a vector, size of the batch copied": (
@@ -114,22 +123,8 @@ GRAPHS: dict[str, tuple[int, str, dict[str, tuple[int, ...]]]] = {
         s = Slice(a, from, to, axes, steps)  y = Conv(s, w2)""",
         EIGHT,
     ),
-    "roll of the channels": (
-        13,
-        """a = Conv(x, w1, b1)  zero = Constant<value = int64[1] {0}>()  three = Constant<value = int64[1] {3}>()
-        end = Constant<value = int64[1] {9223372036854775807}>()  axis = Constant<value = int64[1] {1}>()
-        head = Slice(a, zero, three, axis)  tail = Slice(a, three, end, axis)
-        c = Concat<axis = 1>(tail, head)  y = Conv(c, w2)""",
-        EIGHT,
-    ),
-    "roll of the pixels": (
-        13,
-        """a = Conv(x, w1, b1)  zero = Constant<value = int64[1] {0}>()  three = Constant<value = int64[1] {3}>()
-        end = Constant<value = int64[1] {9223372036854775807}>()  axis = Constant<value = int64[1] {2}>()
-        head = Slice(a, zero, three, axis)  tail = Slice(a, three, end, axis)
-        c = Concat<axis = 2>(tail, head)  y = Conv(c, w2)""",
-        EIGHT,
-    ),
+    "roll of the channels": (13, rolled(1), EIGHT),
+    "roll of the pixels": (13, rolled(2), EIGHT),
     "gather of some channels in another order": (
         13,
         """a = Conv(x, w1, b1)  some = Constant<value = int64[5] {6, 0, 3, -1, 2}>()  g = Gather<axis = 1>(a, some)
