@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from agfedge.calibrate import Evidence, PriorShapes, Rows, evidence_of, rows_of, shapes_of
+from agfedge.calibrate import Evidence, PriorShapes, Rows, evidence_of, prior_charges, rows_of, shapes_of
 from agfedge_export import GraphCosts, SurgeryError, graph_costs
 from agfedge_export.split import SharedCut, common_trunk, split
 from agfedge_profiles import PassCosts
@@ -86,6 +86,10 @@ class Experts:
     def rows(self, data: Arrays) -> Rows:
         """Runs both experts over raw inputs; raises as `evidence`."""
         return rows_of(self.light, self.heavy, data, self.preprocessing, self.features)
+
+    def prior_costs(self, rows: Rows, image: tuple[int, ...]) -> dict[str, float]:
+        """Returns what each prior of these rows costs, by kind, where a raw input has this shape."""
+        return prior_charges(rows, self.prior_shapes(image), self.heavy_costs.macs)
 
     def prior_shapes(self, image: tuple[int, ...]) -> PriorShapes:
         """Returns the shapes of what priors read, of a raw input of this shape."""

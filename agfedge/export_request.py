@@ -31,6 +31,8 @@ class ExportRequest:
         per_layer: path of a TOML file with other amounts for some groups, or None.
         score: name of the channel score.
         recovery: how the light expert is fine-tuned; nothing with 0 epochs.
+        light: path of an ONNX classifier that is the light expert as it is; `amount`, `exclude`, `per_layer` and
+            `score` then mean nothing, and nothing is trained. None prunes one out of the model.
         share_trunk: name of the last stage that both experts share and run once, or "none".
         epsilon: bound on the accuracy that the cascade loses against the heavy expert.
         delta: probability with which the bound may fail.
@@ -47,6 +49,7 @@ class ExportRequest:
     per_layer: str | None = None
     score: str = "agf"
     recovery: Recovery = field(default_factory=Recovery)
+    light: str | None = None
     share_trunk: str = NO_TRUNK
     epsilon: float = 0.005
     delta: float = 0.05
@@ -66,6 +69,8 @@ def check_request(request: ExportRequest) -> None:
         InputError: names the option, what it is and what was expected.
     """
     asked(request.amount)
+    if request.light is not None and not Path(request.light).is_file():
+        raise InputError(f"--light {request.light}: no such file; expected an ONNX classifier")
     if request.per_layer is not None and not Path(request.per_layer).is_file():
         raise InputError(f"--per-layer {request.per_layer}: no such file")
     if request.recovery.epochs < 0:
@@ -73,12 +78,20 @@ def check_request(request: ExportRequest) -> None:
     check_seed(request.seed)
     check_bounds(request.epsilon, request.delta)
     check_score(request.score)
-    for name, values in (("--mean", request.mean), ("--std", request.std)):
-        if values is not None and not all(math.isfinite(each) for each in values):
-            raise InputError(
-                f"{name} holds {next(each for each in values if not math.isfinite(each))}: expected numbers"
-            )
-    _check_out(Path(request.out))
+    check_numbers(request.mean, request.std)
+    check_out("--out", Path(request.out))
+
+
+def check_numbers(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+    """Refuses means and deviations that are no numbers.
+
+    Raises:
+        InputError: one is NaN or infinite.
+    """
+    for name, values in (("--mean", mean), ("--std", std)):
+        wrong = [each for each in values or () if not math.isfinite(each)]
+        if wrong:
+            raise InputError(f"{name} holds {wrong[0]}: expected numbers")
 
 
 def check_seed(seed: int) -> None:
@@ -91,9 +104,13 @@ def check_seed(seed: int) -> None:
         raise InputError(f"--seed is {seed}: expected 0 to {LARGEST_SEED}")
 
 
-def _check_out(out: Path) -> None:
-    """The writer refuses the same folders, but only when everything is done."""
+def check_out(option: str, out: Path) -> None:
+    """Refuses a place for a bundle that its writer would refuse, but only when everything is done.
+
+    Raises:
+        InputError: it is a file or a link, or a folder that holds something else.
+    """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError(f"--out {out} is a file or a link: expected a bundle's folder or a free name")
+        raise InputError(f"{option} {out} is a file or a link: expected a bundle's folder or a free name")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-        raise InputError(f"--out {out} is not empty and holds no bundle: empty it or choose another folder")
+        raise InputError(f"{option} {out} is not empty and holds no bundle: empty it or choose another folder")

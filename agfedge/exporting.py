@@ -13,6 +13,7 @@ from agfedge.calibrate import check_samples
 from agfedge.distributed import Team, team
 from agfedge.experts import experts_of
 from agfedge.export_request import NO_TRUNK, ExportRequest, check_request
+from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.recover import held_out
 from agfedge.subject import Subject, load_subject
@@ -22,10 +23,11 @@ Step = Callable[[], None]
 
 
 STAGES = ("load", "score", "prune and recover", "calibrate", "bundle")
+FOREIGN_STAGES = ("load", "calibrate", "bundle")
 
 
 def export(request: ExportRequest) -> ExportResult | None:
-    """Prunes, recovers, calibrates and bundles.
+    """Prunes, recovers, calibrates and bundles; a light expert that is given is neither pruned nor recovered.
 
     Under torchrun all processes score and recover together, and the leading one does the rest: None for the others.
 
@@ -33,7 +35,8 @@ def export(request: ExportRequest) -> ExportResult | None:
         AgfedgeError: the model, the weights, the data or an option does not fit; nothing was written.
     """
     check_request(request)
-    with team() as crew, tqdm(STAGES, desc="export", unit="stage", disable=None, leave=False) as bar:
+    names = STAGES if request.light is None else FOREIGN_STAGES
+    with team() as crew, tqdm(names, desc="export", unit="stage", disable=None, leave=False) as bar:
         stages = iter(bar)
         return _export(request, crew, lambda: bar.set_postfix_str(next(stages)))
 
@@ -66,6 +69,8 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
 
 
 def _light(request: ExportRequest, subject: Subject, cut: Cut | None, crew: Team, step: Step) -> LightExpert:
+    if request.light is not None:
+        return foreign_light(Path(request.light), subject)
     step()
     scores = score_subject(subject, request.score, request.seed, crew)
     step()
@@ -91,9 +96,11 @@ def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | 
     """What made the bundle. No times and no paths: the same request gives the same bytes."""
     from agfedge import __version__
 
+    named = {"agfedge": __version__, "model": request.model.rpartition("/")[2]}
+    if request.light is not None:
+        return {**named, "light": Path(request.light).name, "seed": request.seed}
     return {
-        "agfedge": __version__,
-        "model": request.model.rpartition("/")[2],
+        **named,
         "score": request.score,
         **{name: value for name, value in asdict(request.amount).items() if value is not None and name != "target"},
         "epochs": request.recovery.epochs,

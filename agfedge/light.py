@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.allocate import AllocationRequest, asked, plan_model
+from agfedge.branch_order import branch_order
 from agfedge.distributed import Team
 from agfedge.group_names import select
 from agfedge.per_layer import read_per_layer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.allocate import Spent
+    from agfedge.recover.lessons import Answers
     from agfedge.scores import Scores
     from agfedge.subject import Subject
     from agfedge_export.split import Cut
@@ -80,39 +82,86 @@ def make_light(
     exclude: Sequence[str] = (),
     per_layer: Path | None = None,
 ) -> LightExpert:
-    """Prunes a light expert out of a model and fine-tunes it.
+    """Prunes a light expert out of a model and fine-tunes it; arguments and errors as of the two steps."""
+    pruned = prune_light(subject, scores, amount, trunk, exclude, per_layer, how.seed)
+    return recover_light(subject, pruned, how, checkpoint, team, trunk)
+
+
+def prune_light(
+    subject: Subject,
+    scores: Scores,
+    amount: AllocationRequest,
+    trunk: Cut | None = None,
+    exclude: Sequence[str] = (),
+    per_layer: Path | None = None,
+    seed: int = 0,
+) -> LightExpert:
+    """Prunes a light expert out of a model.
+
+    Where branches may go whole, those go first that the loss misses least (`branch_order`).
 
     Args:
         subject: the model, its graph and its data.
         scores: of its channels.
         amount: how much stays.
-        how: the fine-tuning; none with 0 epochs.
-        checkpoint: file that keeps the fine-tuning's progress until it is done, or None.
-        team: the processes that train together; None for this one alone.
-        trunk: where the experts part; what lies before stays whole, and as it is in training.
+        trunk: where the experts part; what lies before stays whole.
         exclude: names or globs of groups, or of their parameters, that stay whole.
         per_layer: TOML file with other amounts for some groups, or None.
+        seed: draws the inputs that branches are judged on.
 
     Raises:
         InputError: the amount or the data does not fit.
-        SurgeryError: the pruned graph differs from the masked one, or cannot be trained.
+        SurgeryError: the pruned graph differs from the masked one.
     """
     heavy, wanted = subject.exported.model, asked(amount)
     whole = select(exclude, subject.groups, "--exclude") if exclude else frozenset()
     if trunk is not None:
         whole |= groups_of_trunk(subject.groups, heavy, trunk)
-    frozen = frozenset() if trunk is None else trunk_parameters(heavy, trunk)
     amounts = {} if per_layer is None else read_per_layer(per_layer, subject.groups)
-    planned = plan_model(heavy, subject.groups, scores, wanted.of_groups(amounts, whole), wanted.budget)
-    probe = subject.x[np.unique(np.linspace(0, len(subject.x) - 1, PROBES).astype(np.int64))]
-    check = _proved(heavy, planned.model, planned.plan, probe)
-    light, recovery = planned.model, NO_RECOVERY
-    if how.epochs:
-        student = make_student(subject.module, planned.plan, planned.model, probe, subject.exported.program, frozen)
-        y = subject.data.train.y
-        recovery = recover(student, subject.module, subject.x, y, how, checkpoint=checkpoint, team=team)
-        light = write_back(student, planned.model, probe)
-    return LightExpert(light, planned.plan, check, recovery, planned.spent)
+    how = wanted.of_groups(amounts, whole)
+    drops = wanted.budget is not None and wanted.budget.drop_branches
+    branches = branch_order(subject, seed) if drops else None
+    planned = plan_model(heavy, subject.groups, scores, how, wanted.budget, branches)
+    check = _proved(heavy, planned.model, planned.plan, _probe(subject))
+    return LightExpert(planned.model, planned.plan, check, NO_RECOVERY, planned.spent)
+
+
+def recover_light(
+    subject: Subject,
+    pruned: LightExpert,
+    how: Recovery,
+    checkpoint: Path | None = None,
+    team: Team | None = None,
+    trunk: Cut | None = None,
+    answers: Answers | None = None,
+) -> LightExpert:
+    """Fine-tunes a light expert.
+
+    Args:
+        subject: the model, its graph and its data.
+        pruned: of `prune_light`; one that was not pruned out of this model is returned as it is.
+        how: the fine-tuning; none with 0 epochs.
+        checkpoint: file that keeps the fine-tuning's progress until it is done, or None.
+        team: the processes that train together; None for this one alone.
+        trunk: where the experts part; what lies before stays as it is in training.
+        answers: the heavy expert's on the training split, where several light experts learn from them.
+
+    Raises:
+        InputError: too few samples, or the loss is not finite.
+        SurgeryError: the pruned graph cannot be trained.
+    """
+    if not how.epochs or pruned.plan is None:
+        return pruned
+    frozen = frozenset() if trunk is None else trunk_parameters(subject.exported.model, trunk)
+    probe = _probe(subject)
+    student = make_student(subject.module, pruned.plan, pruned.model, probe, subject.exported.program, frozen)
+    data = (subject.x, subject.data.train.y)
+    report = recover(student, subject.module, *data, how, checkpoint=checkpoint, team=team, answers=answers)
+    return replace(pruned, model=write_back(student, pruned.model, probe), recovery=report)
+
+
+def _probe(subject: Subject) -> NDArray[np.float32]:
+    return subject.x[np.unique(np.linspace(0, len(subject.x) - 1, PROBES).astype(np.int64))]
 
 
 def _proved(heavy: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, probe: NDArray[np.float32]) -> CheckReport:

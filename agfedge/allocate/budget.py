@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
@@ -71,17 +71,27 @@ class _Measure:
 
 
 def plan_model(
-    model: onnx.ModelProto, groups: ChannelGroups, scores: Scores, how: Allocation, budget: Budget | None = None
+    model: onnx.ModelProto,
+    groups: ChannelGroups,
+    scores: Scores,
+    how: Allocation,
+    budget: Budget | None = None,
+    branches: Sequence[str] | None = None,
 ) -> Planned:
     """Plans by `allocate` where there is no budget, else by `plan_for_budget`; same arguments and errors."""
     if budget is not None:
-        return plan_for_budget(model, groups, scores, how, budget)
+        return plan_for_budget(model, groups, scores, how, budget, branches)
     plan = make_plan(groups, allocate(groups, scores, how))
     return Planned(plan, prune(model, plan).model, None)
 
 
 def plan_for_budget(
-    model: onnx.ModelProto, groups: ChannelGroups, scores: Scores, how: Allocation, budget: Budget
+    model: onnx.ModelProto,
+    groups: ChannelGroups,
+    scores: Scores,
+    how: Allocation,
+    budget: Budget,
+    branches: Sequence[str] | None = None,
 ) -> Planned:
     """Finds the most that stays of a model within a budget.
 
@@ -94,6 +104,8 @@ def plan_for_budget(
         scores: for each group that is not left alone float64 (size,), higher is worth more.
         how: the kind of allocation, alignment, floors and exceptions; its `keep` is not looked at.
         budget: what it may cost.
+        branches: the groups whose branches may go whole, those that are missed least first; None orders them by the
+            utility that their scores lose for what they save.
 
     Raises:
         InputError: an option is out of range, or the budget cannot be met: the message says what can.
@@ -110,7 +122,11 @@ def plan_for_budget(
         pruned = prune(model, plan).model
         return Settled(keep, measure.measured(pruned, keep), (plan, pruned))
 
-    order = drop_order(free, scores, measure.estimated, Estimate(groups)) if budget.drop_branches else []
+    order = [group for group in branches or () if group in {each.name for each in free}]
+    if branches is None:
+        order = drop_order(free, scores, measure.estimated, Estimate(groups))
+    if not budget.drop_branches:
+        order = []
     task = Task(groups, scores, how, measure.estimated, settle, budget.share * before, order)
     found = solve(task)
     if not task.fits(found):

@@ -2,6 +2,7 @@
 
 from agfedge.calibrate.confidence import CONFIDENCES, Measure
 from agfedge.calibrate.early import EarlyTrial
+from agfedge.calibrate.estimate import RouterEstimate, choose_estimate
 from agfedge.calibrate.evidence import Evidence, Rows
 from agfedge.calibrate.guarantee import Guarantee, certify, check_samples
 from agfedge.calibrate.rivals import Rival, rival_table, rivals
@@ -11,6 +12,7 @@ from agfedge.calibrate.router import (
     calibrate,
     choose_router,
     evidence_of,
+    prior_charges,
     prior_cost,
     rows_of,
     shapes_of,
@@ -25,12 +27,15 @@ __all__ = [
     "Measure",
     "PriorShapes",
     "Rival",
+    "RouterEstimate",
     "Rows",
     "calibrate",
     "certify",
     "check_samples",
+    "choose_estimate",
     "choose_router",
     "evidence_of",
+    "prior_charges",
     "prior_cost",
     "rival_table",
     "rivals",

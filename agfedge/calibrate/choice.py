@@ -13,7 +13,7 @@ import numpy as np
 
 from agfedge.calibrate.confidence import CONFIDENCES, Measure, confidence_of, energy_scale
 from agfedge.calibrate.early import EarlyTrial, try_priors
-from agfedge.calibrate.guarantee import threshold_grid
+from agfedge.calibrate.guarantee import reaching, threshold_grid
 from agfedge.calibrate.net_risk import score
 from agfedge.calibrate.probe import fit_probe, probe_values, unseen_values
 from agfedge.calibrate.temperature import fit_temperature
@@ -128,21 +128,28 @@ def prior_values(rows: Rows, kind: str, probe: Probe | None) -> NDArray[np.float
     return result
 
 
-def likely_threshold(confidence: NDArray[np.float64], rows: Rows, grid: NDArray[np.float64], target: Target) -> float:
+def likely_threshold(
+    confidence: NDArray[np.float64],
+    rows: Rows,
+    grid: NDArray[np.float64],
+    target: Target,
+    early: NDArray[np.bool_] | None = None,
+) -> float:
     """Returns the lowest threshold that would be certified if the certifying rows were like these.
 
     The counts are scaled to the certifying rows and put into the score test's normal approximation; only the choice of
-    what to certify rests on it.
+    what to certify rests on it. What is escalated `early`, (N,), neither loses nor gains.
     """
     from scipy.stats import norm
 
     scale = target.samples / len(rows)
-    right, wrong = rows.heavy_right & ~rows.light_right, rows.light_right & ~rows.heavy_right
-    losses, gains = (
-        scale * np.array([(hits & (confidence >= threshold)).sum() for threshold in grid]) for hits in (right, wrong)
-    )
+    kept = np.ones(len(rows), dtype=bool) if early is None else ~early
+    right, wrong = kept & rows.heavy_right & ~rows.light_right, kept & rows.light_right & ~rows.heavy_right
+    losses, gains = (scale * reaching(confidence[hits], grid) for hits in (right, wrong))
     passed = score(losses, gains, target.samples, target.epsilon) <= -norm.isf(target.delta)
-    return float(grid[np.flatnonzero(passed)[-1]]) if passed.any() else 2.0
+    # The fixed sequence ends at its first failure, too.
+    last = len(grid) if passed.all() else int(np.argmin(passed))
+    return float(grid[last - 1]) if last else 2.0
 
 
 def _choose_measure(

@@ -94,7 +94,7 @@ def certify(
     kept = np.ones(samples, dtype=bool) if early is None else ~early
     # In double precision, in which the runtime compares too.
     losses, gains = (
-        _reaching(confidence[kept & right & ~wrong].astype(np.float64), grid)
+        reaching(confidence[kept & right & ~wrong].astype(np.float64), grid)
         for right, wrong in ((heavy_right, light_right), (light_right, heavy_right))
     )
     possible = int((light_right & ~heavy_right).sum())
@@ -105,7 +105,7 @@ def certify(
     return Guarantee(float(grid[last - 1]), epsilon, delta, samples, int(losses[last - 1]), int(gains[last - 1]))
 
 
-def _reaching(confidence: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.intp]:
+def reaching(confidence: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.intp]:
     """Counts how many confidences reach each threshold."""
     counts: NDArray[np.intp] = len(confidence) - np.searchsorted(np.sort(confidence), grid, side="left")
     return counts

@@ -229,9 +229,8 @@ def evidence_of(
     Arguments and errors as of `calibrate`; `features` are the tensors that leave a trunk, which priors may read too.
     """
     fitting, certifying = (rows_of(light, heavy, arrays, preprocessing, features) for arrays in (held, data))
-    kinds = [*certifying.priors, *([TRUNK_PROBE] if features else [])]
     shapes = PriorShapes(data.x.shape[1:], shapes_of(heavy, features))
-    evidence = Evidence(fitting, certifying, {kind: prior_cost(kind, shapes, heavy_macs) for kind in kinds})
+    evidence = Evidence(fitting, certifying, prior_charges(certifying, shapes, heavy_macs))
     check_evidence(evidence)
     return evidence
 
@@ -277,6 +276,12 @@ class PriorShapes:
     features: tuple[tuple[int, ...], ...] = ()
 
 
+def prior_charges(rows: Rows, shapes: PriorShapes, heavy_macs: int) -> dict[str, float]:
+    """Returns what every prior of these rows costs, by its plain kind."""
+    kinds = [*rows.priors, *([] if rows.features is None else [TRUNK_PROBE])]
+    return {kind: prior_cost(kind, shapes, heavy_macs) for kind in kinds}
+
+
 def shapes_of(heavy: onnx.ModelProto, features: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Returns the shapes of tensors, without the batch."""
     view = view_of(heavy)
@@ -299,35 +304,28 @@ def _judged(found: Calibration) -> Calibration:
             "no confidence threshold satisfies the bound: the heavy expert answers everything; recover longer, "
             "or keep more channels"
         )
-        return replace(
-            found,
-            prior=None,
-            probe=None,
-            expected_cost=1.0,
-            verdict=verdict,
-            method=ALWAYS_HEAVY,
-            histogram=(),
-            early=0.0,
-            late=1.0,
-        )
+        return _always_heavy(found, found.guarantee, verdict)
     if found.expected_cost >= 1:
         verdict = (
             f"the cascade would cost {found.expected_cost:.2f} of the heavy expert: the heavy expert answers "
             "everything; keep fewer channels, recover longer, or allow a larger --epsilon"
         )
-        always = replace(found.guarantee, threshold=NEVER, losses=0, gains=0)
-        return replace(
-            found,
-            guarantee=always,
-            prior=None,
-            probe=None,
-            expected_cost=1.0,
-            verdict=verdict,
-            method=ALWAYS_HEAVY,
-            histogram=(),
-            early=0.0,
-            late=1.0,
-        )
+        return _always_heavy(found, replace(found.guarantee, threshold=NEVER, losses=0, gains=0), verdict)
     early = "no prior pays for itself" if found.prior is None else f"prior {found.prior.kind} escalates early"
     verdict = f"the light expert answers from confidence {found.guarantee.threshold:.4f} on; {early}"
     return replace(found, verdict=verdict)
+
+
+def _always_heavy(found: Calibration, guarantee: Guarantee, verdict: str) -> Calibration:
+    return replace(
+        found,
+        guarantee=guarantee,
+        prior=None,
+        probe=None,
+        expected_cost=1.0,
+        verdict=verdict,
+        method=ALWAYS_HEAVY,
+        histogram=(),
+        early=0.0,
+        late=1.0,
+    )

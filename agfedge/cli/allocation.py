@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agfedge.cli.arguments import floats
 
 if TYPE_CHECKING:
     from agfedge.allocate import AllocationRequest
@@ -17,6 +20,30 @@ def add_allocation(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--budget", type=float, metavar="SHARE", help="instead of --keep: share of what the model costs, such as 0.3"
     )
+    _add_parts(group)
+
+
+def add_allocations(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments, of which several amounts are tried."""
+    group = parser.add_argument_group("how much stays, each amount of its own")
+    group.add_argument(
+        "--keep",
+        type=_shares,
+        metavar="SHARES",
+        help="shares of the channels that stay, such as 0.5,0.25 (default 0.5,0.35,0.25 without --budget; none for no "
+        "pruning, beside --light)",
+    )
+    group.add_argument(
+        "--budget", type=floats, metavar="SHARES", help="as well: shares of what the model costs, such as 0.3,0.15"
+    )
+    _add_parts(group)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return () if text == "none" else floats(text)
+
+
+def _add_parts(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--of",
         choices=("width", "macs", "parameters", "latency"),
@@ -50,7 +77,36 @@ def add_allocation(parser: argparse.ArgumentParser) -> None:
 
 def allocation_of(arguments: argparse.Namespace) -> AllocationRequest:
     """Returns what was given."""
+    return _request(vars(arguments))
+
+
+def allocations_of(arguments: argparse.Namespace, usual: Sequence[AllocationRequest]) -> tuple[AllocationRequest, ...]:
+    """Returns an allocation for each width and for each budget that was given, the widths first.
+
+    What is part of a budget alone goes to the budgets where there are any, so that both may be asked for at once.
+
+    Args:
+        arguments: that were parsed.
+        usual: the widths to take where neither option was given.
+    """
+    given = vars(arguments)
+    keeps, budgets = given["keep"], given["budget"] or ()
+    if keeps is None:
+        keeps = () if budgets else tuple(each.keep for each in usual)
+    rest = {**given, **dict.fromkeys(_OF_BUDGETS)} if budgets else given
+    if budgets and given["allocation"] != "global":
+        rest = {**rest, "floor": None}
+    return (
+        *(_request({**rest, "keep": keep, "budget": None}) for keep in keeps),
+        *(_request({**given, "keep": None, "budget": share}) for share in budgets),
+    )
+
+
+# What means nothing to a width; neither does --floor, unless groups compete.
+_OF_BUDGETS = ("of", "target", "precision", "drop_branches")
+
+
+def _request(given: Mapping[str, Any]) -> AllocationRequest:
     from agfedge.allocate import AllocationRequest
 
-    names = [each.name for each in dataclasses.fields(AllocationRequest)]
-    return AllocationRequest(**{name: getattr(arguments, name) for name in names})
+    return AllocationRequest(**{each.name: given[each.name] for each in dataclasses.fields(AllocationRequest)})

@@ -1,8 +1,11 @@
-"""Types of arguments: lists with commas."""
+"""Types of arguments: lists with commas, durations."""
 
 from __future__ import annotations
 
 import argparse
+import re
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def floats(text: str) -> tuple[float, ...]:
@@ -24,3 +27,11 @@ def integers(text: str) -> tuple[int, ...]:
 def names(text: str) -> tuple[str, ...]:
     """Reads `agf,l1`; empty parts are dropped."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def seconds(text: str) -> float:
+    """Reads `90s`, `30m` or `1.5h`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 30m or 2h")
+    return float(found[1]) * _UNITS[found[2]]

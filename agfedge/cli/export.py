@@ -7,12 +7,22 @@ import sys
 from typing import TYPE_CHECKING
 
 from agfedge.cli.allocation import add_allocation, allocation_of
+from agfedge.cli.exceptions import add_exceptions
 from agfedge.cli.output import guarantee_line, percent, print_json, print_line, print_table
-from agfedge.cli.recovery import add_recovery, recovery_of
+from agfedge.cli.recovery import RECOVERY_OPTIONS, add_recovery, recovery_of
 from agfedge.cli.subject import add_subject
+from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from agfedge.assembling import ExportResult
+    from agfedge.light import LightExpert
+
+# What makes a light expert out of the heavy one; it means nothing to one that is given.
+PRUNING_OPTIONS = (
+    *("keep", "budget", "of", "target", "precision", "allocation", "floor", "drop_branches", "align"),
+    *("score", "exclude", "per_layer"),
+    *RECOVERY_OPTIONS,
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,18 +37,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_allocation(parser)
     add_recovery(parser)
+    add_exceptions(parser)
     parser.add_argument(
-        "--exclude",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="groups, or parameters, that stay whole (see `agfedge inspect`)",
-    )
-    parser.add_argument(
-        "--per-layer",
-        metavar="FILE.toml",
-        help='lines such as "conv1.weight" = 0.25, or = 24; 0 drops a residual branch',
+        "--light",
+        metavar="FILE.onnx",
+        help="another classifier, as it is, for the light expert: nothing is scored, pruned or recovered",
     )
     parser.add_argument(
         "--share-trunk",
@@ -53,7 +56,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--delta", type=float, default=0.05, help="probability that it loses more (default 0.05)")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(run=run)
+    usual = {name: parser.get_default(name) for name in PRUNING_OPTIONS}
+    parser.set_defaults(run=run, usual=usual, **dict.fromkeys(PRUNING_OPTIONS))  # so that what was given shows
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,9 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge.export_request import ExportRequest
     from agfedge.exporting import export
 
+    _settle(arguments)
     names = ("model", "weights", "data", "out", "score", "per_layer", "share_trunk", "epsilon", "delta", "mean", "std")
     request = ExportRequest(
         **{name: getattr(arguments, name) for name in names},
+        light=arguments.light,
         exclude=tuple(arguments.exclude),
         amount=allocation_of(arguments),
         recovery=recovery_of(arguments, arguments.seed),
@@ -74,13 +80,28 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in result.warnings:
         sys.stderr.write(f"agfedge: WARNING: {warning}\n")
     if arguments.json:
-        print_json(_document(result))
+        print_json(document_of(result))
     else:
-        _print(result)
+        print_result(result)
     return 0
 
 
-def _document(result: ExportResult) -> dict[str, object]:
+def _settle(arguments: argparse.Namespace) -> None:
+    """Fills in what was not given.
+
+    Raises:
+        InputError: something was given that means nothing beside --light.
+    """
+    given = [name for name in PRUNING_OPTIONS if getattr(arguments, name) is not None]
+    if arguments.light is not None and given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"--light takes a light expert as it is, which nothing prunes or trains: leave out {options}")
+    for name in set(PRUNING_OPTIONS).difference(given):
+        setattr(arguments, name, arguments.usual[name])
+
+
+def document_of(result: ExportResult) -> dict[str, object]:
+    """Returns what an export prints as JSON."""
     return {
         "bundle": result.bundle.path,
         "digest": result.bundle.digest,
@@ -97,7 +118,8 @@ def _document(result: ExportResult) -> dict[str, object]:
     }
 
 
-def _print(result: ExportResult) -> None:
+def print_result(result: ExportResult) -> None:
+    """Prints what an export made, for people."""
     from agfedge.calibrate import rival_table
 
     test = result.evaluation
@@ -120,9 +142,7 @@ def _print(result: ExportResult) -> None:
     ]
     print_table(("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"), rows)
     print_line()
-    if result.expert.check is not None:
-        apart, what = result.expert.check.max_absolute_error, result.expert.plan_summary()
-        print_line(f"removed equals masked: {apart:.1e} apart on {what}")
+    print_line(_removed(result.expert))
     guarantee = result.calibration.guarantee
     rates = "" if guarantee.threshold > 1 else f"; {percent(test.early)} early, {percent(test.late)} late"
     print_line(f"router: {result.calibration.verdict}{rates}")
@@ -131,3 +151,12 @@ def _print(result: ExportResult) -> None:
     print_table(*rival_table(result.rivals))
     print_line()
     print_line(f"bundle: {result.bundle.path} ({result.bundle.digest[:12]})")
+
+
+def _removed(expert: LightExpert) -> str:
+    """Returns what sets the light expert apart from the heavy one."""
+    if expert.plan is None:
+        return "light expert: a model of its own; nothing was removed"
+    if expert.check is None:  # it was made, and compared, in an earlier run
+        return f"removed: {expert.plan_summary()}"
+    return f"removed equals masked: {expert.check.max_absolute_error:.1e} apart on {expert.plan_summary()}"

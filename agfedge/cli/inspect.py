@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.path)
     if path.is_dir():
         if arguments.plan is not None:
-            raise InputError(f"--plan is for ONNX files: the bundle {path} holds its plan, plan.json")
+            raise InputError(f"--plan is for ONNX files: without it, the plan that the bundle {path} holds is shown")
         if arguments.html is not None:
             raise InputError(f"--html is for ONNX files: the bundle {path} holds its page, report.html")
         return _bundle(path, arguments)
@@ -155,19 +155,26 @@ def _bundle(path: Path, arguments: argparse.Namespace) -> int:
     from agfedge_runtime import Bundle
 
     bundle = Bundle.open(path)
-    plan = Plan.from_json(bundle.file("plan.json").read_text())
+    # A light expert that was not pruned out of the heavy one has no plan.
+    pruned = "plan.json" in bundle.manifest.files
+    plan = Plan.from_json(bundle.file("plan.json").read_text()) if pruned else None
     if arguments.json:
-        groups = [{"name": group.name, "size": group.size, "kept": len(group.keep)} for group in plan.groups]
+        kept = () if plan is None else plan.groups
+        groups = [{"name": group.name, "size": group.size, "kept": len(group.keep)} for group in kept]
         print_json(
             {
                 "digest": bundle.digest,
                 "manifest": bundle.manifest,
                 "groups": groups,
-                "kept_whole": plan.kept_whole,
+                "kept_whole": () if plan is None else plan.kept_whole,
             }
         )
         return 0
     _print_bundle(bundle)
+    if plan is None:
+        source = bundle.manifest.provenance.get("light", "no file is named")
+        print_line(f"light expert: a model of its own ({source}); nothing was removed, so there is no plan")
+        return 0
     print_bars(plan.groups)
     _print_kept(plan.kept_whole, arguments.all)
     return 0

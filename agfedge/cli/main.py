@@ -13,7 +13,7 @@ from agfedge import __version__
 from agfedge_runtime.errors import AgfedgeError
 
 # One module a command, each with add_parser(subparsers) and run(arguments); none imports torch or onnx at the top.
-COMMANDS = ("demo", "export", "deploy", "profile", "inspect", "prune", "score", "compare", "calibrate")
+COMMANDS = ("demo", "export", "deploy", "profile", "inspect", "prune", "score", "compare", "search", "calibrate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,10 +56,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    finished = main()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # One of several processes: gloo's threads may abort Python's own teardown, after all work is done.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(finished)
-    sys.exit(finished)
+    sys.exit(main())

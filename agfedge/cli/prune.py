@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agfedge.cli.allocation import add_allocation, allocation_of
 from agfedge.cli.bars import print_bars
+from agfedge.cli.exceptions import add_exceptions
 from agfedge.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -33,14 +34,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--score", default="l1", help="l1, l2, lamp, random, or FILE.npz[:NAME] with your own (default l1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of random scores and of the check's inputs (default 0)")
-    parser.add_argument(
-        "--exclude",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="groups, or parameters, that stay as they are",
-    )
+    add_exceptions(parser)
     parser.add_argument(
         "--only",
         nargs="+",
@@ -49,7 +43,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME",
         help="groups, or parameters, that alone may shrink",
     )
-    parser.add_argument("--per-layer", metavar="FILE.toml", help='lines such as "conv1.weight" = 0.25, or = 24')
     parser.add_argument("--plan", metavar="OUT.json", help="where to write what was removed, and why the rest stayed")
     parser.add_argument(
         "--check",

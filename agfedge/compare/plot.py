@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agfedge.compare.points import HEAVY
 from agfedge.compare.summary import STAGES
-from agfedge_runtime.atomic import write_bytes
+from agfedge.figures import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from agfedge.compare.summary import Row
 
@@ -21,29 +21,17 @@ TITLES = {"one_shot": "one-shot", "reestimated": "batch norm re-estimated", "rec
 
 def write_plots(rows: Sequence[Row], stem: Path) -> tuple[Path, ...]:
     """Draws one panel a stage, with 95% intervals; writes `stem`.png and `stem`.svg, each whole."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     stages = [stage for stage in STAGES if any(getattr(row, stage) is not None and row.score != HEAVY for row in rows)]
-    # The same points give the same bytes: no date, and names of elements that do not change.
-    with mpl.rc_context({"svg.hashsalt": "agfedge", "font.size": 9}):
-        figure = Figure(figsize=(4.2 * max(1, len(stages)), 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(1, max(1, len(stages)), squeeze=False, sharey=True)[0]
-        for panel, stage in zip(panels, stages, strict=False):
-            _draw(panel, rows, stage)
-        panels[0].set_ylabel("test accuracy, %")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right center", frameon=False)
-        written = []
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            made = io.BytesIO()
-            figure.savefig(made, format=suffix[1:], dpi=150, metadata=metadata)
-            path = stem.with_name(stem.name + suffix)
-            write_bytes(path, made.getvalue())
-            written.append(path)
-    return tuple(written)
+    return write_figure(stem, (4.2 * max(1, len(stages)), 3.6), lambda figure: _panels(figure, rows, stages))
+
+
+def _panels(figure: Figure, rows: Sequence[Row], stages: Sequence[str]) -> None:
+    panels = figure.subplots(1, max(1, len(stages)), squeeze=False, sharey=True)[0]
+    for panel, stage in zip(panels, stages, strict=False):
+        _draw(panel, rows, stage)
+    panels[0].set_ylabel("test accuracy, %")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
 
 
 def _draw(panel: Axes, rows: Sequence[Row], stage: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from agfedge.allocate import Allocation, allocate
-from agfedge.compare.points import HEAVY, SCRATCH, Point, Store
+from agfedge.compare.points import HEAVY, SCRATCH, Point, store_of
 from agfedge.compare.request import CompareRequest, check_request
 from agfedge.compare.trial import Trial
 from agfedge.group_names import select
@@ -53,7 +53,7 @@ def compare(request: CompareRequest) -> list[Point]:
     """
     check_request(request)
     subject = load_subject(request.model, request.weights, request.data, 0, request.mean, request.std)
-    store = Store(Path(request.out), _identity(request, subject))
+    store = store_of(Path(request.out), _identity(request, subject))
     _left_alone(request, subject.groups)  # a name that matches nothing shows before any work
     x, y = _held_out(subject)
     trial = Trial(subject, model_input(x, subject.preprocessing), y, request.samples, request.recovery)

@@ -108,7 +108,7 @@ def make_student(
         reason = f"{reason}; its exported program cannot be slimmed either: {failed}"
     if vanished is not None:
         raise SurgeryError(f"the light expert cannot be trained: {reason}; keep a channel of it, or give --epochs 0")
-    student = Student(module, "masked", plan, _masks(module, plan), reason, _frozen(module, frozen))
+    student = Student(module, "masked", plan, masks_of(module, plan), reason, _frozen(module, frozen))
     student.hold()
     _check_masked(output_difference(module, pruned, probe), reason)
     return student
@@ -195,7 +195,12 @@ def output_difference(module: torch.nn.Module, model: onnx.ModelProto, probe: ND
     return float(np.abs(ours - theirs).max() / max(float(np.abs(theirs).max()), 1e-30))
 
 
-def _masks(module: torch.nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
+def masks_of(module: torch.nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
+    """Returns 0/1 factors by parameter name that hold at zero what produces the channels that a plan removes.
+
+    Raises:
+        SlimError: two uses of one parameter keep different channels.
+    """
     import torch
 
     masks = {}

@@ -1,0 +1,116 @@
+"""What became of a candidate: what its light expert costs, and how right the cascade is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+DONE, REJECTED, FAILED = "done", "rejected", "failed"
+STATES = (DONE, REJECTED, FAILED)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One candidate.
+
+    Costs are relative to the whole heavy expert. Shares and accuracies are of the rows that choose among candidates,
+    which no guarantee rests on.
+
+    Attributes:
+        name: of letters, digits, ".", "-" and "_".
+        amount: how much stays, as options; "" for a light expert of another origin.
+        trunk: stage at whose end the experts part, "none" without.
+        state: "done", "rejected" (before training) or "failed".
+        reason: of a rejection or a failure, a sentence.
+        macs: of the whole light expert; 0 where it was not made.
+        parameters: likewise.
+        light: cost of its pass; with a trunk, of its tail.
+        trunk_cost: of what both share; 0 without.
+        heavy: cost of the heavy pass; with a trunk, of its tail.
+        prior_kind: the prior that escalates early, "" without.
+        prior_cost: of it.
+        threshold: of the confidence; above 1 the heavy expert answers everything.
+        samples: rows behind the estimates; 0 unless done.
+        early: share that the prior escalates.
+        late: share that the confidence escalates.
+        expected: expected cost.
+        accuracy: of the cascade.
+        light_accuracy: of the light expert alone.
+        heavy_accuracy: of the heavy expert alone.
+        curve: expected cost and accuracy over confidence thresholds, strictest first.
+        epochs: the best one of recovery.
+        training: what was trained, as of `RecoveryReport.kind`; "" where nothing was.
+        training_reason: why it was not the slimmed module.
+        seconds: that scoring, recovery and measuring took.
+    """
+
+    name: str
+    amount: str
+    trunk: str
+    state: str
+    reason: str = ""
+    macs: int = 0
+    parameters: int = 0
+    light: float = 0.0
+    trunk_cost: float = 0.0
+    heavy: float = 1.0
+    prior_kind: str = ""
+    prior_cost: float = 0.0
+    threshold: float = 2.0
+    samples: int = 0
+    early: float = 0.0
+    late: float = 1.0
+    expected: Estimate | None = None
+    accuracy: Estimate | None = None
+    light_accuracy: Estimate | None = None
+    heavy_accuracy: Estimate | None = None
+    curve: tuple[tuple[float, float], ...] = ()
+    epochs: int = 0
+    training: str = ""
+    training_reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Names the point's file."""
+        return self.name
+
+
+_ESTIMATES = ("expected", "accuracy", "light_accuracy", "heavy_accuracy")
+
+
+def point_of(document: Mapping[str, Any]) -> Point:
+    """Reads a point as JSON holds it.
+
+    Raises:
+        ValueError: a field is missing, unknown or out of range.
+        TypeError: likewise.
+    """
+    known = {each.name for each in fields(Point)}
+    if unknown := sorted(set(document) - known):
+        raise ValueError(f"unknown field {unknown[0]}")
+    given = dict(document)
+    for name in _ESTIMATES:
+        if given.get(name) is not None:
+            given[name] = Estimate(**{side: float(value) for side, value in given[name].items()})
+    given["curve"] = tuple((float(cost), float(share)) for cost, share in given.get("curve", ()))
+    point = Point(**given)
+    if point.state not in STATES:
+        raise ValueError(f"state {point.state!r}")
+    if point.state == DONE and any(getattr(point, name) is None for name in _ESTIMATES):
+        raise ValueError("a point that is done lacks an estimate")
+    shares = [point.early, point.late, *(each.value for name in _ESTIMATES[1:] if (each := getattr(point, name)))]
+    if not all(math.isfinite(share) and 0 <= share <= 1 for share in shares):
+        raise ValueError("a share outside [0, 1]")
+    return point

@@ -1,0 +1,95 @@
+"""What a user asks of `agfedge search`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agfedge.allocate import AllocationRequest, asked
+from agfedge.calibrate.guarantee import check_bounds
+from agfedge.export_request import check_numbers, check_seed
+from agfedge.recover import Recovery
+from agfedge.scores import check_score
+from agfedge_runtime.errors import InputError
+
+COSTS = ("latency", "macs")
+# Three widths that recovery brings back on most networks.
+AMOUNTS = tuple(AllocationRequest(keep=keep) for keep in (0.5, 0.35, 0.25))
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """A search: amounts of pruning x trunk cuts, and light experts of another origin.
+
+    Attributes:
+        model: `package.module:factory` or `file.py:factory`, returning a torch module.
+        weights: .safetensors or .pt, or None for the factory's own.
+        data: folder of images, .npz, or factory.
+        out: folder of the points that were tried; a search that was stopped continues there.
+        amounts: how much stays, one each.
+        trunks: where the experts part: "none", stages, or "auto" for a few ends of stages.
+        lights: paths of other light experts' ONNX graphs.
+        score: name of the channel score.
+        recovery: how each light expert is fine-tuned.
+        exclude: names or globs of groups, or of their parameters, that stay whole.
+        per_layer: path of a TOML file with other amounts for some groups, or None.
+        costs: "latency", measured on this machine, or "macs".
+        seconds: after which nothing new is begun; None for no limit.
+        epsilon: bound on the accuracy that the cascade loses against the heavy expert.
+        delta: probability with which the bound may fail.
+        mean: per channel, after scaling to [0, 1].
+        std: likewise.
+    """
+
+    model: str
+    weights: str | None
+    data: str
+    out: str
+    amounts: tuple[AllocationRequest, ...] = AMOUNTS
+    trunks: tuple[str, ...] = ("none", "auto")
+    lights: tuple[str, ...] = ()
+    score: str = "agf"
+    recovery: Recovery = field(default_factory=Recovery)
+    exclude: tuple[str, ...] = ()
+    per_layer: str | None = None
+    costs: str = "latency"
+    seconds: float | None = None
+    epsilon: float = 0.005
+    delta: float = 0.05
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn."""
+        return self.recovery.seed
+
+
+def check_request(request: SearchRequest) -> None:
+    """Refuses options that can never work.
+
+    Raises:
+        InputError: names the option, what it is and what was expected.
+    """
+    for amount in request.amounts:
+        asked(amount)
+    if not request.amounts and not request.lights:
+        raise InputError("there is nothing to try: give --keep or --budget, or a --light expert")
+    if request.amounts and not request.trunks:
+        raise InputError("--share-trunk is empty: expected none, auto or stages, such as none,layer1")
+    for path in (*request.lights, *([] if request.per_layer is None else [request.per_layer])):
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file")
+    if request.costs not in COSTS:
+        raise InputError(f"--costs is {request.costs!r}: choose {' or '.join(COSTS)}")
+    if request.seconds is not None and not request.seconds > 0:
+        raise InputError(f"--time is {request.seconds:g} seconds: expected more than none")
+    if request.recovery.epochs < 0:
+        raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
+    check_seed(request.seed)
+    check_bounds(request.epsilon, request.delta)
+    check_score(request.score)
+    check_numbers(request.mean, request.std)
+    out = Path(request.out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file: expected the folder of a search or a free name")
