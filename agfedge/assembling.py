@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agfedge.experts import Experts
     from agfedge.light import LightExpert
     from agfedge.subject import Subject
+    from agfedge.trunk_choice import TrunkTrial
     from agfedge_profiles import PassCosts
 
 
@@ -64,6 +65,7 @@ class ExportResult:
         heavy: size, multiply-accumulates and parameters.
         light: likewise.
         warnings: what a reader of the figures must know.
+        trunks: the places to part that were tried, where that was left to the export.
     """
 
     bundle: Bundle
@@ -74,6 +76,7 @@ class ExportResult:
     heavy: GraphFacts
     light: GraphFacts
     warnings: tuple[str, ...]
+    trunks: tuple[TrunkTrial, ...] = ()
 
 
 def assemble(

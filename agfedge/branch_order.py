@@ -90,6 +90,7 @@ def _judge(subject: Subject, rows: NDArray[np.int64]) -> Iterator[Callable[[list
     parameters = dict(module.state_dict())
     norms: list[Any] = list(norms_of(module).values())
     momenta = [layer.momentum for layer in norms]
+    statistics = [{name: value.clone() for name, value in layer.named_buffers()} for layer in norms]
 
     def loss(masks: list[dict[str, torch.Tensor]]) -> float:
         kept = {name: parameters[name].clone() for mask in masks for name in mask}
@@ -115,6 +116,8 @@ def _judge(subject: Subject, rows: NDArray[np.int64]) -> Iterator[Callable[[list
         with torch.no_grad():
             yield loss
     finally:
-        for layer, momentum in zip(norms, momenta, strict=True):
+        for layer, momentum, before in zip(norms, momenta, statistics, strict=True):
             layer.momentum = momentum
+            for name, value in layer.named_buffers():  # how many batches were seen is counted along
+                value.copy_(before[name])
         bring_home(module)

@@ -14,7 +14,6 @@ from agfedge_runtime.errors import InputError
 from agfedge_runtime.manifest import MANIFEST_NAME
 
 LARGEST_SEED = 2**63 - 1
-NO_TRUNK = "none"
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class ExportRequest:
         recovery: how the light expert is fine-tuned; nothing with 0 epochs.
         light: path of an ONNX classifier that is the light expert as it is; `amount`, `exclude`, `per_layer` and
             `score` then mean nothing, and nothing is trained. None prunes one out of the model.
-        share_trunk: name of the last stage that both experts share and run once, or "none".
+        share_trunk: name of the last stage that both experts share and run once, "none", or "auto" for
+            the cheapest of a few.
         epsilon: bound on the accuracy that the cascade loses against the heavy expert.
         delta: probability with which the bound may fail.
         mean: per channel, after scaling to [0, 1].
@@ -50,7 +50,7 @@ class ExportRequest:
     score: str = "agf"
     recovery: Recovery = field(default_factory=Recovery)
     light: str | None = None
-    share_trunk: str = NO_TRUNK
+    share_trunk: str = "none"
     epsilon: float = 0.005
     delta: float = 0.05
     mean: tuple[float, ...] | None = None

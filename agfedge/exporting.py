@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -12,17 +13,23 @@ from agfedge.assembling import Assembly, ExportResult, assemble
 from agfedge.calibrate import check_samples
 from agfedge.distributed import Team, team
 from agfedge.experts import experts_of
-from agfedge.export_request import NO_TRUNK, ExportRequest, check_request
+from agfedge.export_request import ExportRequest, check_request
 from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert, make_light, score_subject
-from agfedge.recover import held_out
+from agfedge.recover import Recovery, held_out
 from agfedge.subject import Subject, load_subject
-from agfedge_export.split import Cut, find_cut, trunk_cuts
+from agfedge.trunk_choice import AUTO, NONE, Judge, TrunkTrial, choose_trunk
+from agfedge_export.split import Cut, common_trunk, find_cut, trunk_cuts
+
+if TYPE_CHECKING:
+    import onnx
 
 Step = Callable[[], None]
 
 
 STAGES = ("load", "score", "prune and recover", "calibrate", "bundle")
+# Where a trunk is to be found, each place is tried with this part of the epochs, one at least.
+PILOT = 10
 FOREIGN_STAGES = ("load", "calibrate", "bundle")
 
 
@@ -46,15 +53,16 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
     subject = load_subject(request.model, request.weights, request.data, request.seed, request.mean, request.std)
     data, heavy = subject.data, subject.exported.model
     check_samples(len(data.calibration), request.epsilon, request.delta)
-    cut = None if request.share_trunk == NO_TRUNK else find_cut(trunk_cuts(heavy), request.share_trunk)
-    expert = _light(request, subject, cut, crew, step)
+    fitting = data.train.take(held_out(len(data.train), request.recovery)[0])
+    judge = Judge(fitting, len(data.calibration), request.epsilon, request.delta, request.seed)
+    expert, cut, trials = _light(request, subject, judge, crew, step)
     if not crew.leads:
         return None
     step()
     experts = experts_of(expert.model, heavy, subject.preprocessing, cut)
     how = Assembly(
         out=Path(request.out),
-        fitting=data.train.take(held_out(len(data.train), request.recovery)[0]),
+        fitting=fitting,
         certifying=data.calibration,
         unit="macs",
         costs=experts.macs,
@@ -65,26 +73,42 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
     )
     result = assemble(subject, expert, experts, how, step)
     checkpoint_of(how.out).unlink(missing_ok=True)
-    return result
+    return replace(result, trunks=trials)
 
 
-def _light(request: ExportRequest, subject: Subject, cut: Cut | None, crew: Team, step: Step) -> LightExpert:
+def _light(
+    request: ExportRequest, subject: Subject, judge: Judge, crew: Team, step: Step
+) -> tuple[LightExpert, Cut | None, tuple[TrunkTrial, ...]]:
+    """Returns the light expert, where it parts from the heavy one, and what was tried to find out."""
     if request.light is not None:
-        return foreign_light(Path(request.light), subject)
+        expert = foreign_light(Path(request.light), subject)
+        shared = {each.heavy.tensors for each in common_trunk(subject.exported.model, expert.model)}
+        cut, trials = _cut(
+            request, subject, judge, lambda cut: expert.model if cut is None or cut.tensors in shared else None
+        )
+        return expert, cut, trials
     step()
     scores = score_subject(subject, request.score, request.seed, crew)
     step()
-    return make_light(
-        subject,
-        scores,
-        request.amount,
-        request.recovery,
-        checkpoint_of(Path(request.out)),
-        crew,
-        cut,
-        request.exclude,
-        None if request.per_layer is None else Path(request.per_layer),
-    )
+    per_layer = None if request.per_layer is None else Path(request.per_layer)
+
+    def light(cut: Cut | None, how: Recovery, checkpoint: Path | None) -> LightExpert:
+        return make_light(subject, scores, request.amount, how, checkpoint, crew, cut, request.exclude, per_layer)
+
+    whole = request.recovery
+    pilot = replace(whole, epochs=min(whole.epochs, max(1, whole.epochs // PILOT)))
+    cut, trials = _cut(request, subject, judge, lambda cut: light(cut, pilot, None).model)
+    return light(cut, whole, checkpoint_of(Path(request.out))), cut, trials
+
+
+def _cut(
+    request: ExportRequest, subject: Subject, judge: Judge, make: Callable[[Cut | None], onnx.ModelProto | None]
+) -> tuple[Cut | None, tuple[TrunkTrial, ...]]:
+    if request.share_trunk == NONE:
+        return None, ()
+    if request.share_trunk == AUTO:
+        return choose_trunk(subject, make, judge)
+    return find_cut(trunk_cuts(subject.exported.model), request.share_trunk), ()
 
 
 def checkpoint_of(out: Path) -> Path:

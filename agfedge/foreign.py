@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.factory import one_line
-from agfedge.light import PROBES, LightExpert
+from agfedge.light import LightExpert, probe_of
 from agfedge_export import graph_costs, load_model
 from agfedge_export.check import TOLERANCE
 from agfedge_export.onnx_files import LARGEST_FILE_BYTES, model_bytes
@@ -63,7 +63,7 @@ def load_foreign(path: Path, subject: Subject) -> onnx.ModelProto:
     _check_output(path, core)
     _drop_softmax(path, core)
     _drop_unread(core)
-    x = subject.x[np.unique(np.linspace(0, len(subject.x) - 1, PROBES).astype(np.int64))]
+    x = probe_of(subject)
     size = _dims(core.graph.input[0])[0]
     expected = _own_answers(path, core, x, size or 1)
     _check_answers(path, expected, len(x), subject.data.classes)

@@ -122,7 +122,7 @@ def prune_light(
     drops = wanted.budget is not None and wanted.budget.drop_branches
     branches = branch_order(subject, seed) if drops else None
     planned = plan_model(heavy, subject.groups, scores, how, wanted.budget, branches)
-    check = _proved(heavy, planned.model, planned.plan, _probe(subject))
+    check = _proved(heavy, planned.model, planned.plan, probe_of(subject))
     return LightExpert(planned.model, planned.plan, check, NO_RECOVERY, planned.spent)
 
 
@@ -153,14 +153,15 @@ def recover_light(
     if not how.epochs or pruned.plan is None:
         return pruned
     frozen = frozenset() if trunk is None else trunk_parameters(subject.exported.model, trunk)
-    probe = _probe(subject)
+    probe = probe_of(subject)
     student = make_student(subject.module, pruned.plan, pruned.model, probe, subject.exported.program, frozen)
     data = (subject.x, subject.data.train.y)
     report = recover(student, subject.module, *data, how, checkpoint=checkpoint, team=team, answers=answers)
     return replace(pruned, model=write_back(student, pruned.model, probe), recovery=report)
 
 
-def _probe(subject: Subject) -> NDArray[np.float32]:
+def probe_of(subject: Subject) -> NDArray[np.float32]:
+    """Returns a few training inputs as the model takes them, on which graphs and modules are compared."""
     return subject.x[np.unique(np.linspace(0, len(subject.x) - 1, PROBES).astype(np.int64))]
 
 

@@ -87,12 +87,12 @@ def allocations_of(arguments: argparse.Namespace, usual: Sequence[AllocationRequ
 
     Args:
         arguments: that were parsed.
-        usual: the widths to take where neither option was given.
+        usual: the widths to take where no amount was given, nor `depths`.
     """
     given = vars(arguments)
     keeps, budgets = given["keep"], given["budget"] or ()
     if keeps is None:
-        keeps = () if budgets else tuple(each.keep for each in usual)
+        keeps = () if budgets or given["depths"] else tuple(each.keep for each in usual)
     rest = {**given, **dict.fromkeys(_OF_BUDGETS)} if budgets else given
     if budgets and given["allocation"] != "global":
         rest = {**rest, "floor": None}

@@ -47,8 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--share-trunk",
         default="none",
         metavar="STAGE",
-        help="both experts share the heavy expert's stages up to this one, such as layer1, and run them once "
-        "(default none)",
+        help="both experts share the heavy expert's stages up to this one, such as layer1, and run them once; auto "
+        "tries a few with short recoveries (default none)",
     )
     parser.add_argument(
         "--epsilon", type=float, default=0.005, help="accuracy that the cascade may lose (default 0.005)"
@@ -113,6 +113,7 @@ def document_of(result: ExportResult) -> dict[str, object]:
         "calibration": result.calibration,
         "test": result.evaluation,
         "rivals": result.rivals,
+        "trunks": result.trunks,
         "kept_whole": () if result.expert.plan is None else result.expert.plan.kept_whole,
         "warnings": result.warnings,
     }
@@ -143,6 +144,9 @@ def print_result(result: ExportResult) -> None:
     print_table(("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"), rows)
     print_line()
     print_line(_removed(result.expert))
+    if result.trunks:
+        tried = ", ".join(f"{each.trunk} {each.expected:.3f}" for each in result.trunks)
+        print_line(f"trunk: expected cost after a short trial: {tried}")
     guarantee = result.calibration.guarantee
     rates = "" if guarantee.threshold > 1 else f"; {percent(test.early)} early, {percent(test.late)} late"
     print_line(f"router: {result.calibration.verdict}{rates}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agfedge.cli.allocation import add_allocations, allocations_of
-from agfedge.cli.arguments import names, seconds
+from agfedge.cli.arguments import floats, names, seconds
 from agfedge.cli.exceptions import add_exceptions
 from agfedge.cli.export import document_of as document_of_export
 from agfedge.cli.export import print_result as print_export
@@ -37,6 +37,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_subject(parser)
     parser.add_argument("--out", required=True, help="folder of the points, the table, the plot and the JSON")
     add_allocations(parser)
+    parser.add_argument(
+        "--depth",
+        dest="depths",
+        type=floats,
+        metavar="LIST",
+        help="shares of the MACs that stay where whole residual branches go, such as 0.33,0.2; where no amount is "
+        "given, 0.33 and 0.2 are tried beside two widths if any branch may go",
+    )
     parser.add_argument(
         "--share-trunk",
         dest="trunks",
@@ -131,10 +139,19 @@ def _request(arguments: argparse.Namespace) -> SearchRequest:
     return SearchRequest(
         **{name: getattr(arguments, name) for name in as_given},
         amounts=allocations_of(arguments, AMOUNTS),
+        depths=_depths(arguments),
         lights=tuple(arguments.lights),
         recovery=recovery_of(arguments, arguments.seed),
         exclude=tuple(arguments.exclude),
     )
+
+
+def _depths(arguments: argparse.Namespace) -> tuple[float, ...]:
+    from agfedge.search.request import DEPTHS
+
+    if arguments.depths is not None:
+        return tuple(arguments.depths)
+    return DEPTHS if arguments.keep is None and arguments.budget is None else ()
 
 
 def _write(request: SearchRequest, result: SearchResult) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agfedge.trunk_choice import AUTO, NONE, auto_cuts, place_of
 from agfedge_export.split import common_trunk, find_cut, trunk_cuts
 from agfedge_runtime.errors import InputError
 
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
 
     from agfedge.allocate import AllocationRequest
     from agfedge_export.split import Cut
-
-NONE, AUTO = "none", "auto"
-# Shares of the heavy expert's multiply-accumulates that "auto" looks for a trunk at. A larger trunk saves the heavy
-# pass more, but the light expert keeps it whole: it pays where few inputs are easy.
-AUTO_SHARES = (0.15, 0.35)
-# "auto" leaves alone what would be no trunk, or nearly everything.
-LEAST, MOST = 0.03, 0.7
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Candidate:
     @property
     def trunk(self) -> str:
         """The place of the cut in a word, "none" without one."""
-        return NONE if self.cut is None else self.cut.stage or self.cut.node
+        return place_of(self.cut)
 
     @property
     def options(self) -> str:
@@ -100,21 +94,6 @@ def cuts_of(heavy: onnx.ModelProto, places: Sequence[str]) -> list[Cut | None]:
     return list(dict.fromkeys(found))
 
 
-def auto_cuts(possible: Sequence[Cut]) -> list[Cut]:
-    """Returns a few cuts worth trying: the end of a stage nearest to each of `AUTO_SHARES`, each once.
-
-    The ends of the network's outermost stages are preferred; where parameters have no names that tell, any cut is an
-    end.
-    """
-    ends: dict[str, Cut] = {}
-    for cut in possible:
-        if LEAST <= cut.share <= MOST:
-            ends[cut.stage or cut.node] = cut
-    outer = [cut for stage, cut in ends.items() if cut.stage and "." not in stage]
-    choice = outer or list(ends.values())
-    return list(dict.fromkeys(min(choice, key=lambda cut: abs(cut.share - share)) for share in AUTO_SHARES if choice))
-
-
 def options_of(amount: AllocationRequest) -> str:
     """Returns an amount as a user types it."""
     words = []
@@ -141,7 +120,7 @@ def _given(amount: AllocationRequest) -> list[tuple[str, object]]:
 
 
 def _name(words: str, cut: Cut | None) -> str:
-    return f"{words}-{NONE if cut is None else _plain(cut.stage or cut.node)}"
+    return f"{words}-{_plain(place_of(cut))}"
 
 
 def _plain(text: str) -> str:

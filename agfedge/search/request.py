@@ -13,13 +13,16 @@ from agfedge.scores import check_score
 from agfedge_runtime.errors import InputError
 
 COSTS = ("latency", "macs")
-# Three widths that recovery brings back on most networks.
-AMOUNTS = tuple(AllocationRequest(keep=keep) for keep in (0.5, 0.35, 0.25))
+# Widths and depths that recovery brings back on most networks.
+AMOUNTS = tuple(AllocationRequest(keep=keep) for keep in (0.5, 0.25))
+DEPTHS = (0.33, 0.2)
 
 
 @dataclass(frozen=True)
 class SearchRequest:
     """A search: amounts of pruning x trunk cuts, and light experts of another origin.
+
+    Two kinds of amounts: all layers become thinner, or whole residual branches go and the others stay as they are.
 
     Attributes:
         model: `package.module:factory` or `file.py:factory`, returning a torch module.
@@ -27,6 +30,7 @@ class SearchRequest:
         data: folder of images, .npz, or factory.
         out: folder of the points that were tried; a search that was stopped continues there.
         amounts: how much stays, one each.
+        depths: shares of the multiply-accumulates that stay where whole branches go; tried where any may.
         trunks: where the experts part: "none", stages, or "auto" for a few ends of stages.
         lights: paths of other light experts' ONNX graphs.
         score: name of the channel score.
@@ -46,6 +50,7 @@ class SearchRequest:
     data: str
     out: str
     amounts: tuple[AllocationRequest, ...] = AMOUNTS
+    depths: tuple[float, ...] = DEPTHS
     trunks: tuple[str, ...] = ("none", "auto")
     lights: tuple[str, ...] = ()
     score: str = "agf"
@@ -64,6 +69,15 @@ class SearchRequest:
         """Of everything that is drawn."""
         return self.recovery.seed
 
+    def amounts_for(self, branches: bool) -> tuple[AllocationRequest, ...]:
+        """Returns what is tried on a model of which whole branches may go, or may not."""
+        return (*self.amounts, *(depth(share) for share in self.depths if branches))
+
+
+def depth(share: float) -> AllocationRequest:
+    """Returns the amount where whole branches go until this share of the multiply-accumulates is left."""
+    return AllocationRequest(budget=share, of="macs", allocation="global", floor=1.0, drop_branches=True)
+
 
 def check_request(request: SearchRequest) -> None:
     """Refuses options that can never work.
@@ -71,11 +85,14 @@ def check_request(request: SearchRequest) -> None:
     Raises:
         InputError: names the option, what it is and what was expected.
     """
+    wrong = [share for share in request.depths if not 0 < share <= 1]
+    if wrong:
+        raise InputError(f"--depth holds {wrong[0]:g}: expected shares in (0, 1], such as 0.33")
     for amount in request.amounts:
         asked(amount)
-    if not request.amounts and not request.lights:
-        raise InputError("there is nothing to try: give --keep or --budget, or a --light expert")
-    if request.amounts and not request.trunks:
+    if not request.amounts and not request.depths and not request.lights:
+        raise InputError("there is nothing to try: give --keep, --depth or --budget, or a --light expert")
+    if (request.amounts or request.depths) and not request.trunks:
         raise InputError("--share-trunk is empty: expected none, auto or stages, such as none,layer1")
     for path in (*request.lights, *([] if request.per_layer is None else [request.per_layer])):
         if not Path(path).is_file():

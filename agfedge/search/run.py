@@ -97,7 +97,8 @@ class Search:
     def _candidates(self) -> list[Candidate]:
         request, heavy = self._request, self._subject.exported.model
         lights = [(path, light.model) for path, light in self._lights.items()]
-        return candidates(heavy, request.amounts, request.trunks, lights)
+        branches = any(group.may_vanish for group in self._subject.groups.groups)
+        return candidates(heavy, request.amounts_for(branches), request.trunks, lights)
 
     def run(self) -> SearchResult:
         """Tries what was not tried yet, cheapest first, as long as the time lasts.

@@ -9,7 +9,8 @@ import pytest
 from onnx import numpy_helper
 
 from agfedge.allocate import AllocationRequest
-from agfedge.search.candidates import auto_cuts, candidates, cuts_of, options_of
+from agfedge.search.candidates import candidates, cuts_of, options_of
+from agfedge.trunk_choice import auto_cuts
 from agfedge_export.errors import SurgeryError
 from agfedge_export.split import Cut, trunk_cuts
 from agfedge_runtime.errors import InputError

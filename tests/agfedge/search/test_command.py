@@ -14,7 +14,7 @@ from agfedge.export_request import ExportRequest
 from agfedge.exporting import export
 from agfedge.recover import Recovery
 from agfedge.search import SearchRequest, SearchResult
-from agfedge.search.request import AMOUNTS
+from agfedge.search.request import AMOUNTS, DEPTHS
 from agfedge_runtime import Bundle
 from search_points import done, failed, rejected
 from workshop import NETS, Workshop
@@ -87,6 +87,7 @@ def test_every_option_reaches_the_request(bench: Bench) -> None:
         recovery=Recovery(epochs=3, patience=2, seed=7),
         exclude=("conv1", "head"),
         per_layer="p.toml",
+        depths=(),
         costs="macs",
         seconds=5400.0,
         epsilon=0.01,
@@ -129,6 +130,23 @@ def test_each_width_and_each_budget_is_an_amount(bench: Bench, options: tuple[st
 def test_what_is_part_of_a_budget_stays_where_there_is_none(bench: Bench) -> None:
     (amount,) = bench.asked("--keep", "0.5", "--of", "macs").amounts
     assert amount.of == "macs"  # and is refused with the request
+
+
+@pytest.mark.parametrize(
+    ("options", "depths", "widths"),
+    [
+        ((), DEPTHS, len(AMOUNTS)),
+        (("--keep", "0.5"), (), 1),
+        (("--depth", "0.4,0.3"), (0.4, 0.3), 0),
+        (("--depth", "0.4", "--keep", "0.5"), (0.4,), 1),
+        (("--budget", "0.3", "--of", "macs"), (), 1),
+    ],
+)
+def test_a_depth_stands_beside_widths(
+    bench: Bench, options: tuple[str, ...], depths: tuple[float, ...], widths: int
+) -> None:
+    request = bench.asked(*options)
+    assert (request.depths, len(request.amounts)) == (depths, widths)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("0.5m", 30)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def request_(workshop: Workshop, tmp_path: Path) -> SearchRequest:
         data=str(workshop.folder / "stripes.npz"),
         out=str(tmp_path / "search"),
         amounts=(HALF, QUARTER),
+        depths=(),
         trunks=("none",),
         recovery=Recovery(epochs=1, learning_rate=0.01),
         costs="macs",
@@ -98,6 +100,21 @@ def test_what_cannot_become_cheaper_is_not_trained(request_: SearchRequest, monk
     assert cheap.name in rejected.reason
 
 
+def test_a_depth_takes_whole_branches_and_no_channels(request_: SearchRequest) -> None:
+    (point,) = search(replace(request_, amounts=(), depths=(0.6,))).points
+    assert point.state == DONE
+    assert point.amount == "--budget 0.6 --allocation global --floor 1 --of macs --drop-branches"
+    plan = json.loads((Path(request_.out) / "experts" / f"{point.name}.plan.json").read_text())
+    assert {len(group["keep"]) in (0, group["size"]) for group in plan["groups"]} == {True}
+    assert any(not group["keep"] for group in plan["groups"])
+
+
+def test_without_a_branch_that_may_go_there_is_no_depth(request_: SearchRequest) -> None:
+    whole = replace(request_, depths=(0.6,))
+    assert len(whole.amounts_for(branches=False)) == len(request_.amounts)
+    assert len(whole.amounts_for(branches=True)) == len(request_.amounts) + 1
+
+
 def test_a_candidate_that_fails_is_told_and_the_others_go_on(request_: SearchRequest) -> None:
     result = search(replace(request_, amounts=(AllocationRequest(budget=0.001, of="macs"), HALF)))
     states = {point.name: point.state for point in result.points}
@@ -147,7 +164,7 @@ def test_a_name_or_a_folder_that_cannot_be_is_told_before_any_work(request_: Sea
     with pytest.raises(InputError, match=r"--accept keep0\.9: no such point; choose best or one of keep0\.5-none"):
         work.is_done("keep0.9", str(tmp_path / "bundle"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="--bundle .* is a file"):
+    with pytest.raises(InputError, match=r"--bundle .* is a file"):
         work.is_done("best", str(tmp_path / "file"))
 
 
@@ -192,6 +209,7 @@ def test_measured_costs_are_of_passes_that_ran(request_: SearchRequest) -> None:
     [
         ({"amounts": (), "lights": ()}, "nothing to try"),
         ({"trunks": ()}, "--share-trunk is empty"),
+        ({"depths": (1.5,)}, "--depth holds 1.5"),
         ({"lights": ("nowhere.onnx",)}, "nowhere.onnx: no such file"),
         ({"costs": "joules"}, "--costs is 'joules'"),
         ({"seconds": -1.0}, "--time is -1 seconds"),
