@@ -45,6 +45,7 @@ from agfedge_runtime.manifest import (
     Preprocessing,
     PriorRule,
     Router,
+    Trunk,
 )
 from agfedge_runtime.monitor import Monitor, confidence_histogram
 
@@ -54,25 +55,30 @@ BAR_US = 30.0
 WARMUP = 500
 # Pixels along one side: weights of some 50 kB, and of 3 MB.
 SIZES = (8, 64)
+# Two whole experts, or a trunk and two tails that take its features.
+WHOLE, SHARED = "two graphs", "with a trunk"
 _GRAPH = """
 <ir_version: 10, opset_import: ["": 20]>
-g (uint8[N,{size},{size},3] x) => (float[N,10] probabilities{outputs})
-<float full = {{255.0}}, int64[1] last = {{1}}, int64[1] first = {{0}}, float five = {{5.0}}>
+g ({inputs}) => ({outputs})
+<float full = {{255.0}}, int64[1] last = {{1}}>
 {{
+  {nodes}
+}}
+"""
+_FRONT = """
   flat = Flatten<axis=1>(x)
   floats = Cast<to=1>(flat)
   features = Div(floats, full)
+"""
+_EXPERT = """
   hidden = MatMul(features, w1)
   active = Relu(hidden)
   logits = MatMul(active, w2)
   probabilities = Softmax<axis=1>(logits)
-  {rest}
-}}
 """
-_ROUTES = """
-  confidence = ReduceMax<keepdims=0>(probabilities, last)
-  prior = ReduceMean<keepdims=0>(features, last)
-"""
+_CONFIDENCE = "  confidence = ReduceMax<keepdims=0>(probabilities, last)\n"
+_PRIOR = "  prior = ReduceMean<keepdims=0>(features, last)\n"
+_ANSWERS = "float[N,10] probabilities"
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class Overhead:
     """Microseconds of the runtime on one way: median and 90th percentile, and the bare calls' median."""
 
     pixels: int
+    experts: str
     way: str
     decisions: int
     bare_us: float
@@ -109,10 +116,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--markdown", type=Path)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        bundles = {size: tiny_bundle(Path(folder) / str(size), size) for size in SIZES}
-        overheads = [each for size, bundle in bundles.items() for each in time_size(bundle, size, given.decisions)]
-        memory = watch_memory(bundles[SIZES[0]], images_of(SIZES[0]), given.memory)
-        monitor_us = time_monitor(bundles[SIZES[0]], images_of(SIZES[0]), given.memory)
+        kinds = list(itertools.product(SIZES, (WHOLE, SHARED)))
+        bundles = [tiny_bundle(Path(folder) / f"{size}-{experts}", size, experts) for size, experts in kinds]
+        overheads = [
+            each
+            for bundle, (size, experts) in zip(bundles, kinds, strict=True)
+            for each in time_size(bundle, size, experts, given.decisions)
+        ]
+        memory = watch_memory(bundles[0], images_of(SIZES[0]), given.memory)
+        monitor_us = time_monitor(bundles[0], images_of(SIZES[0]), given.memory)
     lines = describe(overheads, memory, monitor_us)
     print("\n".join(lines))
     if given.json:
@@ -129,24 +141,34 @@ def main(arguments: Sequence[str]) -> int:
     return int(max(each.monitored_us for each in overheads) > BAR_US)
 
 
-def tiny_bundle(folder: Path, size: int) -> Bundle:
+def tiny_bundle(folder: Path, size: int, experts: str = WHOLE) -> Bundle:
     """Two small networks over size x size images: an input of all 0 is unsure, one of all 255 escalates early."""
     random = np.random.default_rng(0)
-    files = {
-        "light.onnx": _graph(random, size, 16, ", float[N] confidence, float[N] prior", _ROUTES),
-        "heavy.onnx": _graph(random, size, 64),
-    }
+    image, features = f"uint8[N,{size},{size},3] x", f"float[N,{3 * size * size}] features"
+    sure = f"{_ANSWERS}, float[N] confidence"
+    if experts == WHOLE:
+        files = {
+            "light.onnx": _graph(random, size, 16, image, f"{sure}, float[N] prior", _FRONT, _PRIOR, _CONFIDENCE),
+            "heavy.onnx": _graph(random, size, 64, image, _ANSWERS, _FRONT),
+        }
+    else:
+        files = {
+            "trunk.onnx": _graph(random, size, 0, image, f"{features}, float[N] prior", _FRONT, _PRIOR),
+            "light.onnx": _graph(random, size, 16, features, sure, _CONFIDENCE),
+            "heavy.onnx": _graph(random, size, 64, features, _ANSWERS),
+        }
+    trunk = None if experts == WHOLE else Trunk("trunk.onnx", 1, 1, ("features",))
     manifest = Manifest(
         name="overhead",
         input=InputSpec("x", (None, size, size, 3), "uint8", "NHWC", Preprocessing(1 / 255, (0.0,), (1.0,))),
         classes=tuple("0123456789"),
-        experts=Experts(Expert("light.onnx", 1, 1), Expert("heavy.onnx", 4, 4)),
+        experts=Experts(Expert("light.onnx", 1, 1), Expert("heavy.onnx", 4, 4), trunk),
         router=Router(
             prior=PriorRule("mean", "prior", 0.9),
             confidence=ConfidenceRule("max_probability", "confidence", 0.15, 1.0),
             guarantee=Guarantee("none", 0.05, 0.1, 100, True),
         ),
-        costs=Costs("macs", 0.01, 0.25),
+        costs=Costs("macs", 0.01, 0.25) if trunk is None else Costs("macs", 0.01, 0.2, 0.95, 0.05),
     )
     return write_bundle(folder, manifest, files)
 
@@ -157,15 +179,20 @@ def images_of(size: int) -> dict[Branch, Images]:
     return {Branch.LIGHT: noise, Branch.LATE: np.zeros_like(noise), Branch.EARLY: np.full_like(noise, 255)}
 
 
-def time_size(bundle: Bundle, size: int, decisions: int) -> list[Overhead]:
+def time_size(bundle: Bundle, size: int, experts: str, decisions: int) -> list[Overhead]:
     """Times every way."""
     with Cascade.open(bundle) as plain, Cascade.open(bundle) as other:
-        return [time_way(plain, other, bundle, size, branch, decisions) for branch in images_of(size)]
+        found = []
+        for branch, image in images_of(size).items():
+            figures = time_way(plain, other, bundle, branch, image, decisions)
+            found.append(Overhead(size, experts, branch.name.lower(), decisions, *figures))
+        return found
 
 
-def time_way(plain: Cascade, other: Cascade, bundle: Bundle, size: int, branch: Branch, decisions: int) -> Overhead:
-    """Times the three kinds in turn, in every order."""
-    image = images_of(size)[branch]
+def time_way(
+    plain: Cascade, other: Cascade, bundle: Bundle, branch: Branch, image: Images, decisions: int
+) -> tuple[float, ...]:
+    """Times the three kinds in turn, in every order; returns the times of an `Overhead`."""
     assert plain(image).branches.tolist() == [branch], f"the image for {branch.name} went another way"
     kinds: dict[str, Decide] = {
         "bare": bare_calls(bundle, branch),
@@ -182,30 +209,30 @@ def time_way(plain: Cascade, other: Cascade, bundle: Bundle, size: int, branch: 
             times[name][step] = (perf_counter_ns() - started) / 1e3
     runtime, watched = times["plain"] - times["bare"], times["monitored"] - times["bare"]
     figures = (np.median(times["bare"]), *np.percentile(runtime, (50, 90)), *np.percentile(watched, (50, 90)))
-    return Overhead(size, branch.name.lower(), decisions, *(float(figure) for figure in figures))
+    return tuple(float(figure) for figure in figures)
 
 
 def bare_calls(bundle: Bundle, branch: Branch) -> Decide:
     """The `session.run` calls of one way and nothing else."""
-    prior = _session(bundle.file("light.onnx"), ("prior",))
-    light = _session(bundle.file("light.onnx"), ("probabilities", "confidence"))
-    heavy = _session(bundle.file("heavy.onnx"), ("probabilities",))
-    first, both, one = ("prior",), ("probabilities", "confidence"), ("probabilities",)
+    shared = bundle.manifest.experts.trunk is not None
+    first = ("features", "prior") if shared else ("prior",)
+    both, one = ("probabilities", "confidence"), ("probabilities",)
+    front = _session(bundle.file("trunk.onnx" if shared else "light.onnx"), first)
+    light = _session(bundle.file("light.onnx"), both)
+    heavy = _session(bundle.file("heavy.onnx"), one)
+    then = {Branch.LIGHT: ((light, both),), Branch.EARLY: ((heavy, one),), Branch.LATE: ((light, both), (heavy, one))}
 
-    def go_light(x: Images) -> None:
-        prior.run(first, {"x": x})
-        light.run(both, {"x": x})
+    def whole(x: Images) -> None:
+        front.run(first, {"x": x})
+        for session, outputs in then[branch]:
+            session.run(outputs, {"x": x})
 
-    def go_early(x: Images) -> None:
-        prior.run(first, {"x": x})
-        heavy.run(one, {"x": x})
+    def tails(x: Images) -> None:
+        features, _ = front.run(first, {"x": x})
+        for session, outputs in then[branch]:
+            session.run(outputs, {"features": features})
 
-    def go_late(x: Images) -> None:
-        prior.run(first, {"x": x})
-        light.run(both, {"x": x})
-        heavy.run(one, {"x": x})
-
-    return {Branch.LIGHT: go_light, Branch.EARLY: go_early, Branch.LATE: go_late}[branch]
+    return tails if shared else whole
 
 
 def time_monitor(bundle: Bundle, ways: Mapping[Branch, Images], decisions: int) -> float:
@@ -263,11 +290,11 @@ def describe(overheads: Sequence[Overhead], memory: Memory, monitor_us: float) -
         f"Overhead in us per decision at batch 1, {overheads[0].decisions} decisions of each kind; "
         f"the bar is a median of {BAR_US:g} us.",
         "",
-        "| pixels | way | bare `session.run` calls | runtime, median | p90 | with monitor, median | p90 |",
-        "|---|---|---|---|---|---|---|",
+        "| pixels | experts | way | bare `session.run` calls | runtime, median | p90 | with monitor, median | p90 |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {each.pixels} x {each.pixels} | {each.way} | {each.bare_us:.1f} | {each.plain_us:.1f} | "
+        f"| {each.pixels} x {each.pixels} | {each.experts} | {each.way} | {each.bare_us:.1f} | {each.plain_us:.1f} | "
         f"{each.plain_p90_us:.1f} | {each.monitored_us:.1f} | {each.monitored_p90_us:.1f} |"
         for each in overheads
     ]
@@ -299,10 +326,15 @@ def _decide(decide: Decide, images: Sequence[Images], count: int) -> None:
         decide(images[index % len(images)])
 
 
-def _graph(random: np.random.Generator, size: int, width: int, outputs: str = "", rest: str = "") -> bytes:
-    model = onnx.parser.parse_model(_GRAPH.format(size=size, outputs=outputs, rest=rest))
-    inputs = 3 * size * size
-    for name, shape in (("w1", (inputs, width)), ("w2", (width, 10))):
+def _graph(random: np.random.Generator, size: int, width: int, inputs: str, outputs: str, *nodes: str) -> bytes:
+    """A graph of these nodes, with an expert of this width among them, unless that is 0."""
+    front, rest = [each for each in nodes if each == _FRONT], [each for each in nodes if each != _FRONT]
+    expert = [_EXPERT] if width else []
+    model = onnx.parser.parse_model(
+        _GRAPH.format(inputs=inputs, outputs=outputs, nodes="".join([*front, *expert, *rest]))
+    )
+    entries = 3 * size * size
+    for name, shape in (("w1", (entries, width)), ("w2", (width, 10))) if width else ():
         weight = random.standard_normal(shape).astype(np.float32) / np.sqrt(shape[0]) * 4
         model.graph.initializer.append(onnx.numpy_helper.from_array(weight.astype(np.float32), name))
     onnx.checker.check_model(model, full_check=True)
