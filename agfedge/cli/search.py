@@ -77,9 +77,10 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search")
     group.add_argument(
         "--costs",
-        choices=("latency", "macs"),
         default="latency",
-        help="what a pass costs: measured on this machine, or by multiply-accumulates (default latency)",
+        metavar="latency|macs|DEVICE",
+        help="what a pass costs: measured on this machine, multiply-accumulates, or predicted for a device "
+        "profile such as jetson-orin-nano-8 (default latency)",
     )
     group.add_argument(
         "--time",

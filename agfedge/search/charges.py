@@ -1,4 +1,7 @@
-"""What the experts' passes cost, measured on this machine: every graph takes its turn on one input, on one thread."""
+"""What the experts' passes cost: measured on this machine, predicted for a device, or counted.
+
+Measured, every graph takes its turn on one input, in ONNX Runtime on one thread.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,60 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.allocate.kernels import graph_kernels
 from agfedge.onnx_run import OnnxRun
 from agfedge_export.heads import attach_heads
+from agfedge_export.split import split
 from agfedge_export.trunk_heads import split_experts
-from agfedge_profiles import PassCosts
+from agfedge_profiles import PassCosts, latency_us, load_device
+from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import onnx
     from numpy.typing import NDArray
 
     from agfedge.experts import Experts
+    from agfedge_profiles import DeviceProfile
 
+LATENCY, MACS = "latency", "macs"
 # Rounds that are timed, and rounds before them.
 ROUNDS, WARM_UP = 150, 15
+
+
+def charges_of(by: str) -> tuple[str, Callable[[Experts, NDArray[np.generic]], PassCosts]]:
+    """Returns what costs are counted in, in words, and what finds them for two experts and a raw input (1, ...).
+
+    Args:
+        by: "latency", "macs", or the name of a device profile.
+
+    Raises:
+        InputError: there is no such profile.
+    """
+    if by == MACS:
+        return "multiply-accumulates", lambda experts, _: experts.macs
+    if by == LATENCY:
+        return "latency on this machine, ONNX Runtime, one thread, one input at a time", measured_costs
+    try:
+        device = load_device(by)
+    except InputError as error:
+        raise InputError(f"--costs is {by!r}: choose {LATENCY}, {MACS} or a device profile ({error})") from error
+    note = f"predicted latency on {device.name}:{device.mode} at fp16, by a model with assumed constants"
+    return note, lambda experts, _: predicted_costs(experts, device)
+
+
+def predicted_costs(experts: Experts, device: DeviceProfile) -> PassCosts:
+    """Predicts passes on a device at fp16, relative to the whole heavy expert, without a prior.
+
+    Raises:
+        ModelError: a graph's shapes cannot be inferred.
+    """
+    models = {"whole": experts.heavy, "light": experts.light}
+    if experts.trunk is not None:
+        own, other = split(experts.heavy, experts.trunk.heavy), split(experts.light, experts.trunk.light)
+        models |= {"trunk": own.trunk, "heavy": own.tail, "light": other.tail}
+    return _relative({name: latency_us(graph_kernels(model), device, "fp16") for name, model in models.items()})
 
 
 def measured_costs(experts: Experts, image: NDArray[np.generic], rounds: int = ROUNDS) -> PassCosts:
@@ -54,7 +98,10 @@ def measured_costs(experts: Experts, image: NDArray[np.generic], rounds: int = R
             run.once(inputs[name])
             if step >= WARM_UP:
                 times[name].append(perf_counter_ns() - started)
-    cost = {name: float(np.median(values)) for name, values in times.items()}
+    return _relative({name: float(np.median(values)) for name, values in times.items()})
+
+
+def _relative(cost: Mapping[str, float]) -> PassCosts:
     whole = cost["whole"]
     return PassCosts(
         cost["light"] / whole, trunk=cost.get("trunk", 0.0) / whole, heavy=cost.get("heavy", whole) / whole

@@ -10,9 +10,9 @@ from agfedge.calibrate.guarantee import check_bounds
 from agfedge.export_request import check_numbers, check_seed
 from agfedge.recover import Recovery
 from agfedge.scores import check_score
+from agfedge.search.charges import charges_of
 from agfedge_runtime.errors import InputError
 
-COSTS = ("latency", "macs")
 # Widths and depths that recovery brings back on most networks.
 AMOUNTS = tuple(AllocationRequest(keep=keep) for keep in (0.5, 0.25))
 DEPTHS = (0.33, 0.2)
@@ -37,7 +37,7 @@ class SearchRequest:
         recovery: how each light expert is fine-tuned.
         exclude: names or globs of groups, or of their parameters, that stay whole.
         per_layer: path of a TOML file with other amounts for some groups, or None.
-        costs: "latency", measured on this machine, or "macs".
+        costs: "latency", measured on this machine; "macs"; or a device profile that predicts latency.
         seconds: after which nothing new is begun; None for no limit.
         epsilon: bound on the accuracy that the cascade loses against the heavy expert.
         delta: probability with which the bound may fail.
@@ -97,8 +97,7 @@ def check_request(request: SearchRequest) -> None:
     for path in (*request.lights, *([] if request.per_layer is None else [request.per_layer])):
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file")
-    if request.costs not in COSTS:
-        raise InputError(f"--costs is {request.costs!r}: choose {' or '.join(COSTS)}")
+    charges_of(request.costs)
     if request.seconds is not None and not request.seconds > 0:
         raise InputError(f"--time is {request.seconds:g} seconds: expected more than none")
     if request.recovery.epochs < 0:

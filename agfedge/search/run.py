@@ -22,6 +22,7 @@ from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert
 from agfedge.recover import RecoveryReport
 from agfedge.search.candidates import Candidate, candidates
+from agfedge.search.charges import LATENCY, MACS, charges_of
 from agfedge.search.front import best
 from agfedge.search.points import DONE, FAILED, REJECTED, Point, point_of
 from agfedge.search.request import SearchRequest, check_request
@@ -42,10 +43,6 @@ logger = logging.getLogger(__name__)
 BEST = "best"
 # Parts of the calibration split, in percent: what chooses among candidates, and what certifies the accepted one.
 PARTS = (20, 80)
-COST_NOTES = {
-    "latency": "latency on this machine, ONNX Runtime, one thread, one input at a time",
-    "macs": "multiply-accumulates",
-}
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ class Search:
             out=Path(bundle),
             fitting=self._choosing,
             certifying=self._certifying,
-            unit=request.costs,
+            unit=MACS if request.costs == MACS else LATENCY,
             costs=PassCosts(point.light, trunk=point.trunk_cost, heavy=point.heavy),
             epsilon=request.epsilon,
             delta=request.delta,
@@ -172,7 +169,8 @@ class Search:
 
     def _result(self, left_out: Sequence[str]) -> SearchResult:
         points = tuple(self._store.all())
-        return SearchResult(points, COST_NOTES[self._request.costs], self._warnings(left_out))
+        note, _ = charges_of(self._request.costs)
+        return SearchResult(points, note, self._warnings(left_out))
 
     def _prepared(self, candidate: Candidate) -> Tried | None:
         """Prunes and measures; what fails is noted."""

@@ -13,7 +13,7 @@ from agfedge.calibrate import choose_estimate
 from agfedge.experts import Experts, experts_of
 from agfedge.light import LightExpert, prune_light, recover_light, score_subject
 from agfedge.recover import heavy_answers
-from agfedge.search.charges import measured_costs
+from agfedge.search.charges import charges_of
 from agfedge.search.points import DONE, Estimate, Point
 from agfedge.statistics import share_of
 
@@ -72,7 +72,7 @@ class Trial:
         return heavy_answers(self.subject.module, self.subject.x, self.request.recovery)
 
     def pruned(self, candidate: Candidate, foreign: LightExpert | None = None) -> Tried:
-        """Makes a candidate's light expert, not yet recovered, and measures what its passes cost.
+        """Makes a candidate's light expert, not yet recovered, and finds what its passes cost.
 
         Raises:
             AgfedgeError: the amount cannot be met, or the graph cannot be cut or run.
@@ -87,8 +87,8 @@ class Trial:
                 subject, self.scores, candidate.amount, candidate.cut, request.exclude, per_layer, request.seed
             )
         experts = experts_of(expert.model, subject.exported.model, subject.preprocessing, candidate.cut)
-        costs = measured_costs(experts, self.choosing.x[:1]) if request.costs == "latency" else experts.macs
-        return Tried(candidate, expert, experts, costs)
+        _, costs_of = charges_of(request.costs)
+        return Tried(candidate, expert, experts, costs_of(experts, self.choosing.x[:1]))
 
     def recovered(self, tried: Tried, checkpoint: Path) -> Tried:
         """Fine-tunes a candidate's light expert, at the cost measured before: its shape stays.
