@@ -109,12 +109,15 @@ class Search:
         """
         started = time.monotonic()
         missing = [each for each in self._candidates if not _settled(self._store.get(each.name))]
-        ready = sorted(filter(None, map(self._prepared, missing)), key=lambda each: (each.floor, each.candidate.name))
+        # Only what they cost is kept of all candidates: their graphs together may be larger than memory.
+        ready = [(costs, each) for each in missing if (costs := self._costs(each)) is not None]
+        ready.sort(key=lambda each: (each[0].trunk + each[0].light, each[1].name))
         left_out = []
-        for tried in tqdm(ready, desc="search", unit="candidate", disable=None):
+        for costs, candidate in tqdm(ready, desc="search", unit="candidate", disable=None):
+            tried = self._trial.pruned(candidate, self._foreign(candidate), costs)
             spent = time.monotonic() - started
             if self._request.seconds is not None and spent + self._foreseen(tried) > self._request.seconds:
-                left_out.append(tried.candidate.name)
+                left_out.append(candidate.name)
                 continue
             self._store.put(self._point(tried))
         return self._result(left_out)
@@ -172,11 +175,13 @@ class Search:
         note, _ = charges_of(self._request.costs)
         return SearchResult(points, note, self._warnings(left_out))
 
-    def _prepared(self, candidate: Candidate) -> Tried | None:
+    def _foreign(self, candidate: Candidate) -> LightExpert | None:
+        return None if candidate.foreign is None else self._lights[candidate.foreign]
+
+    def _costs(self, candidate: Candidate) -> PassCosts | None:
         """Prunes and measures; what fails is noted."""
-        foreign = None if candidate.foreign is None else self._lights[candidate.foreign]
         try:
-            return self._trial.pruned(candidate, foreign)
+            return self._trial.pruned(candidate, self._foreign(candidate)).costs
         except AgfedgeError as error:
             self._store.put(_failed(candidate, error))
             return None
@@ -253,7 +258,9 @@ class Search:
     def _identity(self) -> dict[str, object]:
         """Names what points depend on, and do not say."""
         request = self._request
-        data = hashlib.sha256(np.ascontiguousarray(self._choosing.x).tobytes() + self._choosing.y.tobytes())
+        data = hashlib.sha256()
+        for part in (self._subject.data.train, self._subject.data.calibration):
+            data.update(np.ascontiguousarray(part.x).tobytes() + part.y.tobytes())
         per_layer = None if request.per_layer is None else Path(request.per_layer).read_bytes()
         return {
             "model_sha256": self._subject.groups.model_sha256,

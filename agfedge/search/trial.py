@@ -71,8 +71,8 @@ class Trial:
         """On the training split, which all light experts learn from."""
         return heavy_answers(self.subject.module, self.subject.x, self.request.recovery)
 
-    def pruned(self, candidate: Candidate, foreign: LightExpert | None = None) -> Tried:
-        """Makes a candidate's light expert, not yet recovered, and finds what its passes cost.
+    def pruned(self, candidate: Candidate, foreign: LightExpert | None = None, costs: PassCosts | None = None) -> Tried:
+        """Makes a candidate's light expert, not yet recovered, and finds what its passes cost, unless that is given.
 
         Raises:
             AgfedgeError: the amount cannot be met, or the graph cannot be cut or run.
@@ -88,7 +88,7 @@ class Trial:
             )
         experts = experts_of(expert.model, subject.exported.model, subject.preprocessing, candidate.cut)
         _, costs_of = charges_of(request.costs)
-        return Tried(candidate, expert, experts, costs_of(experts, self.choosing.x[:1]))
+        return Tried(candidate, expert, experts, costs or costs_of(experts, self.choosing.x[:1]))
 
     def recovered(self, tried: Tried, checkpoint: Path) -> Tried:
         """Fine-tunes a candidate's light expert, at the cost measured before: its shape stays.
