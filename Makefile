@@ -5,12 +5,16 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit format clean
+.PHONY: demo test test-gpu lint types unit format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/agfedge demo --out build/demo
 
 test: lint types unit
+
+# What needs a CUDA device; elsewhere every test says why it is skipped.
+test-gpu: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m gpu
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

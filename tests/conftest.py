@@ -1,4 +1,4 @@
-"""One thread for the small networks of the tests, and one small export that they share."""
+"""One thread for the small networks of the tests, no GPU for `auto`, and one small export that they share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ import os
 
 import pytest
 
+from agfedge_runtime.gpus import GpuSearch
 from workshop import Workshop
 
 # Before torch is imported; commands that tests start inherit it. More threads only wait for each other here, above all
 # on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_gpu_for_auto(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test does not ask for must not decide what it sees: where there is a GPU, `auto` would build engines."""
+    if request.node.get_closest_marker("gpu") is None:
+        hidden = GpuSearch((), "", "tests without the marker gpu see none")
+        monkeypatch.setattr("agfedge_runtime.engines.choice.find_gpus", lambda: hidden)
 
 
 @pytest.fixture(scope="session")

@@ -96,6 +96,14 @@ class Bundle:
             raise BundleMissingFileError(f"{self.path}: the bundle has no {shorten(name)}; {_HINT}")
         return self.path / name
 
+    def in_precision(self, precision: str) -> Bundle:
+        """The bundle with the graphs and thresholds of a precision in place of its own; ``fp32`` is as it is.
+
+        Raises:
+            InputError: it has no graphs of that precision.
+        """
+        return dataclasses.replace(self, manifest=self.manifest.in_precision(precision))
+
     def _check_files(self, verify: bool) -> None:
         listed = self.manifest.files
         found = set(_plain_files(self.path))

@@ -12,7 +12,7 @@ import numpy as np
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.decisions import Branch, Decisions
-from agfedge_runtime.engines import Engine, open_engine
+from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine
 from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.experts import HeavyExpert, LightExpert
 from agfedge_runtime.fronts import NOT_COMPUTED, DirectFront, Feeds, Front, TrunkFront
@@ -36,6 +36,8 @@ class Cascade:
         heavy: the heavy expert's engine; closed with the cascade.
         digest: of the bundle that they come from, if any.
         trunk: the engine of what both experts share, where the manifest has one; closed with the cascade.
+        reason: why these engines and no others.
+        precision: what the graphs compute in.
 
     Attributes:
         manifest: as given.
@@ -44,6 +46,8 @@ class Cascade:
         has_prior: whether there is a prior to ask for; with no threshold it is never asked in a decision.
         backend: the engines' name.
         backend_version: the engines' version.
+        backend_reason: why this backend was chosen; empty where the engines were given.
+        precision: as given.
         threads: CPU threads inside one run.
         monitor: compares every decision with calibration's; None where there is nothing to compare with.
 
@@ -52,12 +56,21 @@ class Cascade:
     """
 
     def __init__(
-        self, manifest: Manifest, light: Engine, heavy: Engine, digest: str = "", trunk: Engine | None = None
+        self,
+        manifest: Manifest,
+        light: Engine,
+        heavy: Engine,
+        digest: str = "",
+        trunk: Engine | None = None,
+        reason: str = "",
+        precision: str = "fp32",
     ) -> None:
         self.manifest = manifest
         self.digest = digest
         self.backend = light.name
         self.backend_version = light.version
+        self.backend_reason = reason
+        self.precision = precision
         self.threads = light.threads
         self._engines = (light, heavy) if trunk is None else (trunk, light, heavy)
         self._dtype = np.dtype(manifest.input.dtype)
@@ -79,38 +92,43 @@ class Cascade:
     def open(
         cls,
         path: str | os.PathLike[str] | Bundle,
-        backend: str = "auto",
+        backend: str | Choice = "auto",
         threads: int = 1,
         verify: bool = True,
         monitor: bool = True,
+        precision: str = "fp32",
     ) -> Cascade:
         """Open a bundle and make its engines.
 
         Args:
             path: the bundle's folder, or a bundle that was opened before.
-            backend: ``auto`` or a backend's name, see `open_engine`.
+            backend: ``auto`` or a backend's name, or a choice of `choose_backend`; what runs and why is logged, and
+                kept in `backend` and `backend_reason`.
             threads: CPU threads inside one run.
             verify: compare every file's sha256 first.
             monitor: watch for drift against what the bundle says of its calibration, where it says it. Repeated
                 inputs are no stream of decisions: leave it off for them.
+            precision: of the graphs, with the thresholds that were calibrated for it; the bundle says which it has.
 
         Raises:
+            InputError: the bundle has no graphs of that precision.
             BundleError: the bundle cannot be trusted.
             BackendError: an engine cannot be made, or does not fit the manifest.
             MissingPackageError: the backend's package is not installed.
         """
-        bundle = path if isinstance(path, Bundle) else Bundle.open(path, verify)
+        bundle = (path if isinstance(path, Bundle) else Bundle.open(path, verify)).in_precision(precision)
+        choice = log_choice(backend if isinstance(backend, Choice) else choose_backend(backend))
         experts = bundle.manifest.experts
         with contextlib.ExitStack() as opened:
-            light = open_engine(bundle.file(experts.light.file), backend, threads)
+            light = open_engine(bundle.file(experts.light.file), choice, threads, precision)
             opened.callback(light.close)
-            heavy = open_engine(bundle.file(experts.heavy.file), backend, threads)
+            heavy = open_engine(bundle.file(experts.heavy.file), choice, threads, precision)
             opened.callback(heavy.close)
             trunk = None
             if experts.trunk is not None:
-                trunk = open_engine(bundle.file(experts.trunk.file), backend, threads)
+                trunk = open_engine(bundle.file(experts.trunk.file), choice, threads, precision)
                 opened.callback(trunk.close)
-            cascade = cls(bundle.manifest, light, heavy, bundle.digest, trunk)
+            cascade = cls(bundle.manifest, light, heavy, bundle.digest, trunk, choice.reason, precision)
             reference = bundle.manifest.router.reference if monitor else None
             if reference is not None:
                 cascade.monitor = Monitor(reference.samples, reference.early, reference.late, reference.confidence)
@@ -158,9 +176,9 @@ class Cascade:
         return self._front.prior(x)
 
     def trunk(self, x: AnyArray) -> Feeds:
-        """What the experts are fed, by name: the features of the trunk, or `x` itself; raises as a call does."""
+        """What the experts are fed, on the host, by name: the trunk's features or `x` itself; raises as a call does."""
         self.check(x)
-        return self._front.feeds(x)
+        return dict(self._front.feeds(x))
 
     def check(self, x: AnyArray) -> None:
         """Refuse what is not a batch for this bundle.

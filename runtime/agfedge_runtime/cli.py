@@ -1,4 +1,4 @@
-"""The device's own command: verify, profile or run a bundle."""
+"""The device's own command: verify, build, profile or run a bundle, and look at the machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ import numpy as np
 from agfedge_runtime import __version__
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.atomic import write_text
+from agfedge_runtime.build_command import add_build
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.check_command import add_check
 from agfedge_runtime.decisions import Branch, Decisions
 from agfedge_runtime.errors import AgfedgeError, InputError
 from agfedge_runtime.golden import load_golden
 from agfedge_runtime.measure import measure
-from agfedge_runtime.verify import verify_golden
+from agfedge_runtime.verify import TOLERANCES, verify_golden
 
 _PROGRAM = "agfedge-runtime"
 # What NumPy raises for a file that is no .npz, or holds pickles, or has no such array.
@@ -73,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", "decide the inputs x of a file")
     run.add_argument("data", type=Path, metavar="FILE.npz", help="inputs x, in the bundle's dtype and shape")
     run.set_defaults(run=_run)
+
+    add_build(commands)
+    add_check(commands)
     return parser
 
 
@@ -81,7 +86,8 @@ def _command(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=summary)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the bundle's folder")
-    parser.add_argument("--backend", default="auto", help="default: %(default)s")
+    parser.add_argument("--backend", default="auto", help="default: %(default)s; see the command check")
+    parser.add_argument("--precision", default="fp32", help="of the graphs that run; default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads; default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -89,9 +95,9 @@ def _command(
 
 def _verify(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
-    golden = load_golden(bundle)
-    with Cascade.open(bundle, arguments.backend, arguments.threads, monitor=False) as cascade:
-        report = verify_golden(cascade, golden)
+    golden = load_golden(bundle, arguments.precision)
+    with _open(arguments, bundle, monitor=False) as cascade:
+        report = verify_golden(cascade, golden, TOLERANCES[arguments.precision])
     if arguments.json:
         _print(json.dumps({"digest": bundle.digest, **dataclasses.asdict(report)}))
     else:
@@ -106,7 +112,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _profile(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     inputs = load_golden(bundle).inputs if arguments.data is None else _load_inputs(arguments.data)
-    with Cascade.open(bundle, arguments.backend, arguments.threads, monitor=False) as cascade:
+    with _open(arguments, bundle, monitor=False) as cascade:
         samples = measure(cascade, inputs, decisions=arguments.decisions)
     if arguments.out is None:
         _print(samples.to_json().rstrip())
@@ -119,7 +125,7 @@ def _profile(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     inputs = _load_inputs(arguments.data)
-    with Cascade.open(arguments.bundle, arguments.backend, arguments.threads) as cascade:
+    with _open(arguments, Bundle.open(arguments.bundle)) as cascade:
         rows = _described(cascade(inputs), cascade.manifest.classes)
     if arguments.json:
         _print(json.dumps(rows))
@@ -128,6 +134,10 @@ def _run(arguments: argparse.Namespace) -> int:
     for index, row in enumerate(rows):
         _print(f"{index:6d}  {row['branch']:6}  {row['probability']:11.4f}  {row['class']}")
     return 0
+
+
+def _open(arguments: argparse.Namespace, bundle: Bundle, monitor: bool = True) -> Cascade:
+    return Cascade.open(bundle, arguments.backend, arguments.threads, monitor=monitor, precision=arguments.precision)
 
 
 def _described(decisions: Decisions, classes: Sequence[str]) -> list[dict[str, str | int | float | None]]:

@@ -14,6 +14,7 @@ import numpy as np
 from agfedge_runtime.arrays import AnyArray, Float32Array
 from agfedge_runtime.checks import bad_rows, input_probe, require_names, require_rows
 from agfedge_runtime.engines import Engine
+from agfedge_runtime.engines.protocol import sharing
 from agfedge_runtime.errors import BackendError, InputError, NotFiniteError
 from agfedge_runtime.manifest import Manifest, Trunk
 
@@ -60,6 +61,7 @@ class DirectFront:
 
     def __init__(self, light: Engine, manifest: Manifest, asks_prior: bool) -> None:
         self._engine = light
+        self._sharing = sharing(light)
         self._input = manifest.input.name
         self._asks_prior = asks_prior
         self._prior = _prior_outputs(manifest)
@@ -70,16 +72,21 @@ class DirectFront:
 
     def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
         """See `Front.begin`."""
-        return {self._input: x}, self.prior(x) if self._asks_prior else NOT_COMPUTED
+        feeds = self.feeds(x)
+        return feeds, self._prior_of(feeds) if self._asks_prior else NOT_COMPUTED
 
     def feeds(self, x: AnyArray) -> Feeds:
         """See `Front.feeds`."""
-        return {self._input: x}
+        given = {self._input: x}
+        return given if self._sharing is None else self._sharing.share(given)
 
     def prior(self, x: AnyArray) -> Float32Array:
         """See `Front.prior`."""
         _require_prior(self._prior)
-        return _finite_prior(self._engine.run({self._input: x}, self._prior)[0])
+        return self._prior_of({self._input: x})
+
+    def _prior_of(self, feeds: Feeds) -> Float32Array:
+        return _finite_prior(self._engine.run(feeds, self._prior)[0])
 
 
 class TrunkFront:
@@ -91,6 +98,7 @@ class TrunkFront:
 
     def __init__(self, engine: Engine, manifest: Manifest, trunk: Trunk, asks_prior: bool) -> None:
         self._engine = engine
+        self._sharing = sharing(engine)
         self._input = manifest.input.name
         self._features = trunk.outputs
         self._prior = _prior_outputs(manifest)
@@ -107,19 +115,29 @@ class TrunkFront:
 
     def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
         """See `Front.begin`."""
-        if not self._asks_prior:
-            return self.feeds(x), NOT_COMPUTED
-        found = self._engine.run({self._input: x}, self._with_prior)
-        return dict(zip(self._features, found)), _finite_prior(found[-1])
+        given = {self._input: x}
+        shared = given if self._sharing is None else self._sharing.share(given)
+        if self._sharing is not None and shared is not given:
+            return self._sharing.run_shared(shared, self._features), self._shared_prior(shared)
+        found = self._engine.run(given, self._with_prior if self._asks_prior else self._features)
+        prior = _finite_prior(found[-1]) if self._asks_prior else NOT_COMPUTED
+        return dict(zip(self._features, found)), prior
 
     def feeds(self, x: AnyArray) -> Feeds:
         """See `Front.feeds`."""
-        return dict(zip(self._features, self._engine.run({self._input: x}, self._features)))
+        given = {self._input: x}
+        if self._sharing is not None:
+            return self._sharing.run_shared(given, self._features)
+        return dict(zip(self._features, self._engine.run(given, self._features)))
 
     def prior(self, x: AnyArray) -> Float32Array:
         """See `Front.prior`; the features are computed along with it, as in a decision."""
         _require_prior(self._prior)
         return _finite_prior(self._engine.run({self._input: x}, self._with_prior)[-1])
+
+    def _shared_prior(self, shared: Feeds) -> Float32Array:
+        # The run that made the features made it, too.
+        return _finite_prior(self._engine.run(shared, self._prior)[0]) if self._asks_prior else NOT_COMPUTED
 
 
 def _prior_outputs(manifest: Manifest) -> tuple[str, ...]:

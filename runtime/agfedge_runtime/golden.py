@@ -17,6 +17,7 @@ import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from agfedge_runtime.errors import BundleGoldenError, BundleSizeError
+from agfedge_runtime.manifest_variants import FULL_PRECISION
 
 if TYPE_CHECKING:
     from agfedge_runtime.bundle import Bundle
@@ -81,20 +82,26 @@ def golden_bytes(golden: Golden) -> bytes:
     return buffer.getvalue()
 
 
-def load_golden(bundle: Bundle) -> Golden:
+def load_golden(bundle: Bundle, precision: str = FULL_PRECISION) -> Golden:
     """Read a bundle's golden answers and check that they fit its manifest.
 
+    Args:
+        bundle: that is meant.
+        precision: of the graphs that gave the answers.
+
     Raises:
+        InputError: the bundle has no graphs of that precision.
         BundleMissingFileError: the bundle has no golden.npz.
         BundleGoldenError: an array is missing, or of the wrong dtype or shape, or the file is no .npz.
         BundleSizeError: an array of absurd size.
     """
-    path = bundle.file(GOLDEN_NAME)
+    bundle.manifest.in_precision(precision)
+    path = bundle.file(GOLDEN_NAME if precision == FULL_PRECISION else bundle.manifest.variants[precision].golden)
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = {name: _read(archive, name) for name in ("inputs", *_DTYPES)}
     except _UNREADABLE as error:
-        raise BundleGoldenError(f"{GOLDEN_NAME}: cannot be read: {error}; {_HINT}") from error
+        raise BundleGoldenError(f"{path.name}: cannot be read: {error}; {_HINT}") from error
     _check(arrays, bundle)
     return Golden(
         inputs=arrays["inputs"],

@@ -39,16 +39,21 @@ from agfedge_runtime.manifest_layout import (
     Router,
     Trunk,
 )
+from agfedge_runtime.manifest_router import keys_of, read_router
+from agfedge_runtime.manifest_variants import FULL_PRECISION, VARIANT_PRECISIONS, Accuracy, Variant, read_variants
 from agfedge_runtime.strict_json import Document, Fields, shorten
 
 __all__ = [
     "CONFIDENCE_BINS",
     "CONFIDENCE_KINDS",
     "COST_UNITS",
+    "FULL_PRECISION",
     "MANIFEST_NAME",
     "MAX_FILE_BYTES",
     "MAX_MANIFEST_BYTES",
     "SCHEMA",
+    "VARIANT_PRECISIONS",
+    "Accuracy",
     "ConfidenceRule",
     "Costs",
     "Expert",
@@ -63,6 +68,7 @@ __all__ = [
     "Router",
     "Scalar",
     "Trunk",
+    "Variant",
     "check_file_path",
 ]
 
@@ -89,6 +95,7 @@ class Manifest:
         costs: estimated costs.
         provenance: where the bundle comes from: free keys, scalar values.
         files: every file but the manifest by its relative POSIX path; `write_bundle` fills it in.
+        variants: the experts in other precisions, by precision; a manifest without any has no such key.
         schema: the layout's version.
     """
 
@@ -100,7 +107,25 @@ class Manifest:
     costs: Costs
     provenance: Mapping[str, Scalar] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    def in_precision(self, precision: str) -> Manifest:
+        """The manifest with the graphs and thresholds of a precision.
+
+        Raises:
+            InputError: the bundle has no graphs of that precision.
+        """
+        if precision == FULL_PRECISION:
+            return self
+        if precision not in self.variants:
+            known = ", ".join([FULL_PRECISION, *sorted(self.variants)])
+            raise InputError(
+                f"got the precision {shorten(precision)}, the bundle has {known}; "
+                f"export it with --engine-precision for {' or '.join(VARIANT_PRECISIONS)}"
+            )
+        variant = self.variants[precision]
+        return dataclasses.replace(self, experts=variant.experts_of(self.experts), router=variant.router)
 
     def to_json(self) -> str:
         """The manifest as text: sorted keys, one space of indent, a newline at the end.
@@ -108,9 +133,12 @@ class Manifest:
         Raises:
             InputError: a number is NaN or infinite.
         """
+        document = dataclasses.asdict(self)
+        if not self.variants:
+            del document["variants"]
         try:
             text = json.dumps(
-                dataclasses.asdict(self),
+                document,
                 sort_keys=True,
                 indent=1,
                 ensure_ascii=False,
@@ -160,22 +188,20 @@ def _plain(value: object) -> Scalar:
     raise TypeError(f"a manifest cannot hold a {type(value).__name__}")
 
 
-def _keys(layout: type) -> tuple[str, ...]:
-    return tuple(each.name for each in dataclasses.fields(layout))
-
-
 def _manifest(value: object) -> Manifest:
     _check_schema(value)
-    top = _DOCUMENT.fields(value, "", _keys(Manifest))
+    whole = {"variants": {}, **_DOCUMENT.mapping(value, "")}
+    top = _DOCUMENT.fields(whole, "", keys_of(Manifest))
     manifest = Manifest(
         name=top.text("name"),
-        input=_input(top.fields("input", _keys(InputSpec))),
+        input=_input(top.fields("input", keys_of(InputSpec))),
         classes=_classes(top),
-        experts=_experts(top.fields("experts", _keys(Experts))),
-        router=_router(top.fields("router", _keys(Router))),
-        costs=_costs(top.fields("costs", _keys(Costs))),
+        experts=_experts(top.fields("experts", keys_of(Experts))),
+        router=read_router(top.fields("router", keys_of(Router))),
+        costs=_costs(top.fields("costs", keys_of(Costs))),
         provenance=_provenance(top.mapping("provenance")),
         files=_files(top.mapping("files")),
+        variants=read_variants(_DOCUMENT, top.mapping("variants")),
     )
     _check_graphs(manifest)
     return manifest
@@ -186,6 +212,8 @@ def _check_graphs(manifest: Manifest) -> None:
     for name, graph in (("light", experts.light), ("heavy", experts.heavy), ("trunk", experts.trunk)):
         if graph is not None and graph.file not in manifest.files:
             _DOCUMENT.fail(f"experts.{name}.file", f"{shorten(graph.file)} is not among the files")
+    for precision, variant in manifest.variants.items():
+        _check_variant(manifest, f"variants.{precision}", variant)
     if experts.trunk is None and (costs.heavy, costs.trunk) != (1.0, 0.0):
         _DOCUMENT.fail(
             "costs.heavy" if costs.heavy != 1.0 else "costs.trunk",
@@ -193,6 +221,22 @@ def _check_graphs(manifest: Manifest) -> None:
         )
     if experts.trunk is not None and prior is not None and prior.output in experts.trunk.outputs:
         _DOCUMENT.fail("router.prior.output", f"{shorten(prior.output)} is among the features of the trunk")
+
+
+def _check_variant(manifest: Manifest, path: str, variant: Variant) -> None:
+    for name, file in (*variant.files.items(), ("golden", variant.golden)):
+        if file not in manifest.files:
+            _DOCUMENT.fail(f"{path}.{name}", f"{shorten(file)} is not among the files")
+    if (variant.trunk is None) != (manifest.experts.trunk is None):
+        _DOCUMENT.fail(f"{path}.trunk", "expected a file where the experts share a trunk, null where they do not")
+    if _outputs(variant.router) != _outputs(manifest.router):
+        _DOCUMENT.fail(f"{path}.router", "expected the prior and the confidence of the router, got others")
+
+
+def _outputs(router: Router) -> tuple[object, ...]:
+    """What the graphs answer to a router, whatever its thresholds."""
+    prior = None if router.prior is None else (router.prior.kind, router.prior.output)
+    return prior, dataclasses.replace(router.confidence, threshold=0.0)
 
 
 def _check_schema(value: object) -> None:
@@ -209,7 +253,7 @@ def _check_schema(value: object) -> None:
 
 
 def _input(fields: Fields) -> InputSpec:
-    preprocessing = fields.fields("preprocessing", _keys(Preprocessing))
+    preprocessing = fields.fields("preprocessing", keys_of(Preprocessing))
     return InputSpec(
         name=fields.text("name"),
         shape=_shape(fields),
@@ -240,9 +284,9 @@ def _classes(fields: Fields) -> tuple[str, ...]:
 
 def _experts(fields: Fields) -> Experts:
     return Experts(
-        light=_expert(fields.fields("light", _keys(Expert))),
-        heavy=_expert(fields.fields("heavy", _keys(Expert))),
-        trunk=None if fields.values["trunk"] is None else _trunk(fields.fields("trunk", _keys(Trunk))),
+        light=_expert(fields.fields("light", keys_of(Expert))),
+        heavy=_expert(fields.fields("heavy", keys_of(Expert))),
+        trunk=None if fields.values["trunk"] is None else _trunk(fields.fields("trunk", keys_of(Trunk))),
     )
 
 
@@ -255,56 +299,6 @@ def _trunk(fields: Fields) -> Trunk:
     if not outputs or not all(outputs) or len(set(outputs)) < len(outputs):
         _DOCUMENT.fail(fields.at("outputs"), f"expected distinct names, got {shorten(list(outputs))}")
     return Trunk(fields.text("file"), fields.integer("macs"), fields.integer("parameters"), outputs)
-
-
-def _router(fields: Fields) -> Router:
-    has_prior, has_reference = (fields.values[key] is not None for key in ("prior", "reference"))
-    return Router(
-        prior=_prior(fields.fields("prior", _keys(PriorRule))) if has_prior else None,
-        confidence=_confidence(fields.fields("confidence", _keys(ConfidenceRule))),
-        guarantee=_guarantee(fields.fields("guarantee", _keys(Guarantee))),
-        reference=_reference(fields.fields("reference", _keys(Reference))) if has_reference else None,
-    )
-
-
-def _prior(fields: Fields) -> PriorRule:
-    return PriorRule(fields.text("kind"), fields.text("output"), fields.optional_number("threshold"))
-
-
-def _confidence(fields: Fields) -> ConfidenceRule:
-    return ConfidenceRule(
-        kind=fields.choice("kind", CONFIDENCE_KINDS),
-        output=fields.text("output"),
-        threshold=fields.number("threshold"),
-        temperature=fields.number("temperature"),
-    )
-
-
-def _guarantee(fields: Fields) -> Guarantee:
-    return Guarantee(
-        method=fields.text("method"),
-        epsilon=fields.number("epsilon", minimum=0.0),
-        delta=fields.number("delta", minimum=0.0),
-        samples=fields.integer("samples"),
-        satisfied=fields.flag("satisfied"),
-    )
-
-
-def _reference(fields: Fields) -> Reference:
-    path = fields.at("confidence")
-    counts = tuple(_DOCUMENT.integer(value, path) for value in fields.array("confidence"))
-    reference = Reference(
-        samples=fields.integer("samples", minimum=1),
-        early=fields.number("early", minimum=0.0),
-        late=fields.number("late", minimum=0.0),
-        confidence=counts,
-    )
-    if len(counts) != CONFIDENCE_BINS or sum(counts) > reference.samples:
-        most = reference.samples
-        _DOCUMENT.fail(path, f"expected {CONFIDENCE_BINS} counts that add up to at most the {most} samples")
-    if reference.early + reference.late > 1.0 + 1e-9:
-        _DOCUMENT.fail(fields.at("late"), f"expected shares, got {reference.early!r} early and {reference.late!r} late")
-    return reference
 
 
 def _costs(fields: Fields) -> Costs:
@@ -347,7 +341,7 @@ def _check_no_file_above(path: str, files: Mapping[str, object]) -> None:
 
 
 def _file_record(value: object, path: str) -> FileRecord:
-    fields = _DOCUMENT.fields(value, path, _keys(FileRecord))
+    fields = _DOCUMENT.fields(value, path, keys_of(FileRecord))
     size, sha256 = fields.integer("size"), fields.text("sha256")
     if size > MAX_FILE_BYTES:
         raise BundleSizeError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
@@ -15,6 +14,7 @@ from agfedge_runtime.arrays import AnyArray, Float32Array, Float64Array, Int64Ar
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.decisions import Decisions
 from agfedge_runtime.errors import InputError
+from agfedge_runtime.machine import processors
 from agfedge_runtime.samples import Samples
 
 __all__ = ["Samples", "measure"]
@@ -145,13 +145,8 @@ def _environment(cascade: Cascade) -> dict[str, str | int]:
         "numpy": np.__version__,
         "system": platform.system(),
         "machine": platform.machine(),
-        "processors": _processors(),
+        "processors": processors(),
         "backend_version": cascade.backend_version,
+        "backend_reason": cascade.backend_reason,
+        "precision": cascade.precision,
     }
-
-
-def _processors() -> int:
-    """How many processors this process may use; the machine may have more."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -56,7 +56,8 @@ class Samples:
             trunk; NaN where the bundle has no prior.
         trunk_us: float64, microseconds of the trunk alone; NaN where the experts share none. The light and the heavy
             expert's times hold it, too.
-        environment: where it ran: python, numpy, system, machine, processors, backend_version.
+        environment: where it ran: python, numpy, system, machine, processors, backend_version; why it was that
+            backend: backend_reason; and what the graphs computed in: precision.
     """
 
     bundle_digest: str

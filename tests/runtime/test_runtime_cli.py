@@ -111,6 +111,16 @@ def test_input_of_the_wrong_shape_is_one_line(tiny, tmp_path, capsys):
     assert_one_line(capsys.readouterr().err, "got uint8 (1, 3, 3, 1), expected uint8 (N, 2, 2, 1)")
 
 
+def test_a_precision_that_the_bundle_lacks_is_one_line(tiny, data, capsys):
+    assert run("run", tiny.bundle().path, data, "--precision", "fp16") == 1
+    assert_one_line(capsys.readouterr().err, "fp16")
+
+
+def test_a_backend_that_is_not_there_is_one_line(tiny, data, capsys):
+    assert run("run", tiny.bundle().path, data, "--backend", "onnxruntime-cuda") == 1
+    assert_one_line(capsys.readouterr().err, "expected CUDAExecutionProvider for the backend onnxruntime-cuda")
+
+
 def test_a_bundle_that_cannot_be_trusted_is_one_line(tiny, capsys):
     path = tiny.golden_bundle().path
     (path / "heavy.onnx").write_bytes(b"")
@@ -135,7 +145,9 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["-h"], ["verify", "-h"], ["profile", "-h"], ["run", "-h"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["-h"], ["verify", "-h"], ["profile", "-h"], ["run", "-h"], ["check", "-h"], ["--version"]]
+)
 def test_help_exits_with_0(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         run(*arguments)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ MODULES = [
     "agfedge_runtime",
     *(module.name for module in pkgutil.walk_packages(agfedge_runtime.__path__, "agfedge_runtime.")),
 ]
+SOURCE = Path(agfedge_runtime.__file__).parent
 # Stands in for a bare environment: what is neither the standard library, NumPy nor the runtime is not there.
 BARE = """
 import importlib, sys
@@ -50,3 +54,28 @@ def test_the_drawn_tree_of_errors_is_the_real_one():
     classes = {name for name, value in vars(errors).items() if isinstance(value, type)}
     drawn = {word for word in errors.__doc__.split() if word.endswith("Error")}
     assert drawn == classes
+
+
+def evaluated_subscripts(tree: ast.Module) -> Iterator[str]:
+    """Subscripts of built-in types and of collections.abc outside annotations: Python 3.8 raises TypeError there."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = {alias.asname or alias.name for node in imports if node.module == "collections.abc" for alias in node.names}
+    names |= {"dict", "frozenset", "list", "set", "tuple", "type"}
+    annotations = [getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns")]
+    unevaluated = {id(part) for annotation in annotations if annotation is not None for part in ast.walk(annotation)}
+    for node in ast.walk(tree):
+        named = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in names
+        if named and id(node) not in unevaluated:
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(agfedge_runtime.__file__).parent.rglob("*.py")), ids=lambda path: path.name
+)
+def test_python_3_8_can_evaluate_it(path):
+    assert list(evaluated_subscripts(ast.parse(path.read_text()))) == []
+
+
+def test_a_subscript_that_python_3_8_cannot_evaluate_is_seen():
+    source = "from collections.abc import Mapping\nx: list[int] = []\nFeeds = Mapping[str, int]\ny = list[int]"
+    assert list(evaluated_subscripts(ast.parse(source))) == ["line 3: Mapping[str, int]", "line 4: list[int]"]

@@ -314,3 +314,78 @@ def test_any_mutation_is_read_or_refused_with_a_bundle_error(text):
     else:
         assert type(found) is not BundleError
         assert len(str(found).splitlines()) == 1
+
+
+def variant(**changes: object) -> dict:
+    """The same router in fp16, on files that are listed."""
+    made = {
+        "light": "light.onnx",
+        "heavy": "heavy.onnx",
+        "trunk": None,
+        "golden": "notes/report.html",
+        "router": copy.deepcopy(VALID["router"]),
+        "accuracy": {"light": 0.9, "heavy": 0.95, "cascade": 0.94, "samples": 100},
+        "flip_rate": 0.01,
+    }
+    return {**made, **changes}
+
+
+def with_variants(**variants: object) -> str:
+    return json.dumps({**VALID, "variants": variants})
+
+
+def test_a_manifest_without_variants_has_no_such_key():
+    assert "variants" not in json.loads(Manifest.from_json(json.dumps(VALID)).to_json())
+
+
+def test_variants_come_back_to_the_same_text():
+    made = Manifest.from_json(with_variants(fp16=variant(), int8=variant()))
+    assert Manifest.from_json(made.to_json()) == made
+    assert made.variants["int8"].accuracy.cascade == 0.94
+
+
+def test_a_precision_has_its_own_files_and_thresholds():
+    router = copy.deepcopy(VALID["router"])
+    router["confidence"]["threshold"] = 0.5
+    router["prior"]["threshold"] = None
+    made = Manifest.from_json(with_variants(fp16=variant(light="notes/report.html", router=router)))
+    half = made.in_precision("fp16")
+    assert half.experts.light.file == "notes/report.html"
+    assert half.experts.light.macs == made.experts.light.macs
+    assert half.router.confidence.threshold == 0.5
+    assert half.router.prior.threshold is None
+    assert made.in_precision("fp32") is made
+
+
+def test_a_precision_that_is_not_there_is_told_with_those_that_are():
+    made = Manifest.from_json(with_variants(fp16=variant()))
+    with pytest.raises(InputError, match="got the precision 'int8', the bundle has fp32, fp16; export it with"):
+        made.in_precision("int8")
+
+
+def other_router(**changes: object) -> dict:
+    router = copy.deepcopy(VALID["router"])
+    router["confidence"].update(changes)
+    return router
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("fp8", variant(), "variants: got the precision 'fp8', expected of fp16, int8"),
+        ("fp16", 3, "variants.fp16"),
+        ("fp16", variant(light="other.onnx"), "variants.fp16.light"),
+        ("fp16", variant(heavy=""), "variants.fp16.heavy"),
+        ("fp16", variant(trunk="light.onnx"), "variants.fp16.trunk"),
+        ("fp16", variant(golden="golden.npz"), "variants.fp16.golden"),
+        ("fp16", variant(flip_rate=-0.1), "variants.fp16.flip_rate"),
+        ("fp16", variant(accuracy={}), "variants.fp16.accuracy.light: missing"),
+        ("fp16", variant(router=other_router(output="other")), "variants.fp16.router: expected the prior"),
+        ("fp16", variant(router=other_router(temperature=2.0)), "variants.fp16.router: expected the prior"),
+        ("fp16", variant(router={**VALID["router"], "prior": None}), "variants.fp16.router: expected the prior"),
+        ("fp16", variant(more=1), "variants.fp16.more: unknown"),
+    ],
+)
+def test_a_variant_that_does_not_fit_is_named(name: str, value: object, key: str):
+    with pytest.raises(BundleKeyError, match=f"key {key}"):
+        Manifest.from_json(with_variants(**{name: value}))

@@ -56,7 +56,9 @@ def test_samples_say_what_was_measured_and_where(tiny):
     cascade = tiny.cascade()
     samples = measure(cascade, tiny.mixed(), decisions=1, warmup=0)
     assert (samples.bundle_digest, samples.backend, samples.threads) == (cascade.digest, "onnxruntime", 1)
-    assert {"python", "numpy", "system", "machine", "processors", "backend_version"} == set(samples.environment)
+    where = {"python", "numpy", "system", "machine", "processors"}
+    assert where | {"backend_version", "backend_reason", "precision"} == set(samples.environment)
+    assert samples.environment["backend_reason"].startswith("ONNX Runtime ")
 
 
 def test_progress_is_told_of_each_decision(tiny):

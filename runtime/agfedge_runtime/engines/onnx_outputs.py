@@ -11,7 +11,8 @@ Sources: https://protobuf.dev/programming-guides/encoding and the field numbers 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from agfedge_runtime.engines.protobuf import LENGTH, Record, records_of, varint
 
 _MODEL_GRAPH = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE_INFO = 1, 5, 11, 12, 13
@@ -19,17 +20,6 @@ _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
 _TENSOR_NAME = 8
 _VALUE_INFO_NAME = 1
-
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-
-
-@dataclass(frozen=True)
-class Record:
-    """One field of a message: its number, its content (empty for a number), and all of its bytes."""
-
-    number: int
-    content: memoryview
-    raw: memoryview
 
 
 def graph_names(model: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -60,10 +50,10 @@ def keep_outputs(model: bytes, outputs: Iterable[str]) -> bytes:
     if missing:
         raise ValueError(f"no output {', '.join(sorted(missing))}")
     records = []
-    for record in _records(memoryview(model)):
+    for record in records_of(memoryview(model)):
         if record.number == _MODEL_GRAPH:
-            graph = b"".join(_needed_records(list(_records(record.content)), wanted))
-            records.append(_varint(_MODEL_GRAPH << 3 | _LENGTH) + _varint(len(graph)) + graph)
+            graph = b"".join(_needed_records(list(records_of(record.content)), wanted))
+            records.append(varint(_MODEL_GRAPH << 3 | LENGTH) + varint(len(graph)) + graph)
         else:
             records.append(bytes(record.raw))
     return b"".join(records)
@@ -105,17 +95,17 @@ def _needed_nodes(graph: list[Record], wanted: set[str]) -> tuple[set[int], set[
 
 def _read_names(node: memoryview) -> Iterator[str]:
     """Every name that a node may read, also inside the branches of If, Loop and Scan."""
-    for record in _records(node):
+    for record in records_of(node):
         if record.number == _NODE_INPUT:
             yield _text(record.content)
         elif record.number == _NODE_ATTRIBUTE:
-            for part in _records(record.content):
+            for part in records_of(record.content):
                 if part.number in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
                     yield from _read_names_of_graph(part.content)
 
 
 def _read_names_of_graph(graph: memoryview) -> Iterator[str]:
-    for record in _records(graph):
+    for record in records_of(graph):
         if record.number == _GRAPH_NODE:
             yield from _read_names(record.content)
         elif record.number == _GRAPH_OUTPUT:
@@ -123,10 +113,10 @@ def _read_names_of_graph(graph: memoryview) -> Iterator[str]:
 
 
 def _graph(model: bytes) -> list[Record]:
-    graphs = [record for record in _records(memoryview(model)) if record.number == _MODEL_GRAPH]
+    graphs = [record for record in records_of(memoryview(model)) if record.number == _MODEL_GRAPH]
     if len(graphs) != 1:
         raise ValueError(f"{len(graphs)} graphs in what should be an ONNX model")
-    return list(_records(graphs[0].content))
+    return list(records_of(graphs[0].content))
 
 
 def _name(record: Record, number: int) -> str:
@@ -134,51 +124,8 @@ def _name(record: Record, number: int) -> str:
 
 
 def _names(message: memoryview, number: int) -> Iterator[str]:
-    return (_text(record.content) for record in _records(message) if record.number == number)
+    return (_text(record.content) for record in records_of(message) if record.number == number)
 
 
 def _text(content: memoryview) -> str:
     return str(content, "utf-8")
-
-
-def _records(message: memoryview) -> Iterator[Record]:
-    position = 0
-    while position < len(message):
-        start = position
-        key, position = _read_varint(message, position)
-        length, kind = 0, key & 7
-        if kind == _VARINT:
-            _, position = _read_varint(message, position)
-        elif kind == _LENGTH:
-            length, position = _read_varint(message, position)
-        elif kind in (_FIXED32, _FIXED64):
-            position += 4 if kind == _FIXED32 else 8
-        else:
-            raise ValueError(f"wire type {kind} at byte {start}")
-        content = message[position : position + length]
-        position += length
-        if position > len(message):
-            raise ValueError(f"a record of {position - start} bytes ends after its message")
-        yield Record(key >> 3, content, message[start:position])
-
-
-def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(message):
-            break
-        byte = message[position]
-        value |= (byte & 0x7F) << shift
-        position += 1
-        if byte < 0x80:
-            return value, position
-    raise ValueError(f"no number ends at byte {position}")
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)

@@ -1,4 +1,8 @@
-"""ONNX Runtime on the CPU: the backend that is everywhere."""
+"""ONNX Runtime: on the CPU the backend that is everywhere, and on a GPU through its CUDA and TensorRT providers.
+
+ONNX Runtime answers from the CPU, with a warning at most, where a provider's libraries are missing or a run fails on
+it (https://onnxruntime.ai/docs/execution-providers). Here that is an error: who asks for a GPU wants no other speed.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +14,58 @@ from typing import Protocol, cast
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.engines.onnx_outputs import graph_names, keep_outputs
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
+from agfedge_runtime.jetson import numbers_of
 
 _LOG_ERRORS_ONLY = 3
+_CPU: tuple[str, Mapping[str, str]] = ("CPUExecutionProvider", {})
+# Numbers as on the CPU: tensor cores would round float32 to TF32. Memory is shared on a Jetson, so none is hoarded.
+_CUDA = ("CUDAExecutionProvider", {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"})
+_TF32_OPTION_SINCE = (1, 18)
+# Its engines are made anew for every session: ONNX Runtime's cache of them vouches for no file, and is off by default.
+_TENSORRT: tuple[str, Mapping[str, str]] = ("TensorrtExecutionProvider", {})
+# What each backend asks ONNX Runtime for, best first; what one provider lacks goes to the next.
+_PROVIDERS: Mapping[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
+    "onnxruntime": (_CPU,),
+    "onnxruntime-cuda": (_CUDA, _CPU),
+    "onnxruntime-tensorrt": (_TENSORRT, _CUDA, _CPU),
+}
 
 
 class _Session(Protocol):
-    """The one method of ``onnxruntime.InferenceSession`` that is used here."""
+    """What is used here of ``onnxruntime.InferenceSession``."""
 
     def run(self, output_names: Sequence[str], input_feed: Mapping[str, AnyArray]) -> list[AnyArray]: ...
 
+    def get_providers(self) -> list[str]: ...
+
+    def disable_fallback(self) -> None: ...
+
 
 class OnnxRuntimeEngine:
-    """An ONNX file, run by ONNX Runtime's CPU provider.
+    """An ONNX file, run by ONNX Runtime.
 
     One session is made for each set of outputs when it is first asked for, from a model cut down to them: so
     asking for a prior never runs the expert, and weights that nobody asked for take no memory.
 
+    Args:
+        path: the graph.
+        threads: threads inside one run, on the CPU.
+        backend: ``onnxruntime`` for the CPU, ``onnxruntime-cuda`` or ``onnxruntime-tensorrt``.
+
     Attributes:
-        name: ``onnxruntime``.
+        name: the backend.
         version: ONNX Runtime's version.
         threads: threads inside one run.
         input_names: the graph's inputs.
         output_names: the graph's outputs.
+
+    Raises:
+        BackendError: the graph cannot be read, or ONNX Runtime here lacks the provider.
+        InputError: `threads` is below 1.
+        MissingPackageError: ONNX Runtime is not installed.
     """
 
-    name = "onnxruntime"
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, backend: str = "onnxruntime") -> None:
         if threads < 1:
             raise InputError(f"got {threads} threads, expected at least 1")
         try:
@@ -45,8 +74,11 @@ class OnnxRuntimeEngine:
             raise MissingPackageError(
                 f"ONNX Runtime cannot be imported ({error}): pip install 'agfedge-runtime[cpu]'"
             ) from error
-        self.version = str(self._backend.__version__)
+        self.name = backend
+        self.version = str(getattr(self._backend, "__version__", ""))
         self.threads = threads
+        self._providers = _PROVIDERS[backend]
+        self._require_provider()
         self._path = path
         self._sessions: dict[tuple[str, ...], _Session] = {}
         self._closed = False
@@ -79,11 +111,48 @@ class OnnxRuntimeEngine:
             raise BackendError(f"{self._path.name}: the engine is closed; open the cascade again")
         try:
             model = keep_outputs(self._path.read_bytes(), outputs)
-            session = self._backend.InferenceSession(model, self._options(), providers=["CPUExecutionProvider"])
+            session = cast(_Session, self._make_session(model))
         except Exception as error:  # ONNX Runtime's errors share no base class.
             raise BackendError(f"{self._path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
-        self._sessions[outputs] = cast(_Session, session)
-        return self._sessions[outputs]
+        self._require_served(session)
+        self._sessions[outputs] = session
+        return session
+
+    def _make_session(self, model: bytes) -> object:
+        old = numbers_of(self.version) < _TF32_OPTION_SINCE
+        providers = [
+            (name, {key: value for key, value in options.items() if not (old and key == "use_tf32")})
+            for name, options in self._providers
+        ]
+        # Else it tries again on the CPU by itself, and says so on stdout.
+        return self._backend.InferenceSession(model, self._options(), providers=providers, enable_fallback=0)
+
+    def _require_provider(self) -> None:
+        """Refuse a package that lacks ONNX Runtime's library, or was built without the provider."""
+        if not self.version:
+            raise MissingPackageError(
+                "ONNX Runtime is an empty folder here: pip uninstall onnxruntime, then pip install "
+                "'agfedge-runtime[cpu]'"
+            )
+        wanted, available = self._providers[0][0], self._backend.get_available_providers()
+        if wanted not in available:
+            raise BackendError(
+                f"ONNX Runtime {self.version} here has the providers {', '.join(available)}, expected {wanted} for "
+                f"the backend {self.name}: pip uninstall onnxruntime, then pip install onnxruntime-gpu (on a Jetson "
+                "the wheel for its JetPack); or choose the backend onnxruntime"
+            )
+
+    def _require_served(self, session: _Session) -> None:
+        """Refuse a session that ONNX Runtime made without the provider."""
+        wanted, served = self._providers[0][0], session.get_providers()
+        if wanted not in served:
+            raise BackendError(
+                f"{self._path.name}: ONNX Runtime took {', '.join(served)} instead of {wanted}: it needs libraries of "
+                "another CUDA, cuDNN or TensorRT than are here; see `agfedge-runtime check`, or choose the backend "
+                "onnxruntime"
+            )
+        # Else a failed run would be tried again on the CPU, silently.
+        session.disable_fallback()
 
     def _options(self) -> object:
         options = self._backend.SessionOptions()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agfedge_runtime.arrays import AnyArray
 
@@ -43,3 +43,25 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give back what the engine holds; safe to call twice."""
         ...
+
+
+@runtime_checkable
+class SharingEngine(Protocol):
+    """What an engine may offer beside: arrays that stay where it computes, for the engines after it."""
+
+    def share(self, inputs: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
+        """Inputs, once they are where this engine and those beside it take them from.
+
+        A run with what this returns computes all outputs; further runs with it only hand out more of them. A batch
+        that is too large for one run is returned as it is.
+        """
+        ...
+
+    def run_shared(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str]) -> Mapping[str, AnyArray]:
+        """Outputs by name, where the engines after this one take them from; the host has one once it looks it up."""
+        ...
+
+
+def sharing(engine: Engine) -> SharingEngine | None:
+    """The engine where it shares arrays, None where it works on the host's memory."""
+    return engine if isinstance(engine, SharingEngine) else None

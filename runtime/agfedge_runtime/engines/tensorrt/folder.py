@@ -1,0 +1,70 @@
+"""Where engines are kept: beside the bundle where somebody made a folder for them, else in the user's cache."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from agfedge_runtime.errors import InputError
+
+_SUFFIX = ".engines"
+
+
+def engines_folder(graph: Path) -> Path:
+    """Where the engines of a graph are kept when nothing else is said.
+
+    A bundle's own folder takes no other files than its manifest lists, so that its engines lie beside it.
+
+    Args:
+        graph: a file of the bundle.
+
+    Returns:
+        ``BUNDLE.engines`` where that folder is there already, else ``agfedge/engines`` in the user's cache
+        (``XDG_CACHE_HOME``, by default ``~/.cache``), or ``BUNDLE.engines`` for a user without a home.
+    """
+    beside = folder_beside(graph)
+    if beside.is_dir():
+        return beside
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG base directory specification: a path that is not absolute is to be ignored.
+    home = Path(cache) if os.path.isabs(cache) else Path(os.path.expanduser("~")) / ".cache"
+    return home / "agfedge" / "engines" if home.is_absolute() else beside
+
+
+def folder_beside(graph: Path) -> Path:
+    """``BUNDLE.engines``, for a file of the bundle; once it is there, engines are kept in it."""
+    bundle = graph.resolve().parent
+    return bundle.with_name(bundle.name + _SUFFIX)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for engines that nobody else can write to: a plan holds code that is run.
+
+    Raises:
+        InputError: it cannot be made, or others may write to it.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise not_writable(folder, error) from error
+    check_private(folder, mode)
+
+
+def check_private(folder: Path, mode: int) -> None:
+    """Refuse a folder that everybody may write to.
+
+    Raises:
+        InputError: it is one.
+    """
+    if mode & stat.S_IWOTH:
+        raise InputError(f"{folder}: everybody may write to it, and engines are code that is run; chmod o-w it")
+
+
+def not_writable(folder: Path, error: OSError) -> InputError:
+    """The error for a folder that takes no engines."""
+    return InputError(
+        f"{folder}: engines cannot be kept there: {error.strerror or error}; make it writable, set "
+        "XDG_CACHE_HOME, or build with --beside"
+    )
