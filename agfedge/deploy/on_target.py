@@ -118,7 +118,9 @@ def _is_release(name: str) -> bool:
 
 def _version(name: str) -> Json:
     try:
-        return {"version": str(getattr(importlib.import_module(name), "__version__", "unknown"))}
+        module = importlib.import_module(name)
+        # pycuda says its version in a way of its own.
+        return {"version": str(getattr(module, "__version__", None) or getattr(module, "VERSION_TEXT", "unknown"))}
     except Exception as error:  # a broken package raises anything
         return {"error": type(error).__name__ + ": " + str(error)}
 

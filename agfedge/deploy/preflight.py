@@ -14,7 +14,7 @@ from agfedge.deploy.target import Target
 
 MIN_PYTHON = (3, 8)
 # The modules that each backend of the runtime imports, and how to get them; one backend is enough.
-BACKENDS: Mapping[str, tuple[str, ...]] = {"onnxruntime": ("onnxruntime",)}
+BACKENDS: Mapping[str, tuple[str, ...]] = {"onnxruntime": ("onnxruntime",), "tensorrt": ("tensorrt", "pycuda")}
 # A file system needs some room of its own beyond the files' bytes.
 SPARE_BYTES = 16 * 2**20
 

@@ -74,10 +74,23 @@ def test_a_missing_numpy_names_the_command(release: Release, tmp_path: Path) -> 
 
 
 def test_a_missing_backend_names_the_command(release: Release, tmp_path: Path) -> None:
-    modules = {"numpy": {"version": "2.0"}, "onnxruntime": {"error": "ModuleNotFoundError: gone"}}
+    gone = {"error": "ModuleNotFoundError: gone"}
+    modules = {"numpy": {"version": "2.0"}, "onnxruntime": gone, "tensorrt": {"version": "10.3.0"}, "pycuda": gone}
 
     with pytest.raises(DeployError, match=r"no backend .*gone\); run there: .* -m pip install onnxruntime"):
         check_preflight(Altered(tmp_path, modules=modules), release)
+
+
+def test_tensorrt_and_pycuda_are_a_backend(release: Release, tmp_path: Path) -> None:
+    modules = {
+        "numpy": {"version": "2.0"},
+        "onnxruntime": {"error": "ModuleNotFoundError: gone"},
+        "tensorrt": {"version": "10.3.0"},
+        "pycuda": {"version": "2025.1"},
+    }
+
+    found = check_preflight(Altered(tmp_path, modules=modules), release)
+    assert found.backends == {"tensorrt": "10.3.0, 2025.1"}
 
 
 def test_a_python_that_is_not_there_is_told(release: Release, tmp_path: Path) -> None:
