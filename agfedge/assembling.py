@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 from agfedge.bundling import GraphFacts, write_expert_bundle
 from agfedge.calibrate import Calibration, Rival, calibrate, rivals
 from agfedge.evaluate import Evaluation, evaluate
+from agfedge.precisions import PrecisionReport, precision_warnings, with_precisions
 from agfedge.recover import RecoveryReport
 from agfedge_export.priors import unsigned
 from agfedge_runtime import Bundle, manifest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from agfedge.experts import Experts
     from agfedge.light import LightExpert
     from agfedge.subject import Subject
+    from agfedge.torch_tensorrt_engine import Compiled
     from agfedge.trunk_choice import TrunkTrial
     from agfedge_profiles import PassCosts
 
@@ -39,6 +41,7 @@ class Assembly:
         delta: probability with which it may fail.
         seed: of what is drawn.
         provenance: what made the bundle.
+        precisions: of further graphs beside fp32.
     """
 
     out: Path
@@ -50,6 +53,7 @@ class Assembly:
     delta: float
     seed: int
     provenance: Mapping[str, str | int | float | bool | None]
+    precisions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class ExportResult:
         light: likewise.
         warnings: what a reader of the figures must know.
         trunks: the places to part that were tried, where that was left to the export.
+        precisions: what the bundle answers in each precision beside fp32, on the test split.
+        compiled: what torch-tensorrt made of both experts, where it was asked to.
     """
 
     bundle: Bundle
@@ -77,6 +83,8 @@ class ExportResult:
     light: GraphFacts
     warnings: tuple[str, ...]
     trunks: tuple[TrunkTrial, ...] = ()
+    precisions: tuple[PrecisionReport, ...] = ()
+    compiled: tuple[Compiled, ...] = ()
 
 
 def assemble(
@@ -115,12 +123,15 @@ def assemble(
     costs = manifest.Costs(how.unit, prior=prior, light=how.costs.light, heavy=how.costs.heavy, trunk=how.costs.trunk)
     bundle = write_expert_bundle(how.out, experts, expert.plan, calibration, costs, data, how.provenance)
     evaluation = evaluate(bundle, data.test)
+    parts = (how.fitting, how.certifying, data.test)
+    bundle, precisions = with_precisions(bundle, how.precisions, parts, how.seed) if how.precisions else (bundle, ())
     heavy, light = (
         GraphFacts(bundle.manifest.files[name].size, cost.macs, cost.parameters)
         for name, cost in (("heavy.onnx", experts.heavy_costs), ("light.onnx", experts.light_costs))
     )
-    warnings = warnings_of(data, evaluation, expert.recovery)
-    return ExportResult(bundle, expert, calibration, evaluation, beside, heavy, light, warnings)
+    warnings = (*warnings_of(data, evaluation, expert.recovery), *precision_warnings(evaluation, precisions))
+    made = ExportResult(bundle, expert, calibration, evaluation, beside, heavy, light, warnings)
+    return replace(made, precisions=precisions)
 
 
 def warnings_of(data: Dataset, evaluation: Evaluation, recovery: RecoveryReport) -> tuple[str, ...]:

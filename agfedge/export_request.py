@@ -8,11 +8,14 @@ from pathlib import Path
 
 from agfedge.allocate import AllocationRequest, asked
 from agfedge.calibrate.guarantee import check_bounds
+from agfedge.precisions import check_precisions
 from agfedge.recover import Recovery
 from agfedge.scores import check_score
+from agfedge.torch_tensorrt_engine import TORCH_TENSORRT, require_torch_tensorrt
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.manifest import MANIFEST_NAME
 
+ENGINES = ("onnx", TORCH_TENSORRT)
 LARGEST_SEED = 2**63 - 1
 
 
@@ -38,6 +41,8 @@ class ExportRequest:
         delta: probability with which the bound may fail.
         mean: per channel, after scaling to [0, 1].
         std: likewise.
+        engine_precisions: of the graphs in the bundle, beside fp32, which is always there.
+        engine: "onnx" for the bundle alone; "torch-tensorrt" compiles both experts for this machine too.
     """
 
     model: str
@@ -55,6 +60,8 @@ class ExportRequest:
     delta: float = 0.05
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    engine_precisions: tuple[str, ...] = ()
+    engine: str = "onnx"
 
     @property
     def seed(self) -> int:
@@ -78,8 +85,25 @@ def check_request(request: ExportRequest) -> None:
     check_seed(request.seed)
     check_bounds(request.epsilon, request.delta)
     check_score(request.score)
+    check_precisions(request.engine_precisions)
+    check_engine(request)
     check_numbers(request.mean, request.std)
     check_out("--out", Path(request.out))
+
+
+def check_engine(request: ExportRequest) -> None:
+    """Refuses an engine that this machine or request cannot have.
+
+    Raises:
+        InputError: there is no such engine, or it cannot take a light expert that is a graph.
+        AgfedgeError: it is not installed, or needs a GPU.
+    """
+    if request.engine not in ENGINES:
+        raise InputError(f"--engine {request.engine}: expected of {', '.join(ENGINES)}")
+    if request.engine == TORCH_TENSORRT:
+        if request.light is not None:
+            raise InputError(f"--engine {TORCH_TENSORRT} compiles modules and --light is a graph: leave one out")
+        require_torch_tensorrt()
 
 
 def check_numbers(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:

@@ -16,8 +16,10 @@ from agfedge.experts import experts_of
 from agfedge.export_request import ExportRequest, check_request
 from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert, make_light, score_subject
+from agfedge.precisions import check_precisions
 from agfedge.recover import Recovery, held_out
 from agfedge.subject import Subject, load_subject
+from agfedge.torch_tensorrt_engine import TORCH_TENSORRT, compile_experts
 from agfedge.trunk_choice import AUTO, NONE, Judge, TrunkTrial, choose_trunk
 from agfedge_export.split import Cut, common_trunk, find_cut, trunk_cuts
 
@@ -70,9 +72,13 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
         delta=request.delta,
         seed=request.seed,
         provenance=_provenance(request),
+        precisions=check_precisions(request.engine_precisions),
     )
     result = assemble(subject, expert, experts, how, step)
     checkpoint_of(how.out).unlink(missing_ok=True)
+    if request.engine == TORCH_TENSORRT:
+        folder = how.out.with_name(f"{how.out.name}.{TORCH_TENSORRT}")
+        result = replace(result, compiled=compile_experts(subject, expert, folder))
     return replace(result, trunks=trials)
 
 

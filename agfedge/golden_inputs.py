@@ -23,19 +23,20 @@ GOLDEN_CANDIDATES = 256
 GOLDEN_MARGIN = 1e-3
 
 
-def choose_golden(draft: Bundle, x: NDArray[np.generic]) -> Golden:
+def choose_golden(draft: Bundle, x: NDArray[np.generic], margin: float = GOLDEN_MARGIN) -> Golden:
     """Records decisions of single inputs from all over a data set, every branch that is taken among them.
 
     Args:
         draft: the bundle, without golden answers.
         x: raw inputs, (N, ...).
+        margin: distance that golden inputs keep from every threshold, where there are such.
     """
     order = np.random.default_rng(0).permutation(len(x))[:GOLDEN_CANDIDATES]  # may be sorted by class
     with Cascade.open(draft, monitor=False) as cascade:
         branches: dict[int, list[int]] = {}
         for rows in np.array_split(order, -(-len(order) // GOLDEN_SAMPLES)):
             made = cascade(x[rows])
-            away = _away(made, draft)
+            away = _away(made, draft, margin)
             for row, branch in zip(rows[away], made.branches[away], strict=True):
                 branches.setdefault(int(branch), []).append(int(row))
         turns = zip_longest(*(branches[branch] for branch in sorted(branches)))
@@ -43,14 +44,14 @@ def choose_golden(draft: Bundle, x: NDArray[np.generic]) -> Golden:
         return record_golden(cascade, x[sorted(chosen[:GOLDEN_SAMPLES])])
 
 
-def _away(made: Decisions, draft: Bundle) -> NDArray[np.bool_]:
+def _away(made: Decisions, draft: Bundle, margin: float) -> NDArray[np.bool_]:
     """Returns which decisions and labels rounding cannot flip; NaN, what was not computed, is near nothing."""
     router = draft.manifest.router
     ranked = np.sort(made.probabilities, axis=1)
-    near = ranked[:, -1] - ranked[:, -2] < GOLDEN_MARGIN
-    near |= np.abs(made.confidence - router.confidence.threshold) < GOLDEN_MARGIN
+    near = ranked[:, -1] - ranked[:, -2] < margin
+    near |= np.abs(made.confidence - router.confidence.threshold) < margin
     if router.prior is not None and router.prior.threshold is not None:
         limit = router.prior.threshold
-        near |= np.abs(made.prior - limit) < GOLDEN_MARGIN * max(abs(limit), 1e-6)
+        near |= np.abs(made.prior - limit) < margin * max(abs(limit), 1e-6)
     away: NDArray[np.bool_] = ~near
     return away

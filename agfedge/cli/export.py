@@ -12,6 +12,7 @@ from agfedge.cli.output import guarantee_line, percent, print_json, print_line, 
 from agfedge.cli.recovery import RECOVERY_OPTIONS, add_recovery, recovery_of
 from agfedge.cli.subject import add_subject
 from agfedge_runtime.errors import InputError
+from agfedge_runtime.manifest import FULL_PRECISION, VARIANT_PRECISIONS
 
 if TYPE_CHECKING:
     from agfedge.assembling import ExportResult
@@ -54,6 +55,21 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--epsilon", type=float, default=0.005, help="accuracy that the cascade may lose (default 0.005)"
     )
     parser.add_argument("--delta", type=float, default=0.05, help="probability that it loses more (default 0.05)")
+    parser.add_argument(
+        "--engine-precision",
+        nargs="+",
+        action="extend",
+        default=[],
+        choices=(FULL_PRECISION, *VARIANT_PRECISIONS),
+        help="graphs of these precisions go into the bundle too, with thresholds of their own (default fp32 alone)",
+    )
+    parser.add_argument(
+        "--engine",
+        default="onnx",
+        metavar="ENGINE",
+        help="torch-tensorrt compiles both experts for this machine too, which needs an NVIDIA GPU (default onnx: the "
+        "bundle alone)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default 0)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     usual = {name: parser.get_default(name) for name in PRUNING_OPTIONS}
@@ -71,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         **{name: getattr(arguments, name) for name in names},
         light=arguments.light,
         exclude=tuple(arguments.exclude),
+        engine_precisions=tuple(arguments.engine_precision),
+        engine=arguments.engine,
         amount=allocation_of(arguments),
         recovery=recovery_of(arguments, arguments.seed),
     )
@@ -114,6 +132,8 @@ def document_of(result: ExportResult) -> dict[str, object]:
         "test": result.evaluation,
         "rivals": result.rivals,
         "trunks": result.trunks,
+        "precisions": result.precisions,
+        "compiled": result.compiled,
         "kept_whole": () if result.expert.plan is None else result.expert.plan.kept_whole,
         "warnings": result.warnings,
     }
@@ -154,7 +174,36 @@ def print_result(result: ExportResult) -> None:
     print_line()
     print_table(*rival_table(result.rivals))
     print_line()
+    if result.precisions:
+        print_table(*_precisions(result))
+        print_line()
+    for each in result.compiled:
+        print_line(
+            f"torch-tensorrt: {each.name} {each.compiled_us:,.0f} us, as a module {each.module_us:,.0f} us; "
+            f"{percent(each.agreement)} alike: {each.path}"
+        )
     print_line(f"bundle: {result.bundle.path} ({result.bundle.digest[:12]})")
+
+
+def _precisions(result: ExportResult) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns the table of precisions: fp32 first, with which the others are compared."""
+    test = result.evaluation
+    threshold = f"{result.calibration.guarantee.threshold:.4f}"
+    rows: list[tuple[str, ...]] = [
+        ("fp32", percent(test.heavy), percent(test.light), percent(test.cascade), "", threshold)
+    ]
+    rows += [
+        (
+            each.precision,
+            percent(each.heavy),
+            percent(each.light),
+            percent(each.cascade),
+            percent(each.flips),
+            f"{each.threshold:.4f}",
+        )
+        for each in result.precisions
+    ]
+    return ("precision", "heavy accuracy", "light accuracy", "cascade accuracy", "flips", "threshold"), rows
 
 
 def _removed(expert: LightExpert) -> str:

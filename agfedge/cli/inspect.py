@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from agfedge_export import ChannelGroups, GraphCosts, KeptWhole, Member, Plan
     from agfedge_runtime import Bundle
+    from agfedge_runtime.manifest import Manifest
 
 # More axes that stay whole than these are summed up by reason.
 MOST_KEPT_ROWS = 20
@@ -208,3 +209,22 @@ def _print_bundle(bundle: Bundle) -> None:
         f"guarantee: epsilon {guarantee.epsilon}, delta {guarantee.delta}, {guarantee.samples} samples "
         f"({guarantee.method})\n"
     )
+    if manifest.variants:
+        _print_variants(manifest)
+
+
+def _print_variants(manifest: Manifest) -> None:
+    rows = [
+        (
+            precision,
+            f"{sum(manifest.files[name].size for name in variant.files.values()) / 1024:,.0f}",
+            f"{variant.router.confidence.threshold:.4f}",
+            f"{variant.accuracy.heavy:.1%}",
+            f"{variant.accuracy.light:.1%}",
+            f"{variant.accuracy.cascade:.1%}",
+            f"{variant.flip_rate:.1%}",
+        )
+        for precision, variant in sorted(manifest.variants.items())
+    ]
+    print_table(("precision", "KiB", "threshold", "heavy", "light", "cascade", "flips against fp32"), rows)
+    print_line()
