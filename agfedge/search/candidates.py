@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agfedge.search.request import is_depth
 from agfedge.trunk_choice import AUTO, NONE, auto_cuts, place_of
 from agfedge_export.split import common_trunk, find_cut, trunk_cuts
 from agfedge_runtime.errors import InputError
@@ -96,6 +97,8 @@ def cuts_of(heavy: onnx.ModelProto, places: Sequence[str]) -> list[Cut | None]:
 
 def options_of(amount: AllocationRequest) -> str:
     """Returns an amount as a user types it."""
+    if is_depth(amount):
+        return f"--depth {amount.budget:g}"
     words = []
     for name, value in _given(amount):
         option = name.replace("_", "-")
@@ -108,6 +111,8 @@ def options_of(amount: AllocationRequest) -> str:
 
 def _words(amount: AllocationRequest) -> str:
     """Returns an amount as a part of a file's name."""
+    if is_depth(amount):
+        return f"depth{amount.budget:g}"
     words = [name if value is True else f"{name}{value}" for name, value in _given(amount)]
     return _plain("-".join(words))
 

@@ -79,6 +79,11 @@ def depth(share: float) -> AllocationRequest:
     return AllocationRequest(budget=share, of="macs", allocation="global", floor=1.0, drop_branches=True)
 
 
+def is_depth(amount: AllocationRequest) -> bool:
+    """Whether an amount is one of `depth`."""
+    return amount.budget is not None and amount == depth(amount.budget)
+
+
 def check_request(request: SearchRequest) -> None:
     """Refuses options that can never work.
 

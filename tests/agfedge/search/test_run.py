@@ -103,7 +103,7 @@ def test_what_cannot_become_cheaper_is_not_trained(request_: SearchRequest, monk
 def test_a_depth_takes_whole_branches_and_no_channels(request_: SearchRequest) -> None:
     (point,) = search(replace(request_, amounts=(), depths=(0.6,))).points
     assert point.state == DONE
-    assert point.amount == "--budget 0.6 --allocation global --floor 1 --of macs --drop-branches"
+    assert (point.name, point.amount) == ("depth0.6-none", "--depth 0.6")
     plan = json.loads((Path(request_.out) / "experts" / f"{point.name}.plan.json").read_text())
     assert {len(group["keep"]) in (0, group["size"]) for group in plan["groups"]} == {True}
     assert any(not group["keep"] for group in plan["groups"])
