@@ -13,6 +13,7 @@ from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.engines.tensorrt.folder import folder_beside, make_folder
 from agfedge_runtime.engines.tensorrt.library import LIBRARIES, Library, open_library
 from agfedge_runtime.engines.tensorrt.options import PRECISIONS, BuildOptions
+from agfedge_runtime.engines.tensorrt.parts import PART_PRECISION, prior_part
 from agfedge_runtime.engines.tensorrt.store import EngineStore, Plan
 from agfedge_runtime.errors import InputError, MissingPackageError
 from agfedge_runtime.manifest import FULL_PRECISION, MANIFEST_NAME
@@ -77,6 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         make_folder(folder_beside(bundle.path / MANIFEST_NAME))
     store = EngineStore(library, progress=not arguments.json and sys.stderr.isatty())
     rows = [_Row(name, store.prepare(bundle.file(name), options, arguments.rebuild)) for name in _graphs(bundle)]
+    part = prior_part(bundle)
+    if part is not None:
+        alone = dataclasses.replace(options, precision=PART_PRECISION, dla=None)
+        rows.append(_Row("prior", store.prepare(part, alone, arguments.rebuild)))
     _print(library, rows, arguments.json)
     return 0
 

@@ -12,7 +12,7 @@ import numpy as np
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.decisions import Branch, Decisions
-from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine
+from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine, open_prior
 from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.experts import HeavyExpert, LightExpert
 from agfedge_runtime.fronts import NOT_COMPUTED, DirectFront, Feeds, Front, TrunkFront
@@ -38,6 +38,8 @@ class Cascade:
         trunk: the engine of what both experts share, where the manifest has one; closed with the cascade.
         reason: why these engines and no others.
         precision: what the graphs compute in.
+        prior: an engine of the prior alone, where the light engine would run the expert for it; closed with the
+            cascade.
 
     Attributes:
         manifest: as given.
@@ -64,6 +66,7 @@ class Cascade:
         trunk: Engine | None = None,
         reason: str = "",
         precision: str = "fp32",
+        prior: Engine | None = None,
     ) -> None:
         self.manifest = manifest
         self.digest = digest
@@ -72,7 +75,7 @@ class Cascade:
         self.backend_reason = reason
         self.precision = precision
         self.threads = light.threads
-        self._engines = (light, heavy) if trunk is None else (trunk, light, heavy)
+        self._engines = tuple(engine for engine in (trunk, prior, light, heavy) if engine is not None)
         self._dtype = np.dtype(manifest.input.dtype)
         self._row_shape = manifest.input.row_shape
         self._confidence_threshold = manifest.router.confidence.threshold
@@ -84,7 +87,7 @@ class Cascade:
         self._prior_threshold = np.inf if threshold is None else threshold
         self.monitor: Monitor | None = None
         self.has_trunk = manifest.experts.trunk is not None
-        self._front = _front(manifest, light, trunk, self._asks_prior)
+        self._front = _front(manifest, light, trunk, self._asks_prior, prior)
         self._light = LightExpert(light, manifest, self._front.probe)
         self._heavy = HeavyExpert(heavy, manifest, self._front.probe)
 
@@ -128,7 +131,10 @@ class Cascade:
             if experts.trunk is not None:
                 trunk = open_engine(bundle.file(experts.trunk.file), choice, threads, precision)
                 opened.callback(trunk.close)
-            cascade = cls(bundle.manifest, light, heavy, bundle.digest, trunk, choice.reason, precision)
+            prior = open_prior(bundle, choice, threads)
+            if prior is not None:
+                opened.callback(prior.close)
+            cascade = cls(bundle.manifest, light, heavy, bundle.digest, trunk, choice.reason, precision, prior)
             reference = bundle.manifest.router.reference if monitor else None
             if reference is not None:
                 cascade.monitor = Monitor(reference.samples, reference.early, reference.late, reference.confidence)
@@ -243,7 +249,7 @@ class Cascade:
         return f"{self._dtype} ({', '.join(['N', *map(str, self._row_shape)])}) with N of at least 1"
 
 
-def _front(manifest: Manifest, light: Engine, trunk: Engine | None, asks_prior: bool) -> Front:
+def _front(manifest: Manifest, light: Engine, trunk: Engine | None, asks_prior: bool, prior: Engine | None) -> Front:
     shared = manifest.experts.trunk
     if (shared is None) != (trunk is None):
         raise BackendError(
@@ -251,7 +257,7 @@ def _front(manifest: Manifest, light: Engine, trunk: Engine | None, asks_prior: 
             "as the manifest says; open the bundle again"
         )
     if shared is None or trunk is None:
-        return DirectFront(light, manifest, asks_prior)
+        return DirectFront(light, manifest, asks_prior, prior)
     return TrunkFront(trunk, manifest, shared, asks_prior)
 
 

@@ -55,12 +55,18 @@ class Front(Protocol):
 class DirectFront:
     """The experts take the input itself; the prior is an output of the light graph, which it does not run.
 
+    Args:
+        light: the light expert's engine.
+        manifest: what it must be.
+        asks_prior: whether decisions ask for the prior.
+        prior: an engine of the prior alone, where the light engine would run the expert for it.
+
     Raises:
         BackendError: the graph does not have the input or the prior that the manifest says.
     """
 
-    def __init__(self, light: Engine, manifest: Manifest, asks_prior: bool) -> None:
-        self._engine = light
+    def __init__(self, light: Engine, manifest: Manifest, asks_prior: bool, prior: Engine | None = None) -> None:
+        self._engine = light if prior is None else prior
         self._sharing = sharing(light)
         self._input = manifest.input.name
         self._asks_prior = asks_prior
@@ -68,7 +74,7 @@ class DirectFront:
         require_names("light", light, (self._input,), self._prior)
         self.probe: Feeds = self.feeds(input_probe(manifest))
         for name in self._prior:
-            require_rows("light", name, light.run(self.probe, self._prior)[0], ())
+            require_rows("light", name, self._engine.run(self.probe, self._prior)[0], ())
 
     def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
         """See `Front.begin`."""

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from agfedge.profiling import account
-from agfedge_runtime import Bundle, Cascade
+from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle import write_bundle
 from agfedge_runtime.engines import BACKENDS, Choice, OnnxRuntimeEngine, choose_backend, open_engine
 from agfedge_runtime.engines.choice import Installed, judge
@@ -334,7 +334,26 @@ def test_a_decision_copies_its_input_to_the_gpu_once(tiny, device, shared_bundle
         assert decisions.branches.tolist() == [2]
         assert device.gpu.copies["htod"] == [4], "four bytes of input, and no features"
         runs = len(device.tensorrt.called("IExecutionContext.execute_async_v3")) - enqueued
-        assert runs == (3 if trunk else 2), "each graph runs once"
+        assert runs == 3, "each graph runs once: trunk or prior, light, heavy"
+
+
+def test_an_early_escalation_does_not_run_the_light_expert(tiny, device):
+    early = tiny.rows((0, 0, 255, 0))
+    with Cascade.open(tiny.bundle(), chosen()) as cascade:
+        cascade(early)
+        enqueued = len(device.tensorrt.called("IExecutionContext.execute_async_v3"))
+        copied = len(device.gpu.copies["htod"])
+        decisions = cascade(early)
+        assert decisions.branches.tolist() == [Branch.EARLY]
+        assert len(device.tensorrt.called("IExecutionContext.execute_async_v3")) - enqueued == 2, "prior and heavy"
+        assert len(device.gpu.copies["htod"]) - copied == 1, "one copy of the input serves both"
+    assert device.gpu.left_over() == {}
+
+
+def test_a_prior_that_nothing_asks_for_is_not_built(tiny, device):
+    with Cascade.open(tiny.bundle(prior=None), chosen()):
+        pass
+    assert len(device.tensorrt.called("Builder.build_serialized_network")) == 2
 
 
 def test_an_engine_that_fails_says_what_chose_it(tiny, device):

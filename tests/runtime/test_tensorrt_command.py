@@ -13,7 +13,7 @@ import onnx.numpy_helper
 import pytest
 
 from agfedge_runtime import cli
-from agfedge_runtime.bundle import write_bundle
+from agfedge_runtime.bundle import Bundle, write_bundle
 from agfedge_runtime.engines.tensorrt import child, store
 from agfedge_runtime.engines.tensorrt.device import Device
 from agfedge_runtime.engines.tensorrt.library import open_library
@@ -82,7 +82,11 @@ def test_a_table_says_what_was_built(build, fake, capsys):
     title, head, *rows = capsys.readouterr().out.splitlines()
     assert title == "TensorRT 10.3.0.0"
     assert head.split() == ["graph", "precision", "seconds", "MiB", "engine"]
-    assert [row.split()[:2] for row in rows] == [["light.onnx", "fp32"], ["heavy.onnx", "fp32"]]
+    assert [row.split()[:2] for row in rows] == [
+        ["light.onnx", "fp32"],
+        ["heavy.onnx", "fp32"],
+        ["prior", "fp32"],
+    ]
 
 
 def test_json_says_what_was_built_before(build, fake, capsys):
@@ -91,7 +95,7 @@ def test_json_says_what_was_built_before(build, fake, capsys):
         printed = json.loads(capsys.readouterr().out)
         assert (printed["library"], printed["version"]) == ("tensorrt", "10.3.0.0")
         assert [(each["graph"], each["built"]) for each in printed["engines"]] == [
-            ("light.onnx", expected), ("heavy.onnx", expected),
+            ("light.onnx", expected), ("heavy.onnx", expected), ("prior", expected),
         ]  # fmt: skip
         assert all(Path(each["plan"]).stat().st_size == each["bytes"] for each in printed["engines"])
 
@@ -105,7 +109,10 @@ def test_the_options_reach_the_builder(build, fake):
 def test_a_dla_runs_one_input_at_a_time_unless_told(build, fake, halved):
     fake.dla_cores = 1
     assert build("--dla", 0, "--precision", "fp16", bundle=halved) == 0
-    assert {request.options for request in fake.requests} == {BuildOptions("fp16", (1, 1, 1), dla=0)}
+    assert [request.options for request in fake.requests] == [
+        *[BuildOptions("fp16", (1, 1, 1), dla=0)] * 2,
+        BuildOptions("fp32", (1, 1, 1)),
+    ]
 
 
 def test_a_cascade_finds_the_engine_that_was_built(build, fake, tiny):
@@ -124,7 +131,7 @@ def test_a_precision_has_graphs_of_its_own(asked, build, fake, halved, capsys):
     assert build("--precision", asked, "--json", bundle=halved) == 0
     engines = json.loads(capsys.readouterr().out)["engines"]
     assert [(each["graph"], each["precision"]) for each in engines] == [
-        ("light.fp16.onnx", "fp16"), ("heavy.fp16.onnx", "fp16"),
+        ("light.fp16.onnx", "fp16"), ("heavy.fp16.onnx", "fp16"), ("prior", "fp32"),
     ]  # fmt: skip
 
 
@@ -135,14 +142,14 @@ def test_the_best_of_a_bundle_without_other_graphs_is_fp32(build, fake):
 
 def test_engines_lie_beside_the_bundle_on_request_and_from_then_on(build, fake, tiny, tmp_path):
     assert build("--beside") == build() == 0
-    assert len(fake.requests) == 2
-    assert len(list((tiny.folder / "bundle.engines").glob("*.plan"))) == 2
+    assert len(fake.requests) == 3
+    assert len(list((tiny.folder / "bundle.engines").glob("*.plan"))) == 3
     assert not (tmp_path / "cache").exists()
 
 
 def test_it_builds_anew_on_request(build, fake):
     assert build() == build("--rebuild") == 0
-    assert len(fake.requests) == 4
+    assert len(fake.requests) == 6
 
 
 @pytest.mark.parametrize(
@@ -193,7 +200,11 @@ def test_every_graph_of_a_real_bundle_builds(workshop, build, capsys):
     capsys.readouterr()
     assert build("--backend", "tensorrt_rtx", "--json", bundle=workshop.bundle) == 0
     engines = json.loads(capsys.readouterr().out)["engines"]
-    assert [(each["graph"], each["precision"]) for each in engines] == [("light.onnx", "fp32"), ("heavy.onnx", "fp32")]
+    assert [(each["graph"], each["precision"]) for each in engines] == [
+        ("light.onnx", "fp32"),
+        ("heavy.onnx", "fp32"),
+        *([] if Bundle.open(workshop.bundle).manifest.router.prior is None else [("prior", "fp32")]),
+    ]
 
 
 def test_every_graph_of_a_real_bundle_with_a_trunk_builds(workshop, build, tmp_path, capsys):

@@ -23,6 +23,9 @@ def engines_folder(graph: Path) -> Path:
         ``BUNDLE.engines`` where that folder is there already, else ``agfedge/engines`` in the user's cache
         (``XDG_CACHE_HOME``, by default ``~/.cache``), or ``BUNDLE.engines`` for a user without a home.
     """
+    own = graph.resolve().parent
+    if own.name.endswith(_SUFFIX):
+        return own  # a part of a bundle's graph that lies among the engines
     beside = folder_beside(graph)
     if beside.is_dir():
         return beside
