@@ -27,7 +27,7 @@ def write_plot(points: Sequence[Point], stem: Path) -> tuple[Path, ...]:
 
     The front has colours and a legend, the other points are grey. Writes `stem`.png and `stem`.svg, each whole.
     """
-    return write_figure(stem, (7.2, 4.2), lambda figure: _draw(figure, points))
+    return write_figure(stem, (7.2, 4.8), lambda figure: _draw(figure, points))
 
 
 def _draw(figure: Figure, points: Sequence[Point]) -> None:
@@ -45,7 +45,7 @@ def _draw(figure: Figure, points: Sequence[Point]) -> None:
             [HEAVY_COST], [100 * heavy.value], "*", color="black", markersize=11, label="heavy expert alone", zorder=4
         )
         _frame(panel, found)
-        figure.legend(loc="outside right upper", frameon=False)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
     else:
         panel.annotate("nothing was measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="0.4")
     panel.set_xlabel("expected cost, relative to the heavy expert")
