@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "there, and only then switch over, in one step.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder that export wrote")
-    parser.add_argument("target", metavar="TARGET", help="a folder on this machine that stands for the device")
+    parser.add_argument("target", metavar="TARGET", help="[user@]host[:path], or a folder on this machine")
     parser.add_argument(
         "--keep-releases",
         type=int,

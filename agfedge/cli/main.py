@@ -13,7 +13,10 @@ from agfedge import __version__
 from agfedge_runtime.errors import AgfedgeError
 
 # One module a command, each with add_parser(subparsers) and run(arguments); none imports torch or onnx at the top.
-COMMANDS = ("demo", "export", "deploy", "profile", "inspect", "prune", "score", "compare", "search", "calibrate")
+COMMANDS = (
+    "demo", "export", "deploy", "rollback", "status", "profile", "devices", "inspect", "prune", "score", "compare",
+    "search", "calibrate",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

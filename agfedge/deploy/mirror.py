@@ -23,7 +23,7 @@ def mirror(source: Path, destination: Path) -> None:
         InputError: ``source`` holds something that is neither a plain file nor a folder.
         OSError: Reading or writing fails.
     """
-    folders, files = _contents(source)
+    folders, files = contents(source)
     make_folder(destination)
     _remove_others(destination, folders, files)
     for folder in sorted(folders):
@@ -48,8 +48,12 @@ def make_folder(folder: Path) -> None:
             each.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
 
-def _contents(source: Path) -> tuple[set[Path], set[Path]]:
-    """Return the relative paths of the folders (the root is one) and of the files."""
+def contents(source: Path) -> tuple[set[Path], set[Path]]:
+    """Return the relative paths of the folders (the root is one) and of the files.
+
+    Raises:
+        InputError: Something is neither a plain file nor a folder.
+    """
     folders, files, waiting = set[Path](), set[Path](), [source]
     while waiting:
         folder = waiting.pop()
@@ -98,12 +102,13 @@ def _equal(source: Path, destination: Path) -> bool:
     try:
         if source.stat().st_size != destination.stat().st_size:
             return False
-        return _sha256(source) == _sha256(destination)
+        return sha256(source) == sha256(destination)
     except FileNotFoundError:
         return False
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return a file's sha256 in hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):

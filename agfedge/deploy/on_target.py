@@ -5,6 +5,7 @@ It needs the standard library alone and Python 3.6, so that an old Python is tol
 
 # ruff: noqa: UP006, UP035, UP045 -- the syntax of annotations that Python 3.6 reads
 
+import fcntl
 import hashlib
 import importlib
 import json
@@ -12,9 +13,11 @@ import os
 import platform
 import re
 import runpy
+import select
 import shutil
 import stat
 import sys
+import tarfile
 from typing import Dict, List, Optional
 
 Json = Dict[str, object]
@@ -24,6 +27,9 @@ CURRENT = "current"
 HISTORY = "history.json"
 RELEASE_NAME = re.compile("[0-9a-f]{16}")
 REMOVED = ".removed-"
+LOCK = ".deploy.lock"
+# Where rsync keeps what has arrived of a file.
+PARTIAL = ".partial"
 
 
 def preflight(release: str, modules: List[str]) -> Json:
@@ -110,6 +116,80 @@ def prune(keep: int) -> Json:
         if name.startswith(REMOVED):
             shutil.rmtree(os.path.join(RELEASES, name))
     return {"kept": kept, "removed": removed}
+
+
+def hold(seconds: float) -> None:
+    """Hold the folder until stdin ends, or is silent for so many seconds; print ``held`` or ``busy``."""
+    handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # From here on the commands of this deploy share it. That is two steps: who comes in between wins.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("busy", flush=True)  # noqa: T201 -- it is what the other end reads
+        return
+    print("held", flush=True)  # noqa: T201
+    while select.select([0], [], [], seconds)[0] and os.read(0, 1 << 12):
+        pass
+
+
+def prepare(destination: str, folders: List[str], files: Dict[str, List[object]]) -> Json:
+    """Remove what does not belong into a folder, make the folders in it, and list the files that it still wants."""
+    os.makedirs(destination, exist_ok=True)
+    _remove_others(destination, folders, files, [PARTIAL])
+    for folder in sorted(folders):
+        os.makedirs(os.path.join(destination, folder), exist_ok=True)
+    return {"wanted": [name for name in sorted(files) if not _equal(os.path.join(destination, name), files[name])]}
+
+
+def receive(destination: str, names: List[str]) -> None:
+    """Read files from a tar stream on stdin, each put in place whole."""
+    with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() and member.name in names else None
+            if content is None:
+                raise ValueError("nobody asked for " + member.name)
+            path = os.path.join(destination, member.name)
+            partial = os.path.join(os.path.dirname(path), "." + os.path.basename(path) + PARTIAL)
+            with open(partial, "wb") as file:
+                shutil.copyfileobj(content, file, 1 << 20)
+            if os.path.getsize(partial) != member.size:
+                raise ValueError("the stream ended within " + member.name)
+            _sync(partial)
+            os.replace(partial, path)
+
+
+def finish(destination: str, folders: List[str], files: Dict[str, List[object]]) -> Json:
+    """Take away what a copy left beside its files, close modes, and bring all to the disk."""
+    _remove_others(destination, folders, files, [])
+    for name in sorted(files) + sorted(folders, reverse=True):
+        path = os.path.join(destination, name)
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+        if mode & 0o022:
+            os.chmod(path, mode & ~0o022)
+        _sync(path)
+    above = os.path.dirname(destination)
+    for folder in (above, os.path.dirname(above)):
+        _sync(folder or ".")
+    return {}
+
+
+def _remove_others(root: str, folders: List[str], files: Dict[str, List[object]], spared: List[str]) -> None:
+    for place, inner, names in os.walk(root):
+        for name in inner + names:
+            path = os.path.join(place, name)
+            relative, mode = os.path.relpath(path, root), os.lstat(path).st_mode
+            if stat.S_ISDIR(mode) and (relative in folders or name in spared):
+                continue
+            if stat.S_ISDIR(mode):
+                shutil.rmtree(path)
+            elif not (stat.S_ISREG(mode) and relative in files):
+                os.unlink(path)
+        inner[:] = [name for name in inner if os.path.relpath(os.path.join(place, name), root) in folders]
+
+
+def _equal(path: str, expected: List[object]) -> bool:
+    return os.path.exists(path) and _problem(path, os.lstat(path).st_mode, expected) is None
 
 
 def _is_release(name: str) -> bool:

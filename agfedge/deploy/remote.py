@@ -21,9 +21,14 @@ def run_function(target: Target, function: str, **arguments: object) -> Complete
     Raises:
         DeployError: Python cannot be started there.
     """
+    return target.run([target.python, "-c", BOOT], stdin=function_source(function, **arguments), env=ENV)
+
+
+def function_source(function: str, **arguments: object) -> bytes:
+    """Return a program that calls a function of ``on_target`` and prints what it returns as JSON."""
     source = resources.files("agfedge.deploy").joinpath("on_target.py").read_text(encoding="utf-8")
     call = f"sys.stdout.write(json.dumps({function}(**json.loads({json.dumps(arguments)!r}))))\n"
-    return target.run([target.python, "-c", BOOT], stdin=f"{source}\n{call}".encode(), env=ENV)
+    return f"{source}\n{call}".encode()
 
 
 def call_function(target: Target, function: str, **arguments: object) -> dict[str, object]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from agfedge_runtime.errors import InputError
-
-# As scp has it: a colon or an @ before the first slash names a host.
-_HOST = re.compile(r"[^/]*[:@]")
+from agfedge.deploy.address import names_host
 
 
 @dataclass(frozen=True)
@@ -65,19 +61,20 @@ class Target(Protocol):
 
 
 def open_target(spec: str) -> Target:
-    """Return the target that a user names.
+    """Return the target that a user names, ready to be used.
 
     Args:
-        spec: A folder on this machine; it need not exist.
+        spec: ``[user@]host[:path]``, told from a folder by a colon or an @ before the first slash, where the path is
+            absolute or relative to the home there (default: ``agfedge``); else a folder on this machine, which need
+            not exist.
 
     Raises:
-        InputError: It names a host.
+        DeployError: The host cannot be reached, or one cannot log in.
+        InputError: It names neither.
     """
     from agfedge.deploy.local import LocalTarget
+    from agfedge.deploy.ssh import SshTarget
 
-    if _HOST.match(spec):
-        raise InputError(
-            f"{spec} names a host; this release deploys to local folders only: give one "
-            f"(./{spec}, if that is the folder's name)"
-        )
+    if names_host(spec):
+        return SshTarget.connect(spec)
     return LocalTarget(Path(spec))

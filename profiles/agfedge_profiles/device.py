@@ -101,10 +101,24 @@ def load_device(name: str) -> DeviceProfile:
     base, _, mode = name.partition(":") if ".toml:" not in name else name.rpartition(":")
     if base.endswith(".toml"):
         return _profile(Path(base).stem, base, _file(base), mode)
-    if base not in device_names():
-        raise InputError(f"no device profile is called {base!r}{_close(base, device_names())}")
-    text = files("agfedge_profiles").joinpath("devices", f"{base}.toml").read_text(encoding="utf-8")
-    return _profile(base, base, text, mode)
+    return _profile(base, base, _shipped(base), mode)
+
+
+def power_modes(name: str) -> tuple[str, ...]:
+    """Returns the power modes of a profile that ships with this package, the default first.
+
+    Raises:
+        InputError: there is none of that name (close matches are listed).
+    """
+    modes: dict[str, object] = tomllib.loads(_shipped(name))["modes"]
+    default = load_device(name).mode
+    return (default, *(mode for mode in modes if mode != default))
+
+
+def _shipped(name: str) -> str:
+    if name not in device_names():
+        raise InputError(f"no device profile is called {name!r}{_close(name, device_names())}")
+    return files("agfedge_profiles").joinpath("devices", f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _file(path: str) -> str:

@@ -7,28 +7,23 @@ import dataclasses
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from agfedge_runtime import __version__
-from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.build_command import add_build
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.check_command import add_check
-from agfedge_runtime.decisions import Branch, Decisions
-from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.errors import AgfedgeError
 from agfedge_runtime.golden import load_golden
 from agfedge_runtime.measure import measure
+from agfedge_runtime.run_command import add_run
+from agfedge_runtime.sources import load_inputs
 from agfedge_runtime.verify import TOLERANCES, verify_golden
 
 _PROGRAM = "agfedge-runtime"
-# What NumPy raises for a file that is no .npz, or holds pickles, or has no such array.
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,10 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--out", type=Path, metavar="FILE", help="write the samples here instead of to stdout")
     profile.set_defaults(run=_profile)
 
-    run = _command(commands, "run", "decide the inputs x of a file")
-    run.add_argument("data", type=Path, metavar="FILE.npz", help="inputs x, in the bundle's dtype and shape")
-    run.set_defaults(run=_run)
-
+    add_run(_command(commands, "run", "decide the inputs of a file or a folder"))
     add_build(commands)
     add_check(commands)
     return parser
@@ -96,7 +88,7 @@ def _command(
 def _verify(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     golden = load_golden(bundle, arguments.precision)
-    with _open(arguments, bundle, monitor=False) as cascade:
+    with _open(arguments, bundle) as cascade:
         report = verify_golden(cascade, golden, TOLERANCES[arguments.precision])
     if arguments.json:
         _print(json.dumps({"digest": bundle.digest, **dataclasses.asdict(report)}))
@@ -111,8 +103,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _profile(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
-    inputs = load_golden(bundle).inputs if arguments.data is None else _load_inputs(arguments.data)
-    with _open(arguments, bundle, monitor=False) as cascade:
+    inputs = load_golden(bundle).inputs if arguments.data is None else load_inputs(arguments.data)
+    with _open(arguments, bundle) as cascade:
         samples = measure(cascade, inputs, decisions=arguments.decisions)
     if arguments.out is None:
         _print(samples.to_json().rstrip())
@@ -123,48 +115,8 @@ def _profile(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    inputs = _load_inputs(arguments.data)
-    with _open(arguments, Bundle.open(arguments.bundle)) as cascade:
-        rows = _described(cascade(inputs), cascade.manifest.classes)
-    if arguments.json:
-        _print(json.dumps(rows))
-        return 0
-    _print(f"{'row':>6}  {'branch':6}  {'probability':>11}  class")
-    for index, row in enumerate(rows):
-        _print(f"{index:6d}  {row['branch']:6}  {row['probability']:11.4f}  {row['class']}")
-    return 0
-
-
-def _open(arguments: argparse.Namespace, bundle: Bundle, monitor: bool = True) -> Cascade:
-    return Cascade.open(bundle, arguments.backend, arguments.threads, monitor=monitor, precision=arguments.precision)
-
-
-def _described(decisions: Decisions, classes: Sequence[str]) -> list[dict[str, str | int | float | None]]:
-    return [
-        {
-            "label": int(label),
-            "class": classes[label],
-            "probability": float(decisions.probabilities[index, label]),
-            "branch": Branch(decisions.branches[index]).name.lower(),
-            "prior": _number(decisions.prior[index]),
-            "confidence": _number(decisions.confidence[index]),
-        }
-        for index, label in enumerate(decisions.labels)
-    ]
-
-
-def _number(value: np.float32) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _load_inputs(path: Path) -> AnyArray:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            x: AnyArray = arrays["x"]
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read: {error}; expected an .npz file with an array x") from error
-    return x
+def _open(arguments: argparse.Namespace, bundle: Bundle) -> Cascade:
+    return Cascade.open(bundle, arguments.backend, arguments.threads, monitor=False, precision=arguments.precision)
 
 
 def _print(line: str) -> None:

@@ -42,6 +42,6 @@ def test_json_is_the_whole_deployment(bundle: Bundle, tmp_path: Path, capsys: py
     assert (tmp_path / "device" / "current").readlink() == Path("releases", value["release"])
 
 
-def test_a_host_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(InputError, match="local folders only"):
-        command(str(bundle.path), "user@jetson")
+def test_what_names_no_host_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(InputError, match="names no host"):
+        command(str(bundle.path), "a;user@jetson")

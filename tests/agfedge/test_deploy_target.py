@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agfedge.deploy import BusyError, DeployError, open_target
+from agfedge.deploy.address import Address, names_host, parse_address
 from agfedge.deploy.local import LOCK, LocalTarget
 from agfedge_runtime.errors import InputError
 
@@ -102,9 +103,26 @@ def test_a_file_cannot_be_a_target(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("spec", ["user@jetson", "user@jetson:/opt/agfedge", "jetson:agfedge"])
-def test_a_host_is_refused_in_this_release(spec: str) -> None:
-    with pytest.raises(InputError, match="names a host; this release deploys to local folders only"):
+@pytest.mark.parametrize(
+    ("spec", "address"),
+    [
+        ("user@jetson", Address("user", "jetson", "agfedge")),
+        ("user@jetson:/opt/agfedge", Address("user", "jetson", "/opt/agfedge")),
+        ("jetson:", Address(None, "jetson", "agfedge")),
+        ("jetson:~/a b", Address(None, "jetson", "a b")),
+        ("me@[fe80::1%eth0]:x", Address("me", "fe80::1%eth0", "x")),
+    ],
+)
+def test_a_host_is_named_as_scp_has_it(spec: str, address: Address) -> None:
+    assert names_host(spec)
+    assert parse_address(spec) == address
+
+
+@pytest.mark.parametrize(
+    "spec", ["-oProxyCommand=x@h", "a@-oProxyCommand=x:", "h;x:y", "ssh://h:22/x", "h:~other/x", ":x"]
+)
+def test_what_names_no_host_is_refused(spec: str) -> None:
+    with pytest.raises(InputError, match=r"names no host|another user"):
         open_target(spec)
 
 
