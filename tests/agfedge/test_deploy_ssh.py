@@ -366,3 +366,26 @@ def test_a_full_disk_is_told(server: SshServer, device: Path, tmp_path: Path, ta
             target.put(source, PurePosixPath("disk/in"))
     finally:
         subprocess.run(["umount", str(disk)], check=True)  # noqa: S607
+
+
+def test_status_and_rollback_reach_a_host(
+    write_tiny_bundle: WriteBundle,
+    bundle: Bundle,
+    server: SshServer,
+    device: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = write_tiny_bundle(tmp_path / "other", confidence=0.25)
+    spec = f"device:{device}"
+    releases = []
+    for each in (bundle, other):
+        deploy(each.path, open_target(spec))
+        releases.append(current(device))
+    assert releases[0] != releases[1]
+    capsys.readouterr()
+    assert main(["rollback", spec]) == 0
+    assert current(device) == releases[0]
+    capsys.readouterr()
+    assert main(["status", spec, "--json"]) == 0
+    assert bundle.digest[:12] in capsys.readouterr().out
