@@ -113,7 +113,9 @@ def experts_of(
     whole = Experts(light, heavy, graph_costs(light), graph_costs(heavy), preprocessing)
     if cut is None:
         return whole
-    found = next((each for each in common_trunk(heavy, light) if each.heavy.tensors == cut.tensors), None)
+    found = next(
+        (each for each in common_trunk(heavy, light, len(cut.tensors)) if each.heavy.tensors == cut.tensors), None
+    )
     if found is None:
         raise SurgeryError(f"the experts differ before the cut {cut}: they can share only what is the same in both")
     return replace(whole, trunk=found)

@@ -21,7 +21,7 @@ from agfedge.recover import Recovery, held_out
 from agfedge.subject import Subject, load_subject
 from agfedge.torch_tensorrt_engine import TORCH_TENSORRT, compile_experts
 from agfedge.trunk_choice import AUTO, NONE, Judge, TrunkTrial, choose_trunk
-from agfedge_export.split import Cut, common_trunk, find_cut, trunk_cuts
+from agfedge_export.split import FEW, Cut, common_trunk, cut_at
 
 if TYPE_CHECKING:
     import onnx
@@ -88,7 +88,7 @@ def _light(
     """Returns the light expert, where it parts from the heavy one, and what was tried to find out."""
     if request.light is not None:
         expert = foreign_light(Path(request.light), subject)
-        shared = {each.heavy.tensors for each in common_trunk(subject.exported.model, expert.model)}
+        shared = {each.heavy.tensors for each in common_trunk(subject.exported.model, expert.model, FEW)}
         cut, trials = _cut(
             request, subject, judge, lambda cut: expert.model if cut is None or cut.tensors in shared else None
         )
@@ -114,7 +114,7 @@ def _cut(
         return None, ()
     if request.share_trunk == AUTO:
         return choose_trunk(subject, make, judge)
-    return find_cut(trunk_cuts(subject.exported.model), request.share_trunk), ()
+    return cut_at(subject.exported.model, request.share_trunk), ()
 
 
 def checkpoint_of(out: Path) -> Path:

@@ -2,6 +2,6 @@
 
 from agfedge.search.points import Estimate, Point
 from agfedge.search.request import SearchRequest
-from agfedge.search.run import Search, SearchResult, accept, search
+from agfedge.search.run import Search, SearchResult, search
 
-__all__ = ["Estimate", "Point", "Search", "SearchRequest", "SearchResult", "accept", "search"]
+__all__ = ["Estimate", "Point", "Search", "SearchRequest", "SearchResult", "search"]

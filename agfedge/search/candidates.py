@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agfedge.search.request import is_depth
 from agfedge.trunk_choice import AUTO, NONE, auto_cuts, place_of
-from agfedge_export.split import common_trunk, find_cut, trunk_cuts
+from agfedge_export.split import FEW, common_trunk, cut_at, trunk_cuts
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def candidates(
         Candidate(_name(_words(amount), cut), amount, None, cut) for amount in dict.fromkeys(amounts) for cut in cuts
     ]
     for path, model in lights:
-        shared = {each.heavy.tensors for each in common_trunk(heavy, model)}
+        shared = {each.heavy.tensors for each in common_trunk(heavy, model, FEW)}
         fitting = [cut for cut in cuts if cut is None or cut.tensors in shared]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]  # another file by that name is another candidate
         words = f"light-{_plain(path.stem)}-{digest}"
@@ -85,13 +85,12 @@ def candidates(
 
 def cuts_of(heavy: onnx.ModelProto, places: Sequence[str]) -> list[Cut | None]:
     """Returns the cuts at these places, each once, in their order; None stands for no trunk."""
-    possible = trunk_cuts(heavy)
     found: list[Cut | None] = []
     for place in places:
         if place == AUTO:
-            found += auto_cuts(possible)
+            found += auto_cuts(trunk_cuts(heavy))
         else:
-            found.append(None if place == NONE else find_cut(possible, place))
+            found.append(None if place == NONE else cut_at(heavy, place))
     return list(dict.fromkeys(found))
 
 

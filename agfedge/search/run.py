@@ -294,11 +294,6 @@ def search(request: SearchRequest) -> SearchResult:
     return Search(request).run()
 
 
-def accept(request: SearchRequest, name: str, bundle: str) -> ExportResult:
-    """Makes the bundle of a point; raises as `Search.accept`."""
-    return Search(request).accept(name, bundle)
-
-
 def _settled(point: Point | None) -> bool:
     return point is not None and point.state != FAILED
 

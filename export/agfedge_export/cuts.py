@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import onnx
 
+# How many tensors may cross a cut that is asked for by name: inside a residual block there are two.
+FEW = 3
 _SIZE_OPS = frozenset(("Shape", "Size"))
 
 
@@ -153,6 +155,23 @@ def find_cut(cuts: Sequence[Cut], place: str) -> Cut:
     stages = list(dict.fromkeys(cut.stage or cut.node for cut in cuts))
     shown = ", ".join(stages[:12]) + (f" and {len(stages) - 12} more" if len(stages) > 12 else "")
     raise SurgeryError(f"the graph cannot be cut after {place!r}: expected one of {shown or 'no place at all'}")
+
+
+def cut_at(model: onnx.ModelProto, place: str) -> Cut:
+    """Returns the cut at a stage, node or tensor: of one tensor where there is such a cut, else of up to `FEW`.
+
+    Raises:
+        ModelError: shapes cannot be inferred.
+        SurgeryError: there is none; the message names the stages.
+    """
+    flow = flow_of(model)
+    try:
+        return find_cut(_cuts(flow, 1), place)
+    except SurgeryError:
+        several = _cuts(flow, FEW)
+        if not any(place in (cut.stage, cut.node, *cut.tensors) for cut in several):
+            raise
+        return find_cut(several, place)
 
 
 def _cuts(flow: Flow, most_tensors: int) -> tuple[Cut, ...]:

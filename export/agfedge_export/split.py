@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge_export.common_trunk import SharedCut, common_trunk
-from agfedge_export.cuts import Cut, Flow, find_cut, flow_of, trunk_cuts
+from agfedge_export.cuts import FEW, Cut, Flow, cut_at, find_cut, flow_of, trunk_cuts
 from agfedge_export.errors import SurgeryError
 from agfedge_export.model_io import skeleton
 from agfedge_export.shape_values import infer
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from agfedge_export.groups import ChannelGroups
 
 __all__ = [
-    "Cut", "SharedCut", "Split", "common_trunk", "find_cut", "groups_of_trunk", "split", "trunk_cuts",
-    "trunk_parameters",
+    "FEW", "Cut", "SharedCut", "Split", "common_trunk", "cut_at", "find_cut", "groups_of_trunk", "split",
+    "trunk_cuts", "trunk_parameters",
 ]  # fmt: skip
 
 

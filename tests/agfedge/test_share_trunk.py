@@ -164,3 +164,18 @@ def test_priors_of_the_trunk_are_charged_for_what_they_read(parted: Parted) -> N
     costs = parted.evidence.prior_costs
     assert costs["trunk_energy"] * graph_costs(parted.subject.exported.model).macs == pytest.approx(48 * 8 * 8)
     assert costs["trunk_probe"] > costs["trunk_energy"] > costs["input_l1"]
+
+
+def test_the_experts_may_part_inside_a_block_where_two_tensors_cross(folder: Path) -> None:
+    assert export(folder, "relu_1") == 0
+    bundle = Bundle.open(folder / "bundle")
+    trunk = bundle.manifest.experts.trunk
+    assert trunk is not None
+    assert len(trunk.outputs) == 2
+    x = load_dataset(str(folder / "digits"), 0).test.x[:64]
+    module = load_module(NETWORK, folder / "heavy.safetensors")
+    with torch.no_grad():
+        expected = module(torch.from_numpy(model_input(x, preprocessing_for(x)))).softmax(1).numpy()
+    with Cascade.open(bundle, monitor=False) as cascade:
+        np.testing.assert_allclose(cascade.heavy(x), expected, atol=1e-5)
+        assert cascade(x).labels.tolist() == [int(cascade(row[None]).labels[0]) for row in x]

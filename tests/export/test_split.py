@@ -13,9 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agfedge_export as ax
-from agfedge_export.split import common_trunk, find_cut, groups_of_trunk, split, trunk_cuts, trunk_parameters
+from agfedge_export.split import (
+    common_trunk,
+    cut_at,
+    find_cut,
+    groups_of_trunk,
+    split,
+    trunk_cuts,
+    trunk_parameters,
+)  # fmt: skip
 from families import FAMILIES, Family
-from nets import exported, seeded
+from nets import Residual, exported, learned, seeded, stripes
 
 TOLERANCE = 1e-6
 # Swin and DeiT compute shapes from their input, shared weights are read on both sides, the others mix branches.
@@ -294,3 +302,13 @@ def test_what_a_trunk_reads_is_to_be_frozen(resnet) -> None:
     layers = ("conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1", "layer1.0.conv2", "layer1.0.bn2")
     assert {name.rpartition(".")[0] for name in names} == set(layers)
     assert "bn1.running_var" in names
+
+
+def test_a_place_with_a_cut_of_one_tensor_gets_that_and_others_one_of_few() -> None:
+    model = exported(learned(Residual), stripes(4)[0]).model
+    one, several = trunk_cuts(model), trunk_cuts(model, 3)
+    assert cut_at(model, "stem") == find_cut(one, "stem")
+    inside = next(cut for cut in several if len(cut.tensors) == 2)
+    assert cut_at(model, inside.node) == inside
+    with pytest.raises(ax.SurgeryError, match="expected one of stem"):
+        cut_at(model, "nowhere")
