@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 
 from agfedge.deploy.errors import DeployError
+from agfedge.deploy.golden import check_golden
 from agfedge.deploy.local import LocalTarget
-from agfedge.deploy.remote import BOOT, ENV, call_function, failure, parse_object, run_function
+from agfedge.deploy.remote import call_function, strings
 from agfedge.deploy.target import Target, open_target
 from agfedge_runtime.errors import AgfedgeError, InputError
 
@@ -97,7 +96,7 @@ def read_status(target: Target) -> TargetStatus:
     """
     _check_folder(target)
     try:
-        facts = _call(target, "overview")
+        facts = call_function(target, "releases.overview")
     except DeployError as error:
         raise DeployError(f"{target.name}: {error}") from error
     found = facts["releases"]
@@ -135,7 +134,7 @@ def roll_back(target: Target, to: str | None = None) -> Rollback:
         chosen = _choose(found, to)
         try:
             files = _verify(target, chosen.release)
-            golden = _answer(target, chosen.release)
+            golden = check_golden(target, chosen.release)
         except AgfedgeError as error:
             raise DeployError(
                 f"{target.name}: no rollback to {chosen.release}: {error} (what runs there is unchanged)"
@@ -180,50 +179,21 @@ def _is_called(kept: KeptRelease, digest: str) -> bool:
 
 
 def _verify(target: Target, release: str) -> int:
-    facts = _call(target, "audit", release=release)
-    problems, files = facts["problems"], facts["files"]
+    facts = call_function(target, "releases.audit", release=release)
+    problems, files = strings(facts["problems"]), facts["files"]
     if problems or not isinstance(files, int):
-        first, *others = problems if isinstance(problems, list) else [str(problems)]
+        first, *others = problems or ["its digests cannot be compared"]
         more = f" (and {len(others)} more)" if others else ""
         raise DeployError(f"{first}{more}; deploy its bundle again")
     return files
 
 
-def _answer(target: Target, release: str) -> Mapping[str, object]:
-    done = run_function(target, "answer", release=release)
-    report = parse_object(done)
-    if report is None:
-        raise DeployError(f"the golden inputs could not be answered: {failure(done)}")
-    if done.returncode != 0 or report.get("passed") is not True:
-        labels, branches, n = (report.get(key) for key in ("labels_equal", "branches_equal", "n"))
-        raise DeployError(
-            f"it answers otherwise than the export did: {labels} of {n} labels and {branches} of {n} branches equal"
-        )
-    return report
-
-
 def _switch(target: Target, release: str) -> None:
     try:
-        call_function(target, "switch", release=release)
+        call_function(target, "releases.switch", release=release)
     except AgfedgeError as error:
         # The link changes before the history is written: either release may run, and both are whole.
         raise DeployError(f"{target.name}: the switch to {release} failed: {error}; see agfedge status") from error
-
-
-def _call(target: Target, function: str, **arguments: object) -> dict[str, object]:
-    """Run a function of ``on_target_history`` there and return what it returns.
-
-    Raises:
-        DeployError: Python cannot be started there, or the function fails.
-    """
-    here = resources.files("agfedge.deploy")
-    sources = [here.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in ("on_target", "on_target_history")]
-    call = f"sys.stdout.write(json.dumps({function}(**json.loads({json.dumps(arguments)!r}))))\n"
-    done = target.run([target.python, "-c", BOOT], stdin="\n".join([*sources, call]).encode(), env=ENV)
-    value = parse_object(done)
-    if done.returncode != 0 or value is None:
-        raise DeployError(failure(done))
-    return value
 
 
 def _check_folder(target: Target) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from agfedge.deploy.errors import BusyError, DeployError
 from agfedge.deploy.mirror import FILE_MODE, make_folder, mirror
+from agfedge.deploy.on_target.lock import LOCK
 from agfedge.deploy.target import Completed
-
-LOCK = ".deploy.lock"
 
 
 class LocalTarget:

@@ -25,7 +25,7 @@ class _Module(TypedDict, total=False):
 
 
 class _Facts(TypedDict):
-    """What ``on_target.preflight`` returns."""
+    """What ``on_target.facts.preflight`` returns."""
 
     python: str
     executable: str
@@ -71,7 +71,7 @@ def check_preflight(target: Target, release: Release) -> Preflight:
         DeployError: Something is missing; the message says how to get it.
     """
     modules = ["numpy", *(module for modules in BACKENDS.values() for module in modules)]
-    facts = cast(_Facts, call_function(target, "preflight", release=release.name, modules=modules))
+    facts = cast(_Facts, call_function(target, "facts.preflight", release=release.name, modules=modules))
     _check_python(facts)
     _check_current(facts)
     _check_numpy(facts)

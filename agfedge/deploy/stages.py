@@ -11,15 +11,16 @@ On the target::
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from agfedge.deploy.errors import DeployError
+from agfedge.deploy.golden import agreement, check_golden
 from agfedge.deploy.preflight import check_preflight
 from agfedge.deploy.release import Release, make_release
-from agfedge.deploy.remote import call_function, failure, parse_object, run_function
+from agfedge.deploy.remote import call_function, strings
 from agfedge.deploy.target import Target
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.errors import AgfedgeError, InputError
@@ -145,39 +146,25 @@ def _verify(job: Job) -> Outcome:
     return Outcome(f"{len(job.release.files)} sha256 digests equal", {"files": len(job.release.files)})
 
 
-def _problems(job: Job) -> list[str]:
+def _problems(job: Job) -> Sequence[str]:
     files = {name: [record.size, record.sha256] for name, record in job.release.files.items()}
-    found = call_function(job.target, "verify", release=job.release.name, files=files)["problems"]
-    return [str(problem) for problem in found] if isinstance(found, list) else []
+    return strings(call_function(job.target, "releases.verify", release=job.release.name, files=files)["problems"])
 
 
 def _golden(job: Job) -> Outcome:
-    done = run_function(job.target, "answer", release=job.release.name)
-    report = parse_object(done)
-    if report is None:
-        raise DeployError(f"the golden inputs could not be answered: {failure(done)}")
-    if done.returncode != 0 or report.get("passed") is not True:
-        raise DeployError(f"the target answers otherwise than the export did: {_agreement(report)}")
-    return Outcome(_agreement(report), report)
-
-
-def _agreement(report: Mapping[str, object]) -> str:
-    labels, branches, n = (report.get(key) for key in ("labels_equal", "branches_equal", "n"))
-    return (
-        f"{labels} of {n} labels and {branches} of {n} branches equal, "
-        f"probabilities within {report.get('max_probability_difference')}"
-    )
+    report = check_golden(job.target, job.release.name)
+    return Outcome(agreement(report), report)
 
 
 def _switch(job: Job) -> Outcome:
-    facts = call_function(job.target, "switch", release=job.release.name)
+    facts = call_function(job.target, "releases.switch", release=job.release.name)
     before = f", before: {facts['before']}" if facts["before"] else ""
     summary = f"current -> {job.release.folder}{before}" if facts["switched"] else "current already"
     return Outcome(summary, facts)
 
 
 def _prune(job: Job) -> Outcome:
-    facts = call_function(job.target, "prune", keep=job.keep)
+    facts = call_function(job.target, "releases.prune", keep=job.keep)
     kept, removed = (len(each) if isinstance(each, list) else 0 for each in (facts["kept"], facts["removed"]))
     return Outcome(f"{kept} kept, {removed} removed", facts)
 

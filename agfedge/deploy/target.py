@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from agfedge.deploy.address import names_host
+from agfedge.deploy.ssh.address import names_host
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def open_target(spec: str) -> Target:
         InputError: It names neither.
     """
     from agfedge.deploy.local import LocalTarget
-    from agfedge.deploy.ssh import SshTarget
+    from agfedge.deploy.ssh.target import SshTarget
 
     if names_host(spec):
         return SshTarget.connect(spec)

@@ -12,11 +12,13 @@ import vermin
 import agfedge_runtime
 from agfedge.deploy import on_target
 from agfedge.deploy.release import make_release
-from agfedge.deploy.remote import failure, parse_object
+from agfedge.deploy.remote import failure, on_target_sources, parse_object
 from agfedge.deploy.target import Completed
 from agfedge_runtime.bundle import Bundle
 
 WriteBundle = Callable[..., Bundle]
+ON_TARGET = sorted(Path(on_target.__path__[0]).glob("[a-z]*.py"))
+BOOT = Path(on_target.__path__[0], "boot.py")
 
 
 def test_a_release_lists_every_file_of_the_bundle_and_of_the_runtime(
@@ -51,16 +53,19 @@ def test_the_same_content_has_the_same_name_and_other_content_another(
     assert names[0] == names[1] != names[2]
 
 
-def test_what_is_sent_to_the_target_is_read_by_an_old_python() -> None:
-    _, version = vermin.detect(Path(on_target.__file__).read_text())
+@pytest.mark.parametrize("module", ON_TARGET, ids=lambda path: path.stem)
+def test_what_is_sent_to_the_target_is_read_by_an_old_python(module: Path) -> None:
+    _, version = vermin.detect(module.read_text())
 
     assert version <= (3, 6)
 
 
-def test_what_is_sent_to_the_target_imports_the_standard_library_alone() -> None:
-    argv = [sys.executable, "-I", "-S", str(on_target.__file__)]
+@pytest.mark.parametrize("module", sorted({*ON_TARGET} - {BOOT}), ids=lambda path: path.stem)
+def test_what_is_sent_to_the_target_imports_the_standard_library_alone(module: Path) -> None:
+    name = f"{on_target.__name__}.{module.stem}"
+    program = f"{BOOT.read_text()}\nsys.meta_path[:0] = [Sources({dict(on_target_sources())!r})]\nimportlib.import_module({name!r})"
 
-    subprocess.run(argv, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-I", "-S", "-"], input=program.encode(), check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agfedge.cli.main import main
-from agfedge.deploy import BusyError, DeployError, Deployment, deploy, open_target, ssh_connection
-from agfedge.deploy.ssh import SshTarget
+from agfedge.deploy import BusyError, DeployError, Deployment, deploy, open_target
+from agfedge.deploy.ssh import connection
+from agfedge.deploy.ssh.target import SshTarget
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.errors import InputError
 from ssh_server import MISSING, SshServer, ssh_server
@@ -311,7 +312,7 @@ def test_each_failure_to_connect_is_one_line_of_its_own(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ssh_connection, "CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_S", 1)
 
     for command in (["deploy", str(bundle.path), f"{host}:"], ["profile", str(bundle.path), "--on", f"{host}:"]):
         assert main(command) == 1

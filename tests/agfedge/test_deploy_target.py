@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agfedge.deploy import BusyError, DeployError, open_target
-from agfedge.deploy.address import Address, names_host, parse_address
-from agfedge.deploy.local import LOCK, LocalTarget
+from agfedge.deploy.local import LocalTarget
+from agfedge.deploy.on_target.lock import LOCK
+from agfedge.deploy.ssh.address import Address, names_host, parse_address
 from agfedge_runtime.errors import InputError
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from agfedge.deploy.errors import BusyError, DeployError
-from agfedge.deploy.on_target import LOCK as _LOCK
+from agfedge.deploy.on_target.lock import LOCK as _LOCK
 
 HEARTBEAT_S = 10
 

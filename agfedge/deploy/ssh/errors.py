@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from agfedge.deploy.address import Address
+from agfedge.deploy.ssh.address import Address
 
 # ssh's own exit code; that of the command otherwise.
 SSH_FAILED = 255

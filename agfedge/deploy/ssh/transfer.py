@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from agfedge.deploy.errors import DeployError
 from agfedge.deploy.mirror import contents, sha256
-from agfedge.deploy.on_target import PARTIAL
-from agfedge.deploy.remote import call_function
-from agfedge.deploy.ssh_errors import NO_SPACE, SSH_FAILED, explain
+from agfedge.deploy.on_target.transfer import PARTIAL
+from agfedge.deploy.remote import call_function, strings
+from agfedge.deploy.ssh.errors import NO_SPACE, SSH_FAILED, explain
 
 if TYPE_CHECKING:
-    from agfedge.deploy.ssh import SshTarget
+    from agfedge.deploy.ssh.target import SshTarget
 
 SILENCE_S = 60
 
@@ -30,11 +30,10 @@ def send(target: SshTarget, source: Path, destination: PurePosixPath) -> None:
     expected = {str(name): [(source / name).stat().st_size, sha256(source / name)] for name in sorted(files)}
     what = {"destination": str(destination), "folders": sorted(map(str, folders)), "files": expected}
     try:
-        found = call_function(target, "prepare", **what)["wanted"]
-        wanted = [str(name) for name in found] if isinstance(found, list) else []
+        wanted = strings(call_function(target, "transfer.prepare", **what)["wanted"])
         if wanted:
             (_send_by_rsync if target.has_rsync else _send_by_tar)(target, source, destination, wanted)
-        call_function(target, "finish", **what)
+        call_function(target, "transfer.finish", **what)
     except DeployError as error:
         reason = NO_SPACE if "No space left" in str(error) else str(error)
         raise DeployError(f"cannot copy to {destination}: {reason}") from error
@@ -70,7 +69,7 @@ def _send_by_rsync(target: SshTarget, source: Path, destination: PurePosixPath, 
 
 def _send_by_tar(target: SshTarget, source: Path, destination: PurePosixPath, names: Sequence[str]) -> None:
     with (
-        target.feed("receive", destination=str(destination), names=list(names)) as process,
+        target.feed("transfer.receive", destination=str(destination), names=list(names)) as process,
         tarfile.open(fileobj=process.stdin, mode="w|") as archive,
     ):
         for name in names:

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from agfedge.deploy.address import parse_address
 from agfedge.deploy.errors import DeployError
 from agfedge.deploy.preflight import MIN_PYTHON
 from agfedge.deploy.remote import function_source
-from agfedge.deploy.ssh_connection import Connection
-from agfedge.deploy.ssh_errors import NO_SPACE
-from agfedge.deploy.ssh_lock import Holder
-from agfedge.deploy.ssh_transfer import send
+from agfedge.deploy.ssh.address import parse_address
+from agfedge.deploy.ssh.connection import Connection
+from agfedge.deploy.ssh.errors import NO_SPACE
+from agfedge.deploy.ssh.lock import Holder
+from agfedge.deploy.ssh.transfer import send
 from agfedge.deploy.target import Completed
 
 PYTHON = "python3"
@@ -87,7 +87,7 @@ class SshTarget:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the target for one deploy; see ``Target.lock``."""
-        source = function_source("hold", seconds=Holder.SILENCE_S)
+        source = function_source("lock.hold", seconds=Holder.SILENCE_S)
         boot = shlex.join([PYTHON, "-I", "-c", _BOOT, str(len(source))])
         command = _shell(f"umask 022; mkdir -p -- {self._folder} && cd -- {self._folder} && {_PATH} && exec {boot}")
         with Holder(self.connection.argv(command), self.name) as holder:

@@ -14,9 +14,9 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from agfedge.deploy.address import Address
 from agfedge.deploy.errors import DeployError
-from agfedge.deploy.ssh_errors import NO_CLIENT, SSH_FAILED, explain
+from agfedge.deploy.ssh.address import Address
+from agfedge.deploy.ssh.errors import NO_CLIENT, SSH_FAILED, explain
 from agfedge.deploy.target import Completed
 
 CONNECT_TIMEOUT_S = 15

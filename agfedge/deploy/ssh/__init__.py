@@ -1,0 +1,1 @@
+"""Targets on other hosts, reached by the user's own OpenSSH client."""
