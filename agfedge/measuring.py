@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from agfedge.deploy.errors import DeployError
-from agfedge.deploy.target import Completed, Target, open_target
+from agfedge.deploy.target import Completed, Target
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.golden import load_golden
@@ -42,7 +42,7 @@ class Measurement:
         threads: CPU threads of the backend.
     """
 
-    target: str | None
+    target: Target | None
     inputs: NDArray[np.generic] | None
     decisions: int | None
     threads: int
@@ -79,8 +79,7 @@ def _check_inputs(bundle: Bundle, inputs: NDArray[np.generic]) -> None:
         )
 
 
-def _on_target(bundle: Bundle, spec: str, inputs: NDArray[np.generic], decisions: int, threads: int) -> Samples:
-    target = open_target(spec)
+def _on_target(bundle: Bundle, target: Target, inputs: NDArray[np.generic], decisions: int, threads: int) -> Samples:
     _check_deployed(bundle, target)
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "inputs.npz", x=inputs)
@@ -91,9 +90,9 @@ def _on_target(bundle: Bundle, spec: str, inputs: NDArray[np.generic], decisions
         argv, env={"PYTHONPATH": "current/runtime", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
     )
     if done.returncode != 0:
-        raise BackendError(f"profile on {spec} failed: {_last_line(done)}")
+        raise BackendError(f"profile on {target.name} failed: {_last_line(done)}")
     samples = Samples.from_json(done.stdout)
-    _check_digest(bundle, spec, samples.bundle_digest)
+    _check_digest(bundle, target.name, samples.bundle_digest)
     return samples
 
 

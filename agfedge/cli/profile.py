@@ -32,6 +32,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from agfedge.data import load_arrays
+    from agfedge.deploy.last_profile import keep_profile
+    from agfedge.deploy.target import open_target
     from agfedge.measuring import Measurement, measure_bundle
     from agfedge.profiling import account
     from agfedge_runtime import Bundle
@@ -39,9 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     bundle = Bundle.open(arguments.bundle)
     data = None if arguments.data is None else load_arrays(arguments.data, bundle.manifest.classes)
-    asked = Measurement(arguments.on, None if data is None else data.x, arguments.decisions, arguments.threads)
+    target = None if arguments.on is None else open_target(arguments.on)
+    asked = Measurement(target, None if data is None else data.x, arguments.decisions, arguments.threads)
     samples = measure_bundle(bundle, asked)
     found = account(samples, None if data is None else data.y)
+    if target is not None:
+        keep_profile(target, found)
     if arguments.out is not None:
         write_text(arguments.out, samples.to_json())
     if arguments.json:

@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from agfedge.deploy.history import roll_back
+    from agfedge.deploy.rollback import roll_back
     from agfedge.deploy.target import open_target
 
     done = roll_back(open_target(args.target), args.to)

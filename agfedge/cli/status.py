@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from agfedge.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
-    from agfedge.deploy.history import TargetStatus
+    from agfedge.deploy.last_profile import LastProfile
+    from agfedge.deploy.status import TargetStatus
 
 AT_ONCE = 8
 
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from agfedge.deploy.history import status
+    from agfedge.deploy.status import status
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(status, args.targets))
@@ -50,4 +51,15 @@ def _line(found: TargetStatus) -> str:
         return f"{found.target}: nothing is deployed; keeps {kept}"
     digest = (found.current.bundle_digest or "")[:12]
     since = f" since {found.since}" if found.since else ""
-    return f"{found.target}: release {found.current.release}, {found.current.bundle} ({digest}){since}; keeps {kept}"
+    runs = f"; {found.current.precision} by {found.current.backend}" if found.current.backend else ""
+    return (
+        f"{found.target}: release {found.current.release}, {found.current.bundle} ({digest}){since}{runs}"
+        f"{_profiled(found.current.profile)}; keeps {kept}"
+    )
+
+
+def _profiled(profile: LastProfile | None) -> str:
+    if profile is None:
+        return "; never profiled"
+    p50 = "" if profile.p50_us is None else f", p50 {profile.p50_us:,.0f} us"
+    return f"; cost {profile.cost:.3f}{p50}, {100 * profile.escalated:.1f}% escalated ({profile.at})"

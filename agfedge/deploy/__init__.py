@@ -1,14 +1,16 @@
 """Deploy a bundle to a target: shipped, verified and answering before anything switches over."""
 
 from agfedge.deploy.errors import BusyError, DeployError
-from agfedge.deploy.stages import Deployment, StageReport, deploy
+from agfedge.deploy.stages import Deployment, DeployOptions, Progress, StageReport, deploy
 from agfedge.deploy.target import Completed, Target, open_target
 
 __all__ = [
     "BusyError",
     "Completed",
     "DeployError",
+    "DeployOptions",
     "Deployment",
+    "Progress",
     "StageReport",
     "Target",
     "deploy",

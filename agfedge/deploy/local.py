@@ -6,7 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -42,7 +42,9 @@ class LocalTarget:
             self._lock_handle = None
             os.close(handle)
 
-    def run(self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Completed:
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None, anywhere: bool = False
+    ) -> Completed:
         """Run a command in the folder; see ``Target.run``.
 
         What this Python was told by its environment is withheld from the command: a device would not know it.
@@ -55,7 +57,7 @@ class LocalTarget:
                 list(argv),
                 input=stdin,
                 capture_output=True,
-                cwd=self._folder,
+                cwd=_nearest(self._folder) if anywhere else self._folder,
                 env={**inherited, **(env or {})},
                 pass_fds=held,
                 check=False,
@@ -65,10 +67,10 @@ class LocalTarget:
         stdout, stderr = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
         return Completed(done.returncode, stdout, stderr)
 
-    def put(self, source: Path, destination: PurePosixPath) -> None:
+    def put(self, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None) -> None:
         """Copy a folder; see ``Target.put``."""
         try:
-            mirror(source, self._folder / destination)
+            mirror(source, self._folder / destination, sent)
         except OSError as error:
             raise DeployError(f"cannot copy {source} to {destination}: {error}") from error
 
@@ -86,3 +88,7 @@ class LocalTarget:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BusyError(f"{self.name}: another deploy holds the target; wait until it ends") from error
+
+
+def _nearest(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.parents) if each.is_dir())

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from agfedge_runtime.errors import InputError
@@ -16,7 +17,7 @@ WRITABLE_BY_OTHERS = 0o022
 CHUNK = 1 << 20
 
 
-def mirror(source: Path, destination: Path) -> None:
+def mirror(source: Path, destination: Path, sent: Callable[[int], None] | None = None) -> None:
     """Make ``destination`` an exact copy of the folder ``source``; see ``Target.put``.
 
     Raises:
@@ -29,7 +30,8 @@ def mirror(source: Path, destination: Path) -> None:
     for folder in sorted(folders):
         (destination / folder).mkdir(mode=FOLDER_MODE, exist_ok=True)
     for file in sorted(files):
-        _copy_unless_equal(source / file, destination / file)
+        if _copy_unless_equal(source / file, destination / file) and sent is not None:
+            sent((source / file).stat().st_size)
     for folder in sorted(folders, reverse=True):
         _protect(destination / folder)
         _sync_folder(destination / folder)
@@ -83,10 +85,10 @@ def _remove_others(destination: Path, folders: set[Path], files: set[Path]) -> N
                 each.unlink()
 
 
-def _copy_unless_equal(source: Path, destination: Path) -> None:
+def _copy_unless_equal(source: Path, destination: Path) -> bool:
     if _equal(source, destination):
         _protect(destination)
-        return
+        return False
     partial = destination.with_name(f".{destination.name}.partial")
     partial.unlink(missing_ok=True)
     with open(source, "rb") as reader:
@@ -96,6 +98,7 @@ def _copy_unless_equal(source: Path, destination: Path) -> None:
             writer.flush()
             os.fsync(writer.fileno())
     os.replace(partial, destination)
+    return True
 
 
 def _equal(source: Path, destination: Path) -> bool:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypedDict, cast
 
 from agfedge.deploy.errors import DeployError
 from agfedge.deploy.release import Release
-from agfedge.deploy.remote import call_function
+from agfedge.deploy.remote import call_program, function_source, program_of
 from agfedge.deploy.target import Target
+from agfedge_runtime.engines.choice import AUTO, JUDGES, PREFERRED
 
 MIN_PYTHON = (3, 8)
-# The modules that each backend of the runtime imports, and how to get them; one backend is enough.
-BACKENDS: Mapping[str, tuple[str, ...]] = {"onnxruntime": ("onnxruntime",), "tensorrt": ("tensorrt", "pycuda")}
 # A file system needs some room of its own beyond the files' bytes.
 SPARE_BYTES = 16 * 2**20
+# Of a module whose files say of no Jetson that there is a profile of.
+GENERIC = "generic"
+_CPU = "onnxruntime"
+_GRAPH = re.compile(r"bundle/.*\.onnx$")
+# Weights as the file has them, as the backend keeps them, and once more while an engine is built.
+_COPIES = 3
+# What Python, NumPy and a backend take before there are any weights.
+_BASE_MIB = 256
 
 
 class _Module(TypedDict, total=False):
@@ -37,54 +44,146 @@ class _Facts(TypedDict):
     foreign_current: bool
 
 
+class _Verdict(TypedDict):
+    backend: str
+    usable: bool
+    reason: str
+    missing: list[str]
+
+
+class _Remedy(TypedDict):
+    package: str
+    command: str
+    backends: list[str]
+
+
+class _Package(TypedDict):
+    name: str
+    version: str
+
+
+class _Mode(TypedDict):
+    number: int
+    name: str
+
+
+class _Machine(TypedDict):
+    model: str | None
+    profile: str | None
+    is_jetson: bool
+    l4t: str | None
+    jetpack: str | None
+    architecture: str
+    free_mib: int | None
+    power_mode: _Mode | None
+
+
+class _Choice(TypedDict):
+    backend: str
+    reason: str
+
+
+class _Report(TypedDict):
+    """What ``agfedge_runtime.check.check_facts`` returns, as far as it is used here."""
+
+    machine: _Machine
+    gpu: Mapping[str, object]
+    packages: list[_Package]
+    backends: list[_Verdict]
+    choice: _Choice | None
+    problem: str
+    install: list[_Remedy]
+    notes: list[str]
+
+
 @dataclass(frozen=True)
 class Preflight:
     """Facts of a target that is fit for a release.
 
     Attributes:
         python: Version of its Python.
-        machine: Its processor's architecture.
-        numpy: Version of NumPy there.
-        backends: Versions of the backends' modules there, by backend.
+        architecture: Of its processor.
+        packages: Versions of what a backend may use there, and of NumPy, by name.
+        backend: What will run the release.
         free_bytes: Free space on its disk.
+        free_mib: Memory that is available now, None where it is not told.
+        model: What its device tree calls it.
+        profile: Name of the device profile that describes it, ``generic`` where none does.
+        jetpack: Version of its JetPack.
+        power_mode: Name of its power mode.
         current: The release that runs there now, if any.
+        notes: What is not as one would want it, a line each.
     """
 
     python: str
-    machine: str
-    numpy: str
-    backends: Mapping[str, str]
+    architecture: str
+    packages: Mapping[str, str]
+    backend: str
     free_bytes: int
+    free_mib: int | None
+    model: str | None
+    profile: str
+    jetpack: str | None
+    power_mode: str | None
     current: str | None
+    notes: tuple[str, ...]
 
     def summary(self) -> str:
         """Return the facts in one line."""
-        backends = ", ".join(f"{name} {version}" for name, version in self.backends.items())
-        free = f"{self.free_bytes / 1e9:.1f} GB free"
-        return f"Python {self.python} ({self.machine}), numpy {self.numpy}, {backends}, {free}"
+        packages = [f"{name} {version}" for name, version in self.packages.items()]
+        jetpack = [f"JetPack {self.jetpack}"] if self.jetpack else []
+        mode = [f"power mode {self.power_mode}"] if self.power_mode else []
+        memory = [f"{self.free_mib / 1024:.1f} GiB of memory"] if self.free_mib is not None else []
+        model = [f"{self.model} ({self.profile})"] if self.model else []
+        python, disk = f"Python {self.python} ({self.architecture})", f"{self.free_bytes / 1e9:.1f} GB of disk"
+        return f"{self.backend} on {', '.join([*model, *jetpack, *mode, python, *packages, *memory, disk])}"
 
 
-def check_preflight(target: Target, release: Release) -> Preflight:
-    """Ask a target what it has.
+def check_preflight(target: Target, release: Release, backend: str = AUTO) -> Preflight:
+    """Ask a target what it has. Nothing is written there, and its folder need not be there.
+
+    Args:
+        target: Where.
+        release: What is to be shipped.
+        backend: What is to run it; ``auto`` for the best that can.
 
     Raises:
         DeployError: Something is missing; the message says how to get it.
     """
-    modules = ["numpy", *(module for modules in BACKENDS.values() for module in modules)]
-    facts = cast(_Facts, call_function(target, "facts.preflight", release=release.name, modules=modules))
+    program = function_source("facts.preflight", release=release.name, modules=["numpy"])
+    facts = cast(_Facts, call_program(target, program, anywhere=True))
     _check_python(facts)
     _check_current(facts)
     _check_numpy(facts)
-    backends = _backends(facts)
     _check_space(facts, release)
+    report = _report(target, release)
+    chosen = _backend(report, backend, facts["executable"])
+    machine, mode = report["machine"], report["machine"]["power_mode"]
     return Preflight(
         python=facts["python"],
-        machine=facts["machine"],
-        numpy=facts["modules"]["numpy"]["version"],
-        backends=backends,
+        architecture=machine["architecture"],
+        packages={each["name"]: each["version"] for each in report["packages"] if each["version"]},
+        backend=chosen,
         free_bytes=facts["free"],
+        free_mib=machine["free_mib"],
+        model=machine["model"],
+        profile=machine["profile"] or GENERIC,
+        jetpack=machine["jetpack"],
+        power_mode=None if mode is None else mode["name"] or str(mode["number"]),
         current=facts["current"],
+        notes=(*report["notes"], *_lacking(report, chosen, facts["executable"]), *_memory(report, release)),
     )
+
+
+def _report(target: Target, release: Release) -> _Report:
+    """Run the runtime's own ``check`` there, from memory: nothing has been shipped yet."""
+    sources = {_module(name): content.decode() for name, content in release.runtime.items() if name.endswith(".py")}
+    program = program_of(sources, "agfedge_runtime.check", "check_facts", {})
+    return cast(_Report, call_program(target, program, anywhere=True))
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def _check_python(facts: _Facts) -> None:
@@ -102,24 +201,9 @@ def _check_current(facts: _Facts) -> None:
 def _check_numpy(facts: _Facts) -> None:
     error = facts["modules"]["numpy"].get("error")
     if error is not None:
-        raise DeployError(f"numpy cannot be imported there ({error}); run there: {_pip(facts, 'numpy')}")
-
-
-def _backends(facts: _Facts) -> dict[str, str]:
-    found = {
-        backend: ", ".join(facts["modules"][module].get("version", "") for module in modules)
-        for backend, modules in BACKENDS.items()
-        if all("error" not in facts["modules"][module] for module in modules)
-    }
-    if not found:
-        backend, modules = next(iter(BACKENDS.items()))
-        error = next(facts["modules"][module]["error"] for module in modules if "error" in facts["modules"][module])
-        raise DeployError(f"no backend can be imported there ({backend}: {error}); run there: {_pip(facts, *modules)}")
-    return found
-
-
-def _pip(facts: _Facts, *packages: str) -> str:
-    return f"{facts['executable']} -m pip install {' '.join(packages)}"
+        raise DeployError(
+            f"numpy cannot be imported there ({error}); run there: {facts['executable']} -m pip install numpy"
+        )
 
 
 def _check_space(facts: _Facts, release: Release) -> None:
@@ -128,3 +212,43 @@ def _check_space(facts: _Facts, release: Release) -> None:
         raise DeployError(
             f"{facts['free'] / 1e6:.0f} MB are free there; expected {needed / 1e6:.0f} MB: free some space"
         )
+
+
+def _backend(report: _Report, asked: str, python: str) -> str:
+    if asked == AUTO:
+        if report["choice"] is not None:
+            return report["choice"]["backend"]
+        raise DeployError(f"no backend runs there ({_reason(report, _CPU)}){_remedy(report, _CPU, python)}")
+    verdict = next((each for each in report["backends"] if each["backend"] == asked), None)
+    if verdict is None:
+        raise DeployError(f"got the backend {asked!r}, expected one of {', '.join((AUTO, *JUDGES))}")
+    if not verdict["usable"]:
+        raise DeployError(f"{asked} does not run there: {verdict['reason']}{_remedy(report, asked, python)}")
+    return asked
+
+
+def _lacking(report: _Report, chosen: str, python: str) -> Iterator[str]:
+    """Tell what keeps a GPU that is there from being used."""
+    has_gpu = report["machine"]["is_jetson"] or bool(report["gpu"].get("gpus"))
+    best = PREFERRED[0]
+    if has_gpu and chosen == _CPU:
+        yield f"the CPU decides, since {best} does not run: {_reason(report, best)}{_remedy(report, best, python)}"
+
+
+def _memory(report: _Report, release: Release) -> Iterator[str]:
+    weights = sum(file.size for name, file in release.files.items() if _GRAPH.match(name))
+    needed = _BASE_MIB + _COPIES * weights // 2**20
+    free = report["machine"]["free_mib"]
+    if free is not None and free < needed:
+        yield f"{free} MiB of memory are available there, and this may take {needed}: close programs, or add swap"
+
+
+def _reason(report: _Report, backend: str) -> str:
+    return next((each["reason"] for each in report["backends"] if each["backend"] == backend), report["problem"])
+
+
+def _remedy(report: _Report, backend: str, python: str) -> str:
+    """Return what to run there for what a backend lacks, with the Python that will run it."""
+    commands = [each["command"] for each in report["install"] if backend in each["backends"]]
+    found = "; ".join(re.sub(r"\bpip install\b", lambda _: f"{python} -m pip install", each) for each in commands)
+    return f"; run there: {found}" if found else ""

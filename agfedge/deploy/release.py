@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from agfedge_runtime import errors
-from agfedge_runtime.bundle import MANIFEST_NAME, Bundle
+from agfedge_runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, Bundle
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ def make_release(bundle: Bundle) -> Release:
     files[f"bundle/{MANIFEST_NAME}"] = Record(manifest, bundle.digest)
     for name, content in runtime.items():
         files[f"runtime/{name}"] = Record(len(content), hashlib.sha256(content).hexdigest())
+    if bundle.signature is not None:
+        signature = bundle.signature.read_bytes()
+        files[f"bundle/{SIGNATURE_NAME}"] = Record(len(signature), hashlib.sha256(signature).hexdigest())
     digests = {name: record.sha256 for name, record in files.items()}
     digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
     return Release(digest[:16], bundle, runtime, files)

@@ -18,7 +18,7 @@ ENV = {"PYTHONDONTWRITEBYTECODE": "1"}
 _PACKAGE = "agfedge.deploy.on_target"
 
 
-def call_function(target: Target, function: str, **arguments: object) -> dict[str, object]:
+def call_function(target: Target, function: str, /, **arguments: object) -> dict[str, object]:
     """Run a function of ``on_target`` there and return what it returns.
 
     Args:
@@ -32,13 +32,13 @@ def call_function(target: Target, function: str, **arguments: object) -> dict[st
     return call_program(target, function_source(function, **arguments))
 
 
-def call_program(target: Target, program: bytes) -> dict[str, object]:
-    """Run a program of `program_of` there and return what it prints.
+def call_program(target: Target, program: bytes, anywhere: bool = False) -> dict[str, object]:
+    """Run a program of `program_of` there and return what it prints; ``anywhere`` as in ``Target.run``.
 
     Raises:
         DeployError: Python cannot be started there, or the program fails.
     """
-    done = _run(target, program)
+    done = _run(target, program, anywhere)
     value = parse_object(done)
     if done.returncode != 0 or value is None:
         raise DeployError(failure(done))
@@ -105,8 +105,8 @@ def strings(value: object) -> Sequence[str]:
     return [str(each) for each in value] if isinstance(value, list) else []
 
 
-def _run(target: Target, program: bytes) -> Completed:
-    return target.run([target.python, "-c", BOOT], stdin=program, env=ENV)
+def _run(target: Target, program: bytes, anywhere: bool = False) -> Completed:
+    return target.run([target.python, "-c", BOOT], stdin=program, env=ENV, anywhere=anywhere)
 
 
 @cache

@@ -1,31 +1,59 @@
-"""Deploy a bundle: ship, verify, answer the golden inputs, and only then switch over, in one step.
+"""Deploy a bundle: ship, verify, build engines, answer the golden inputs, and only then switch over, in one step.
 
 On the target::
 
-    current -> releases/<name>      what runs; switched atomically
-    history.json                    releases in the order of their last switch, newest first
-    releases/<name>/bundle/         the bundle as exported
-    releases/<name>/runtime/        the runtime's source, which runs it
+    current -> releases/<name>              what runs; switched atomically
+    history.json                            releases in the order of their last switch, newest first
+    releases/<name>/bundle/                 the bundle as exported
+    releases/<name>/bundle.engines/         its engines, built there
+    releases/<name>/runtime/                the runtime's source, which runs it
+    records/<name>.json                     what was found out about it: backend, precision, engines, last profile
+    allowed_signers                         yours, optional: whose bundles may run (ssh-keygen(1), ALLOWED SIGNERS)
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from agfedge.deploy.engines import BuiltEngines, build_engines
 from agfedge.deploy.errors import DeployError
 from agfedge.deploy.golden import agreement, check_golden
-from agfedge.deploy.preflight import check_preflight
+from agfedge.deploy.preflight import Preflight, check_preflight
 from agfedge.deploy.release import Release, make_release
-from agfedge.deploy.remote import call_function, strings
+from agfedge.deploy.remote import call_function, call_program, function_source, strings
+from agfedge.deploy.signature import require_signature
 from agfedge.deploy.target import Target
 from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.engines.choice import AUTO
 from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.manifest_variants import FULL_PRECISION
 
 MIN_KEEP = 2
+LOWEST = "best"
+_LOWEST_FIRST = ("int8", "fp16")
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """How a bundle is deployed.
+
+    Attributes:
+        keep_releases: How many releases stay on the target, the current one and the one before it among them.
+        backend: What runs it there; ``auto`` for the best that can.
+        precision: Of the graphs whose engines are built and whose golden answers are checked; ``best`` for the lowest
+            that the bundle has.
+        dry_run: Look at the target and tell what a deploy would do; nothing there is changed.
+    """
+
+    keep_releases: int = 3
+    backend: str = AUTO
+    precision: str = FULL_PRECISION
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +82,8 @@ class Deployment:
         target: The target's name.
         bundle: The bundle's name.
         bundle_digest: Its digest, sha256 in hex.
-        release: Name of the release that ``current`` points at now.
+        release: Name of the release that ``current`` points at now, or would after a dry run.
+        dry_run: Whether nothing was changed.
         stages: What each stage did, in order.
     """
 
@@ -62,24 +91,51 @@ class Deployment:
     bundle: str
     bundle_digest: str
     release: str
+    dry_run: bool
     stages: tuple[StageReport, ...]
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is not as one would want it on the target, a line each."""
+        return [line for stage in self.stages for line in _lines(stage.facts.get("notes"))]
 
-@dataclass(frozen=True)
+
+class Progress:
+    """What is told of a deploy while it runs; does nothing by itself."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def shipping(self, total: int) -> None:
+        """So many bytes may be sent."""
+
+    def sent(self, count: int) -> None:
+        """So many bytes were sent since the last call."""
+
+
+@dataclass
 class Job:
-    """What every stage is given."""
+    """What every stage is given, and what it found for those that follow."""
 
     target: Target
     release: Release
-    keep: int
+    options: DeployOptions
+    precision: str
+    progress: Progress
+    preflight: Preflight | None = None
+    record: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def backend(self) -> str:
+        """What runs the release there."""
+        return self.options.backend if self.preflight is None else self.preflight.backend
 
 
 def deploy(
     bundle_path: Path,
     target: Target,
-    *,
-    keep_releases: int = 3,
-    progress: Callable[[str], None] | None = None,
+    options: DeployOptions | None = None,
+    progress: Progress | None = None,
 ) -> Deployment:
     """Deploy a bundle with the runtime that is installed here.
 
@@ -90,33 +146,53 @@ def deploy(
     Args:
         bundle_path: The bundle's folder.
         target: Where to.
-        keep_releases: How many releases stay on the target, the current one and the one before it among them.
-        progress: Called with the name of each stage as it begins.
+        options: How; see there.
+        progress: Told of each stage as it begins, and of bytes as they are sent.
 
     Raises:
         BundleError: The bundle cannot be trusted.
         BusyError: Another deploy holds the target.
         DeployError: A stage failed; the message names it.
-        InputError: ``keep_releases`` is below 2.
+        InputError: ``options`` asks for fewer than 2 releases, or a precision that the bundle does not have.
     """
-    if keep_releases < MIN_KEEP:
+    asked = DeployOptions() if options is None else options
+    return deploy_release(release_of(bundle_path, asked), target, asked, progress)
+
+
+def release_of(bundle_path: Path, options: DeployOptions) -> Release:
+    """Open a bundle and make the release that every target is given; raises as `deploy`."""
+    if options.keep_releases < MIN_KEEP:
         raise InputError(
-            f"got {keep_releases} releases to keep; expected {MIN_KEEP} or more: the current and the previous"
+            f"got {options.keep_releases} releases to keep; expected {MIN_KEEP} or more: the current and the previous"
         )
     release = make_release(Bundle.open(bundle_path))
-    job = Job(target, release, keep_releases)
-    with target.lock():
-        stages = tuple(_run_stage(name, job, progress) for name in STAGES)
+    release.bundle.manifest.in_precision(_precision(release.bundle, options.precision))
+    return release
+
+
+def deploy_release(
+    release: Release, target: Target, options: DeployOptions, progress: Progress | None = None
+) -> Deployment:
+    """Deploy what `release_of` made; see `deploy`."""
     bundle = release.bundle
-    return Deployment(target.name, bundle.manifest.name, bundle.digest, release.name, stages)
+    job = Job(target, release, options, _precision(bundle, options.precision), progress or Progress())
+    stages = DRY_STAGES if options.dry_run else STAGES
+    with nullcontext() if options.dry_run else target.lock():
+        reports = tuple(_run_stage(name, stage, job) for name, stage in stages.items())
+    return Deployment(target.name, bundle.manifest.name, bundle.digest, release.name, options.dry_run, reports)
 
 
-def _run_stage(name: str, job: Job, progress: Callable[[str], None] | None) -> StageReport:
-    if progress is not None:
-        progress(name)
+def _precision(bundle: Bundle, asked: str) -> str:
+    if asked != LOWEST:
+        return asked
+    return next((each for each in _LOWEST_FIRST if each in bundle.manifest.variants), FULL_PRECISION)
+
+
+def _run_stage(name: str, stage: Callable[[Job], Outcome], job: Job) -> StageReport:
+    job.progress.stage(name)
     began = time.monotonic()
     try:
-        outcome = STAGES[name](job)
+        outcome = stage(job)
     except AgfedgeError as error:
         state = "the new release runs" if name == "prune" else "what ran there before is unchanged"
         raise DeployError(f"{job.target.name}: {name} failed: {error} ({state})") from error
@@ -124,17 +200,18 @@ def _run_stage(name: str, job: Job, progress: Callable[[str], None] | None) -> S
 
 
 def _preflight(job: Job) -> Outcome:
-    facts = check_preflight(job.target, job.release)
-    return Outcome(facts.summary(), asdict(facts))
+    job.preflight = check_preflight(job.target, job.release, job.options.backend)
+    return Outcome(job.preflight.summary(), asdict(job.preflight))
 
 
 def _ship(job: Job) -> Outcome:
     files, size = len(job.release.files), job.release.size
     if not _problems(job):
         return Outcome("already there", {"shipped": False, "files": files, "bytes": size})
-    job.target.put(job.release.bundle.path, job.release.folder / "bundle")
+    job.progress.shipping(size)
+    job.target.put(job.release.bundle.path, job.release.folder / "bundle", job.progress.sent)
     with job.release.runtime_folder() as runtime:
-        job.target.put(runtime, job.release.folder / "runtime")
+        job.target.put(runtime, job.release.folder / "runtime", job.progress.sent)
     return Outcome(f"{files} files, {size / 1e6:.2f} MB", {"shipped": True, "files": files, "bytes": size})
 
 
@@ -143,20 +220,39 @@ def _verify(job: Job) -> Outcome:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DeployError(f"{problems[0]}{more}; deploy again, and check the target's disk if it recurs")
-    return Outcome(f"{len(job.release.files)} sha256 digests equal", {"files": len(job.release.files)})
+    signer = require_signature(job.target, job.release.name)
+    signed = f", signed by {signer}" if signer else ""
+    return Outcome(
+        f"{len(job.release.files)} sha256 digests equal{signed}", {"files": len(job.release.files), "signer": signer}
+    )
 
 
 def _problems(job: Job) -> Sequence[str]:
-    files = {name: [record.size, record.sha256] for name, record in job.release.files.items()}
-    return strings(call_function(job.target, "releases.verify", release=job.release.name, files=files)["problems"])
+    program = function_source("releases.verify", release=job.release.name, files=_expected(job))
+    # A dry run asks where there may be no folder yet.
+    return strings(call_program(job.target, program, anywhere=job.options.dry_run)["problems"])
+
+
+def _expected(job: Job) -> Mapping[str, object]:
+    return {name: [record.size, record.sha256] for name, record in job.release.files.items()}
+
+
+def _engines(job: Job) -> Outcome:
+    found: BuiltEngines = build_engines(job.target, job.release.name, job.backend, job.precision)
+    job.record |= {"backend": found.backend, "version": found.version, "precision": job.precision}
+    job.record["engines"] = [dict(each) for each in found.engines]
+    return Outcome(found.summary(), asdict(found))
 
 
 def _golden(job: Job) -> Outcome:
-    report = check_golden(job.target, job.release.name)
+    options = ("--backend", job.backend, "--precision", job.precision)
+    report = check_golden(job.target, job.release.name, *options)
+    job.record["golden"] = dict(report)
     return Outcome(agreement(report), report)
 
 
 def _switch(job: Job) -> Outcome:
+    call_function(job.target, "releases.note", release=job.release.name, facts=job.record)
     facts = call_function(job.target, "releases.switch", release=job.release.name)
     before = f", before: {facts['before']}" if facts["before"] else ""
     summary = f"current -> {job.release.folder}{before}" if facts["switched"] else "current already"
@@ -164,9 +260,24 @@ def _switch(job: Job) -> Outcome:
 
 
 def _prune(job: Job) -> Outcome:
-    facts = call_function(job.target, "releases.prune", keep=job.keep)
+    facts = call_function(job.target, "releases.prune", keep=job.options.keep_releases)
     kept, removed = (len(each) if isinstance(each, list) else 0 for each in (facts["kept"], facts["removed"]))
     return Outcome(f"{kept} kept, {removed} removed", facts)
+
+
+def _would_ship(job: Job) -> Outcome:
+    name, files = job.release.name, job.release.files
+    problems = _problems(job)
+    missing = [each for each in files if any(told.startswith(f"{each}: ") for told in problems)]
+    size = sum(files[each].size for each in missing)
+    current = None if job.preflight is None else job.preflight.current
+    would = f"would send {len(missing)} of {len(files)} files, {size / 1e6:.2f} MB" if missing else "all is there"
+    then = f"{current} would stay as the release before" if current not in (None, name) else "nothing would leave"
+    return Outcome(f"{would}; {then}", {"missing": missing, "bytes": size})
+
+
+def _lines(value: object) -> Sequence[str]:
+    return [str(each) for each in value] if isinstance(value, (list, tuple)) else []
 
 
 STAGES: Mapping[str, Callable[[Job], Outcome]] = MappingProxyType(
@@ -174,8 +285,10 @@ STAGES: Mapping[str, Callable[[Job], Outcome]] = MappingProxyType(
         "preflight": _preflight,
         "ship": _ship,
         "verify": _verify,
+        "engines": _engines,
         "golden": _golden,
         "switch": _switch,
         "prune": _prune,
     }
 )
+DRY_STAGES: Mapping[str, Callable[[Job], Outcome]] = MappingProxyType({"preflight": _preflight, "ship": _would_ship})

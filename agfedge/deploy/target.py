@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -41,18 +41,21 @@ class Target(Protocol):
             DeployError: The folder cannot be made or locked.
         """
 
-    def run(self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Completed:
-        """Run a command in the folder, without a shell.
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None, anywhere: bool = False
+    ) -> Completed:
+        """Run a command in the folder, without a shell; ``anywhere`` takes a folder above it where it is missing.
 
         Raises:
             DeployError: The command cannot be started.
         """
 
-    def put(self, source: Path, destination: PurePosixPath) -> None:
+    def put(self, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None) -> None:
         """Make ``destination`` an exact copy of the folder ``source``, on the disk when this returns.
 
         Files that are already equal (size and sha256) stay, so that an interrupted copy is resumed; others
         are replaced whole; what ``source`` does not have is removed. No file or folder is writable by all.
+        ``sent`` is called now and then with the bytes that were sent since it was called last.
 
         Raises:
             InputError: ``source`` holds a symbolic link or anything else that is not a plain file or folder.

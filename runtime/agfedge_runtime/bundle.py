@@ -1,7 +1,8 @@
 """A bundle: one folder with two experts, every file's digest in its manifest.
 
 Nothing in a bundle is trusted before it was checked: the manifest is read strictly, every listed file must be
-there with its size and sha256, and nothing else may be. Nothing is ever unpickled.
+there with its size and sha256, and nothing else may be but a signature of the manifest, which is not verified here.
+Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +39,8 @@ from agfedge_runtime.strict_json import shorten
 __all__ = [
     "GOLDEN_NAME",
     "MANIFEST_NAME",
+    "MAX_SIGNATURE_BYTES",
+    "SIGNATURE_NAME",
     "Bundle",
     "Golden",
     "golden_bytes",
@@ -45,6 +48,9 @@ __all__ = [
     "write_bundle",
 ]
 
+SIGNATURE_NAME = f"{MANIFEST_NAME}.sig"
+# An armoured SSH signature by an RSA key of 16384 bits takes 6 KiB, a certificate's somewhat more.
+MAX_SIGNATURE_BYTES = 64 * 2**10
 _CHUNK_BYTES = 2**20
 _HINT = "copy or export the bundle again"
 
@@ -96,6 +102,12 @@ class Bundle:
             raise BundleMissingFileError(f"{self.path}: the bundle has no {shorten(name)}; {_HINT}")
         return self.path / name
 
+    @property
+    def signature(self) -> Path | None:
+        """The path of the SSH signature of manifest.json, None where there is none; nothing here verifies it."""
+        path = self.path / SIGNATURE_NAME
+        return path if path.is_file() else None
+
     def in_precision(self, precision: str) -> Bundle:
         """The bundle with the graphs and thresholds of a precision in place of its own; ``fp32`` is as it is.
 
@@ -106,20 +118,26 @@ class Bundle:
 
     def _check_files(self, verify: bool) -> None:
         listed = self.manifest.files
+        _check_unsigned(listed)
         found = set(_plain_files(self.path))
         for name in sorted(listed):
             if name not in found:
                 raise BundleMissingFileError(f"{self.path}: {shorten(name)} is missing; {_HINT}")
-        for name in sorted(found - set(listed) - {MANIFEST_NAME}):
+        for name in sorted(found - set(listed) - {MANIFEST_NAME, SIGNATURE_NAME}):
             raise BundlePathError(
                 f"{self.path}: {shorten(name)} is not listed in {MANIFEST_NAME}; remove it, or {_HINT}"
+            )
+        if SIGNATURE_NAME in found and (self.path / SIGNATURE_NAME).stat().st_size > MAX_SIGNATURE_BYTES:
+            raise BundleSizeError(
+                f"{self.path / SIGNATURE_NAME}: larger than {MAX_SIGNATURE_BYTES} bytes, so it is no signature; "
+                "remove it, or sign the bundle again"
             )
         for name, record in sorted(listed.items()):
             _check_file(self.path / name, record, verify)
 
 
 def write_bundle(target: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Bundle:
-    """Write a bundle whole, in place of an older one if there is one.
+    """Write a bundle whole, in place of an older one if there is one, whose signature goes with it.
 
     Args:
         target: the bundle's folder; an existing one must be empty or a bundle.
@@ -132,12 +150,21 @@ def write_bundle(target: Path, manifest: Manifest, files: Mapping[str, bytes | P
     """
     for name in files:
         check_file_path(name)
+    _check_unsigned(files)
     with staging_folder(target, MANIFEST_NAME) as folder:
         records = {name: _write_file(folder / name, source) for name, source in sorted(files.items())}
         text = dataclasses.replace(manifest, files=records).to_json()
         # Read back: what is written is what a reader accepts, in its one spelling (1.0 for 1).
         (folder / MANIFEST_NAME).write_bytes(Manifest.from_json(text).to_json().encode("utf-8"))
     return Bundle.open(target, verify=False)
+
+
+def _check_unsigned(names: Container[str]) -> None:
+    """Refuse the signature among the files: it cannot be listed in what it signs."""
+    if SIGNATURE_NAME in names:
+        raise BundlePathError(
+            f"{MANIFEST_NAME}: files: got {SIGNATURE_NAME}, which cannot be listed in what it signs; {_HINT}"
+        )
 
 
 def _read_manifest(folder: Path) -> bytes:

@@ -119,6 +119,11 @@ def check(
     )
 
 
+def check_facts() -> dict[str, object]:
+    """The report on this machine as plain values, for JSON."""
+    return check().to_dict()
+
+
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     machine = report.machine
     yield "module", _module(machine)

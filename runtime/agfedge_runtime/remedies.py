@@ -40,7 +40,7 @@ def remedies(verdicts: Iterable[Verdict], machine: Machine, search: GpuSearch) -
         search: its GPUs.
     """
     commands = {
-        "onnxruntime": "pip install 'agfedge-runtime[cpu]'",
+        "onnxruntime": "pip install onnxruntime",
         "onnxruntime-gpu": _onnxruntime_gpu(machine),
         "tensorrt": _tensorrt(machine),
         "tensorrt_rtx": f"pip install tensorrt-rtx-cu{13 if numbers_of(search.driver_cuda) >= _CUDA_13 else 12}",
@@ -72,7 +72,7 @@ def _tensorrt(machine: Machine) -> str:
 
 def _pycuda(machine: Machine, toolkit: str) -> str:
     numbers = numbers_of(toolkit)
-    package = _PYCUDA_13 if numbers >= _CUDA_13 else "'agfedge-runtime[tensorrt]'"
+    package = _PYCUDA_13 if numbers >= _CUDA_13 else "pycuda"
     if machine.nvcc is not None:
         return f"PATH={machine.nvcc.rpartition('/')[0]}:$PATH pip install {package}"
     if machine.is_jetson and len(numbers) > 1:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agfedge.deploy import BusyError, DeployError, Deployment, deploy
+from agfedge.deploy import BusyError, DeployError, Deployment, DeployOptions, Progress, deploy
 from agfedge.deploy.local import LocalTarget
 from agfedge.deploy.stages import STAGES
 from agfedge_runtime.bundle import Bundle
@@ -47,6 +47,23 @@ def current(device: Path) -> str:
     return os.readlink(device / "current")
 
 
+class Told(Progress):
+    """Keeps what is told of a deploy."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.total = self.bytes = 0
+
+    def stage(self, name: str) -> None:
+        self.stages.append(name)
+
+    def shipping(self, total: int) -> None:
+        self.total = total
+
+    def sent(self, count: int) -> None:
+        self.bytes += count
+
+
 class Meddling(LocalTarget):
     """A target on which something happens once all is shipped, the runtime last."""
 
@@ -54,18 +71,19 @@ class Meddling(LocalTarget):
         super().__init__(folder)
         self._meddle, self._root = meddle, folder
 
-    def put(self, source: Path, destination: PurePosixPath) -> None:
-        super().put(source, destination)
+    def put(self, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None) -> None:
+        super().put(source, destination, sent)
         if destination.name == "runtime":
             self._meddle(self._root / destination.parent)
 
 
 def test_a_first_deploy_goes_through_every_stage(bundle: Bundle, device: Path) -> None:
-    began: list[str] = []
+    told = Told()
 
-    deployment = deploy(bundle.path, LocalTarget(device), progress=began.append)
+    deployment = deploy(bundle.path, LocalTarget(device), progress=told)
 
-    assert began == list(STAGES) == [stage.name for stage in deployment.stages]
+    assert told.bytes == told.total == facts(deployment, "ship")["bytes"]
+    assert told.stages == list(STAGES) == [stage.name for stage in deployment.stages]
     assert current(device) == f"releases/{deployment.release}"
     assert facts(deployment, "golden")["passed"] is True
     assert facts(deployment, "switch") == {"before": None, "switched": True}
@@ -109,7 +127,7 @@ def test_the_oldest_releases_are_removed(write_tiny_bundle: WriteBundle, tmp_pat
         deploy(
             write_tiny_bundle(tmp_path / "bundle", confidence=confidence).path,
             LocalTarget(device),
-            keep_releases=2,
+            DeployOptions(keep_releases=2),
         ).release
         for confidence in (0.6, 0.7, 0.8)
     ]
@@ -124,7 +142,8 @@ def test_the_one_before_is_the_one_that_ran_not_the_one_that_was_shipped_last(
     first = deploy(bundle.path, LocalTarget(device)).release
     second = deploy(other.path, LocalTarget(device)).release
     deploy(bundle.path, LocalTarget(device))
-    third = deploy(write_tiny_bundle(tmp_path / "third", 0.6).path, LocalTarget(device), keep_releases=2).release
+    newest = write_tiny_bundle(tmp_path / "third", 0.6)
+    third = deploy(newest.path, LocalTarget(device), DeployOptions(keep_releases=2)).release
 
     assert releases(device) == {first, third}
     assert second not in releases(device)
@@ -135,7 +154,7 @@ def test_a_lost_history_never_removes_what_runs(bundle: Bundle, other: Bundle, d
     second = deploy(other.path, LocalTarget(device)).release
     (device / "history.json").write_text("{broken")
 
-    deploy(other.path, LocalTarget(device), keep_releases=2)
+    deploy(other.path, LocalTarget(device), DeployOptions(keep_releases=2))
 
     assert current(device) == f"releases/{second}"
     assert releases(device) == {first, second}
@@ -270,7 +289,7 @@ def test_an_altered_bundle_is_refused_before_the_target_is_touched(bundle: Bundl
 
 def test_fewer_than_two_releases_cannot_be_kept(bundle: Bundle, device: Path) -> None:
     with pytest.raises(InputError, match="got 1 releases to keep"):
-        deploy(bundle.path, LocalTarget(device), keep_releases=1)
+        deploy(bundle.path, LocalTarget(device), DeployOptions(keep_releases=1))
 
 
 def test_the_report_is_json(bundle: Bundle, device: Path) -> None:

@@ -48,7 +48,7 @@ def test_600_decisions_are_made_unless_there_are_more_inputs(bundle: Bundle) -> 
 def test_the_target_measures_the_same_decisions_with_what_was_shipped(bundle: Bundle, device: str) -> None:
     x, _ = stripes(20)
     here = measure_bundle(bundle, replace(HERE, inputs=x, decisions=20))
-    there = measure_bundle(bundle, replace(HERE, target=device, inputs=x, decisions=20))
+    there = measure_bundle(bundle, replace(HERE, target=open_target(device), inputs=x, decisions=20))
     assert there.bundle_digest == here.bundle_digest
     np.testing.assert_array_equal(there.labels, here.labels)
     np.testing.assert_array_equal(there.branches, here.branches)
@@ -62,7 +62,7 @@ def test_a_target_with_another_bundle_is_told_before_anything_is_measured(
     (manifest,) = (tmp_path / "device").glob("releases/*/bundle/manifest.json")
     manifest.write_text(manifest.read_text() + "\n")
     with pytest.raises(InputError, match=f"runs bundle .*, asked for {bundle.digest[:12]}: deploy it there first"):
-        measure_bundle(bundle, replace(HERE, target=str(tmp_path / "device")))
+        measure_bundle(bundle, replace(HERE, target=open_target(str(tmp_path / "device"))))
     assert not (tmp_path / "device" / "profile-inputs").exists()
 
 
@@ -70,7 +70,7 @@ def test_a_target_with_another_bundle_is_told_before_anything_is_measured(
 def test_a_target_without_a_bundle_is_told(bundle: Bundle, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="deploy the bundle there first") as caught:
-        measure_bundle(bundle, replace(HERE, target=str(tmp_path / name)))
+        measure_bundle(bundle, replace(HERE, target=open_target(str(tmp_path / name))))
     assert "\n" not in str(caught.value)
 
 
@@ -79,7 +79,7 @@ def test_a_runtime_that_fails_there_is_told_by_its_last_line(bundle: Bundle, dev
     (light,) = (tmp_path / "device").glob("releases/*/bundle/light.onnx")
     light.write_bytes(light.read_bytes()[:-1])
     with pytest.raises(BackendError, match=r"profile on .* failed: agfedge-runtime: .*light\.onnx"):
-        measure_bundle(bundle, replace(HERE, target=str(tmp_path / "device")))
+        measure_bundle(bundle, replace(HERE, target=open_target(str(tmp_path / "device"))))
 
 
 def test_inputs_of_another_kind_are_told_with_both_shapes(bundle: Bundle) -> None:

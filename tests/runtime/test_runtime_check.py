@@ -81,7 +81,7 @@ def test_a_virtual_environment_that_hides_the_systems_tensorrt_is_told(tmp_path)
         "the system's Python has it in /usr/lib/python3.8/dist-packages/tensorrt, this one does not look there: "
         "/usr/bin/python3 -m venv --system-site-packages VENV"
     )
-    assert commands(report)["pycuda"] == "PATH=/usr/local/cuda/bin:$PATH pip install 'agfedge-runtime[tensorrt]'"
+    assert commands(report)["pycuda"] == "PATH=/usr/local/cuda/bin:$PATH pip install pycuda"
 
 
 def test_a_jetson_that_was_only_flashed_is_told_what_to_install(tmp_path):
@@ -89,7 +89,7 @@ def test_a_jetson_that_was_only_flashed_is_told_what_to_install(tmp_path):
     assert commands(report) == {
         "tensorrt": "sudo apt-get install python3-libnvinfer",
         "pycuda": "sudo apt-get install cuda-toolkit-11-4; "
-        "PATH=/usr/local/cuda/bin:$PATH pip install 'agfedge-runtime[tensorrt]'",
+        "PATH=/usr/local/cuda/bin:$PATH pip install pycuda",
         "onnxruntime-gpu": "pip uninstall onnxruntime; then the onnxruntime-gpu wheel for this JetPack from "
         "https://elinux.org/Jetson_Zoo#ONNX_Runtime",
     }
@@ -114,9 +114,9 @@ def test_a_workstation_with_an_rtx_card_uses_tensorrt_rtx(tmp_path):
 def test_a_card_that_nothing_was_installed_for(tmp_path):
     report = BARE_WORKSTATION.check(tmp_path)
     assert report.choice is None
-    assert report.problem.endswith("onnxruntime is not installed): pip install 'agfedge-runtime[cpu]'")
+    assert report.problem.endswith("onnxruntime is not installed): pip install onnxruntime")
     assert commands(report) == {
-        "onnxruntime": "pip install 'agfedge-runtime[cpu]'",
+        "onnxruntime": "pip install onnxruntime",
         "onnxruntime-gpu": "pip uninstall onnxruntime; pip install onnxruntime-gpu",
         "tensorrt": "pip install tensorrt",
         "pycuda": "install the CUDA toolkit 13.0, whose nvcc compiles it; "
@@ -128,7 +128,7 @@ def test_a_machine_with_nothing_at_all(tmp_path):
     report = NOTHING.check(tmp_path)
     assert (report.choice, report.notes) == (None, ())
     assert [verdict.usable for verdict in report.verdicts] == [False] * 5
-    assert commands(report) == {"onnxruntime": "pip install 'agfedge-runtime[cpu]'"}
+    assert commands(report) == {"onnxruntime": "pip install onnxruntime"}
     assert rows(report)["memory"] == "not known"
 
 
@@ -206,7 +206,7 @@ def test_the_command_works_with_numpy_alone(arguments, tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "onnxruntime is not installed" in done.stdout
-    assert "pip install 'agfedge-runtime[cpu]'" in done.stdout
+    assert "pip install onnxruntime" in done.stdout
 
 
 def test_looking_changes_nothing(tmp_path):

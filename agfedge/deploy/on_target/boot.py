@@ -7,6 +7,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
+import os
 import sys
 from typing import Dict, Optional
 
@@ -32,6 +33,7 @@ class Sources(importlib.abc.InspectLoader):
 
 def call(sources: Dict[str, str], module: str, function: str, arguments: Dict[str, object]) -> None:
     """Call a function of one of the modules, and print what it returns as JSON."""
+    os.umask(os.umask(0o077) | 0o022)  # whatever it is here, nobody else writes to what is made
     sys.meta_path.insert(0, Sources(sources))
     found = getattr(importlib.import_module(module), function)(**arguments)
     sys.stdout.write(json.dumps(found) + "\n")

@@ -14,6 +14,8 @@ RELEASES = "releases"
 CURRENT = "current"
 HISTORY = "history.json"
 RELEASE_NAME = re.compile("[0-9a-f]{16}")
+# What was found out about each release: no part of it, and nothing that is run.
+RECORDS = "records"
 # Beside a release's files, made by the device itself: no part of what was shipped.
 ENGINES = "bundle.engines"
 MANIFEST = "bundle/manifest.json"

@@ -14,6 +14,7 @@ from agfedge.deploy.on_target.layout import (
     ENGINES,
     HISTORY,
     MANIFEST,
+    RECORDS,
     RELEASES,
     Json,
     current,
@@ -108,17 +109,28 @@ def prune(keep: int) -> Json:
     for name in os.listdir(RELEASES):
         if name.startswith(REMOVED):
             shutil.rmtree(os.path.join(RELEASES, name))
-        elif name.endswith(".json") and not is_release(name[: -len(".json")]):
-            os.unlink(os.path.join(RELEASES, name))
+    for name in os.listdir(RECORDS) if os.path.isdir(RECORDS) else []:
+        if not is_release(name[: -len(".json")]):
+            os.unlink(os.path.join(RECORDS, name))
     return {"kept": kept, "removed": removed}
 
 
 def note(release: str, facts: Json) -> Json:
-    """Add what was found out about a release to its record, which lies beside it."""
+    """Add what was found out about a release to its record."""
+    os.makedirs(RECORDS, exist_ok=True)
     known = _record(release)
     known.update(facts)
     write_json(_record_path(release), known)
     return {}
+
+
+def note_current(bundle_digest: str, facts: Json) -> Json:
+    """Add to the record of the release that runs, where its bundle is still that one."""
+    release = current()
+    if release is None or sha256(os.path.join(RELEASES, release, MANIFEST)) != bundle_digest:
+        return {"noted": False}
+    note(release, facts)
+    return {"noted": True}
 
 
 def problem_of(path: str, mode: int, expected: Optional[List[object]]) -> Optional[str]:
@@ -192,4 +204,4 @@ def _record(release: str) -> Json:
 
 
 def _record_path(release: str) -> str:
-    return os.path.join(RELEASES, release + ".json")
+    return os.path.join(RECORDS, release + ".json")

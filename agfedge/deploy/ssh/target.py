@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -98,15 +98,17 @@ class SshTarget:
             finally:
                 self._holder = None
 
-    def run(self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Completed:
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None, anywhere: bool = False
+    ) -> Completed:
         """Run a command in the folder; see ``Target.run``."""
-        done = self.connection.run(_shell(self._script(argv, env)), stdin)
+        done = self.connection.run(_shell(self._script(argv, env, anywhere)), stdin)
         _check_started(argv[0], done)
         return done
 
-    def put(self, source: Path, destination: PurePosixPath) -> None:
+    def put(self, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None) -> None:
         """Copy a folder; see ``Target.put``."""
-        send(self, source, destination)
+        send(self, source, destination, sent)
 
     def rsync_server(self) -> str:
         """Return the command that rsync starts there; it adds arguments of its own."""
@@ -137,13 +139,16 @@ class SshTarget:
         if done.returncode != 0:
             raise DeployError(NO_SPACE if "No space left" in stderr else _last_line(stderr))
 
-    def _script(self, argv: Sequence[str], env: Mapping[str, str] | None) -> str:
+    def _script(self, argv: Sequence[str], env: Mapping[str, str] | None, anywhere: bool = False) -> str:
         if self._holder is not None:
             self._holder.check()
         lock = Holder.LOCK if self._holder is not None else ""
         request = json.dumps({"argv": list(argv), "env": dict(env or {}), "lock": lock})
         words = shlex.join([PYTHON, "-I", "-c", f"exec({_START!r})", request])
-        return f'umask 022; cd -- {self._folder} && {_PATH} && exec {words} "$@"'
+        enter = f"cd -- {self._folder}"
+        if anywhere:
+            enter = f'd={self._folder}; until cd -- "$d" 2>/dev/null; do d=$(dirname -- "$d"); done'
+        return f'umask 022; {enter} && {_PATH} && exec {words} "$@"'
 
 
 def _shell(script: str) -> str:

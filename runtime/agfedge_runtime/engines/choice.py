@@ -26,7 +26,7 @@ TENSORRT_SINCE = (8, 5)
 _RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9))
 _RTX_MAJOR = 12
 
-_INSTALL_CPU = "pip install 'agfedge-runtime[cpu]'"
+_INSTALL_CPU = "pip install onnxruntime"
 
 
 class Installed:

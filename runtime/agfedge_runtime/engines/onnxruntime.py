@@ -71,9 +71,7 @@ class OnnxRuntimeEngine:
         try:
             self._backend = importlib.import_module("onnxruntime")
         except ImportError as error:
-            raise MissingPackageError(
-                f"ONNX Runtime cannot be imported ({error}): pip install 'agfedge-runtime[cpu]'"
-            ) from error
+            raise MissingPackageError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime") from error
         self.name = backend
         self.version = str(getattr(self._backend, "__version__", ""))
         self.threads = threads
@@ -131,8 +129,7 @@ class OnnxRuntimeEngine:
         """Refuse a package that lacks ONNX Runtime's library, or was built without the provider."""
         if not self.version:
             raise MissingPackageError(
-                "ONNX Runtime is an empty folder here: pip uninstall onnxruntime, then pip install "
-                "'agfedge-runtime[cpu]'"
+                "ONNX Runtime is an empty folder here: pip uninstall onnxruntime, then pip install onnxruntime"
             )
         wanted, available = self._providers[0][0], self._backend.get_available_providers()
         if wanted not in available:

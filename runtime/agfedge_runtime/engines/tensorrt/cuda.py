@@ -24,7 +24,7 @@ from agfedge_runtime.errors import BackendError, MissingPackageError
 # cuda.h: CU_STREAM_NON_BLOCKING, which does not wait for the default stream.
 _NON_BLOCKING = 1
 _INSTALL = (
-    "pip install 'agfedge-runtime[tensorrt]', which compiles pycuda and needs nvcc: "
+    "pip install pycuda, which compiles it and needs nvcc: "
     "export PATH=/usr/local/cuda/bin:$PATH first, and JetPack 7 (CUDA 13) needs pycuda 2025.1.2 or later"
 )
 

@@ -1,57 +1,20 @@
-"""What a target runs, what else it keeps, and the way back: verified and answering before the switch."""
+"""The way back to a release that a target still has: verified and answering before the switch."""
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agfedge.deploy.errors import DeployError
 from agfedge.deploy.golden import check_golden
-from agfedge.deploy.local import LocalTarget
 from agfedge.deploy.remote import call_function, strings
-from agfedge.deploy.target import Target, open_target
+from agfedge.deploy.signature import require_signature
+from agfedge.deploy.status import KeptRelease, TargetStatus, check_folder, read_status
+from agfedge.deploy.target import Target
 from agfedge_runtime.errors import AgfedgeError, InputError
 
 _DIGEST = re.compile("[0-9a-f]{4,64}")
-
-
-@dataclass(frozen=True)
-class KeptRelease:
-    """A release on a target.
-
-    Attributes:
-        release: Its name.
-        bundle: The bundle's name, None where its manifest cannot be read.
-        bundle_digest: The bundle's digest, sha256 in hex, None where it has no manifest.
-        ran: It was switched to at least once, as far as the target's history goes.
-    """
-
-    release: str
-    bundle: str | None
-    bundle_digest: str | None
-    ran: bool
-
-
-@dataclass(frozen=True)
-class TargetStatus:
-    """What runs on a target; ``dataclasses.asdict`` makes it JSON.
-
-    Attributes:
-        target: The target's name.
-        current: The release that runs, None where nothing was deployed.
-        since: When it was switched to, in UTC (ISO 8601).
-        others: Releases that are kept beside it, the last used first.
-        error: Why nothing is known of the target, or why what it has does not run.
-    """
-
-    target: str
-    current: KeptRelease | None = None
-    since: str | None = None
-    others: tuple[KeptRelease, ...] = ()
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,44 +36,6 @@ class Rollback:
     golden: Mapping[str, object]
 
 
-def status(spec: str) -> TargetStatus:
-    """Tell what runs on a target; what fails is in the answer, never raised.
-
-    Args:
-        spec: The target, as for ``open_target``.
-    """
-    name = spec
-    try:
-        target = open_target(spec)
-        name = target.name
-        return read_status(target)
-    except (AgfedgeError, OSError) as error:
-        return TargetStatus(name, error=" ".join(str(error).split()).removeprefix(f"{name}: "))
-
-
-def read_status(target: Target) -> TargetStatus:
-    """Ask a target what runs there.
-
-    Raises:
-        DeployError: It cannot be reached, or its Python does not run.
-    """
-    _check_folder(target)
-    try:
-        facts = call_function(target, "releases.overview")
-    except DeployError as error:
-        raise DeployError(f"{target.name}: {error}") from error
-    found = facts["releases"]
-    releases = {each.release: each for each in map(_kept, found if isinstance(found, list) else [])}
-    current, since = facts["current"], facts["since"]
-    if facts["foreign_current"]:
-        return TargetStatus(target.name, others=tuple(releases.values()), error="`current` was not made by a deploy")
-    if not isinstance(current, str):
-        return TargetStatus(target.name, others=tuple(releases.values()))
-    running = releases.pop(current, KeptRelease(current, None, None, True))
-    broken = None if running.bundle_digest else f"release {current} is not whole: deploy again, or roll back"
-    return TargetStatus(target.name, running, _utc(since), tuple(releases.values()), broken)
-
-
 def roll_back(target: Target, to: str | None = None) -> Rollback:
     """Switch back to a release that the target still has: the one that ran before the current one.
 
@@ -126,7 +51,7 @@ def roll_back(target: Target, to: str | None = None) -> Rollback:
         DeployError: The target cannot be reached, or the release there is not whole or answers wrongly.
         InputError: There is no such release.
     """
-    _check_folder(target)
+    check_folder(target)
     # The lock would make the folder of a target on which nothing was ever deployed.
     _choose(read_status(target), to)
     with target.lock():
@@ -134,7 +59,9 @@ def roll_back(target: Target, to: str | None = None) -> Rollback:
         chosen = _choose(found, to)
         try:
             files = _verify(target, chosen.release)
-            golden = check_golden(target, chosen.release)
+            require_signature(target, chosen.release)
+            precision = () if chosen.precision is None else ("--precision", chosen.precision)
+            golden = check_golden(target, chosen.release, *precision)
         except AgfedgeError as error:
             raise DeployError(
                 f"{target.name}: no rollback to {chosen.release}: {error} (what runs there is unchanged)"
@@ -194,20 +121,3 @@ def _switch(target: Target, release: str) -> None:
     except AgfedgeError as error:
         # The link changes before the history is written: either release may run, and both are whole.
         raise DeployError(f"{target.name}: the switch to {release} failed: {error}; see agfedge status") from error
-
-
-def _check_folder(target: Target) -> None:
-    if isinstance(target, LocalTarget) and not os.path.isdir(target.name):
-        raise DeployError(f"{target.name}: there is no such folder; give one that a bundle was deployed to")
-
-
-def _kept(facts: Mapping[str, object]) -> KeptRelease:
-    bundle, digest = facts["bundle"], facts["bundle_digest"]
-    # Nobody has verified the name yet; control characters have no business on a terminal.
-    shown = "".join(char if char.isprintable() else "?" for char in bundle) if isinstance(bundle, str) else None
-    known = digest if isinstance(digest, str) else None
-    return KeptRelease(str(facts["release"]), shown, known, facts["ran"] is True)
-
-
-def _utc(seconds: object) -> str | None:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if isinstance(seconds, (int, float)) else None

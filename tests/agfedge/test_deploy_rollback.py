@@ -9,8 +9,9 @@ import pytest
 
 from agfedge.cli.main import main
 from agfedge.deploy import BusyError, DeployError, deploy
-from agfedge.deploy.history import read_status, roll_back, status
 from agfedge.deploy.local import LocalTarget
+from agfedge.deploy.rollback import roll_back
+from agfedge.deploy.status import read_status, status
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.errors import InputError
 
