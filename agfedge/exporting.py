@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from agfedge.assembling import Assembly, ExportResult, assemble
+from agfedge.bundles.assembling import Assembly, ExportResult, assemble
+from agfedge.bundles.experts import experts_of
+from agfedge.bundles.precisions import check_precisions
 from agfedge.calibrate import check_samples
 from agfedge.distributed import Team, team
-from agfedge.experts import experts_of
 from agfedge.export_request import ExportRequest, check_request
 from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert, make_light, score_subject
-from agfedge.precisions import check_precisions
 from agfedge.recover import Recovery, held_out
 from agfedge.subject import Subject, load_subject
 from agfedge.torch_tensorrt_engine import TORCH_TENSORRT, compile_experts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agfedge.bundles.experts import experts_of
 from agfedge.calibrate import choose_estimate
-from agfedge.experts import experts_of
 from agfedge_export.split import trunk_cuts
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from agfedge.cli.output import plain
 from agfedge.data import load_dataset
 from agfedge.export_request import ExportRequest
 from agfedge.exporting import export
-from agfedge.measuring import Measurement, measure_bundle
-from agfedge.profiling import Account, account
+from agfedge.profile.account import Account, account
+from agfedge.profile.measuring import Measurement, measure_bundle
 from agfedge.recover import Recovery
 from agfedge_runtime import Bundle
 

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agfedge.bundles.evaluate import Evaluation, evaluate
+from agfedge.bundles.precisions import PrecisionReport, with_precisions
 from agfedge.data import load_dataset
-from agfedge.evaluate import Evaluation, evaluate
-from agfedge.precisions import PrecisionReport, with_precisions
 from agfedge.recover import Recovery, held_out
 from agfedge.statistics import Share
 from agfedge_runtime import Bundle

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agfedge.cli.output import guarantee_line, percent, print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from agfedge.recalibrating import Recalibration, Routed
+    from agfedge.bundles.recalibrating import Recalibration, Routed
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from agfedge.recalibrating import RecalibrationRequest, recalibrate
+    from agfedge.bundles.recalibrating import RecalibrationRequest, recalibrate
 
     asked = {name: value for name, value in vars(arguments).items() if name not in ("run", "json")}
     result = recalibrate(RecalibrationRequest(**asked))

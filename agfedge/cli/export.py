@@ -15,7 +15,7 @@ from agfedge_runtime.errors import InputError
 from agfedge_runtime.manifest import FULL_PRECISION, VARIANT_PRECISIONS
 
 if TYPE_CHECKING:
-    from agfedge.assembling import ExportResult
+    from agfedge.bundles.assembling import ExportResult
     from agfedge.light import LightExpert
 
 # What makes a light expert out of the heavy one; it means nothing to one that is given.

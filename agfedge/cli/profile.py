@@ -11,7 +11,7 @@ from agfedge.cli.output import print_json, print_line, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agfedge.profiling import Account, ExpertAccount
+    from agfedge.profile.account import Account, ExpertAccount
     from agfedge_runtime import Bundle
     from agfedge_runtime.manifest import Expert, Trunk
 
@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge.data import load_arrays
     from agfedge.deploy.last_profile import keep_profile
     from agfedge.deploy.target import open_target
-    from agfedge.measuring import Measurement, measure_bundle
-    from agfedge.profiling import account
+    from agfedge.profile.account import account
+    from agfedge.profile.measuring import Measurement, measure_bundle
     from agfedge_runtime import Bundle
     from agfedge_runtime.atomic import write_text
 

@@ -20,7 +20,7 @@ from agfedge.cli.subject import SUBJECT_OPTIONS, add_subject
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agfedge.assembling import ExportResult
+    from agfedge.bundles.assembling import ExportResult
     from agfedge.search import SearchRequest, SearchResult
 
 

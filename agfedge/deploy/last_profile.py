@@ -12,7 +12,7 @@ from agfedge.deploy.remote import call_function
 
 if TYPE_CHECKING:
     from agfedge.deploy.target import Target
-    from agfedge.profiling import Account
+    from agfedge.profile.account import Account
 
 _log = logging.getLogger(__name__)
 

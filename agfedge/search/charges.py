@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from agfedge.experts import Experts
+    from agfedge.bundles.experts import Experts
     from agfedge_profiles import DeviceProfile
 
 LATENCY, MACS = "latency", "macs"

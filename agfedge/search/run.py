@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from agfedge.assembling import Assembly, ExportResult, assemble
+from agfedge.bundles.assembling import Assembly, ExportResult, assemble
+from agfedge.bundles.experts import experts_of
 from agfedge.calibrate import check_samples
 from agfedge.data.split import shares, stratified
-from agfedge.experts import experts_of
 from agfedge.export_request import check_out
 from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.bundles.experts import Experts, experts_of
 from agfedge.calibrate import choose_estimate
-from agfedge.experts import Experts, experts_of
 from agfedge.light import LightExpert, prune_light, recover_light, score_subject
 from agfedge.recover import heavy_answers
 from agfedge.search.charges import charges_of

@@ -34,9 +34,9 @@ g (uint8[N,2,2,1] x) => (float[N,2] probabilities{outputs})
 <float full = {{255.0}}, int64[1] last = {{1}}, float[2] base = {{0.0, 1.0}},
  float[4,2] weight = {{{weight}}}, float[4,1] third = {{0.0, 0.0, 1.0, 0.0}}>
 {{
-  flat = Flatten<axis=1>(x)
-  bytes = Cast<to=1>(flat)
-  features = Div(bytes, full)
+  bytes = Cast<to=1>(x)
+  flat = Flatten<axis=1>(bytes)
+  features = Div(flat, full)
   picked = MatMul(features, weight)
   probabilities = Add(picked, base)
   {rest}

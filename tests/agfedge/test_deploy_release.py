@@ -63,7 +63,8 @@ def test_what_is_sent_to_the_target_is_read_by_an_old_python(module: Path) -> No
 @pytest.mark.parametrize("module", sorted({*ON_TARGET} - {BOOT}), ids=lambda path: path.stem)
 def test_what_is_sent_to_the_target_imports_the_standard_library_alone(module: Path) -> None:
     name = f"{on_target.__name__}.{module.stem}"
-    program = f"{BOOT.read_text()}\nsys.meta_path[:0] = [Sources({dict(on_target_sources())!r})]\nimportlib.import_module({name!r})"
+    imported = f"sys.meta_path[:0] = [Sources({dict(on_target_sources())!r})]\nimportlib.import_module({name!r})"
+    program = f"{BOOT.read_text()}\n{imported}"
 
     subprocess.run([sys.executable, "-I", "-S", "-"], input=program.encode(), check=True, capture_output=True)
 

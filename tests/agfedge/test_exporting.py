@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from agfedge.allocate import AllocationRequest
-from agfedge.assembling import warnings_of
+from agfedge.bundles.assembling import warnings_of
+from agfedge.bundles.evaluate import Evaluation
 from agfedge.data import Arrays, Dataset
-from agfedge.evaluate import Evaluation
 from agfedge.export_request import ExportRequest, check_request, check_seed
 from agfedge.recover import Recovery, RecoveryReport
 from agfedge.statistics import share_of

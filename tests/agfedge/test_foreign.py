@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, version_converter
 from torch import nn
 
+from agfedge.bundles.experts import experts_of
 from agfedge.cli.main import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
-from agfedge.experts import experts_of
 from agfedge.foreign import foreign_light, load_foreign
 from agfedge.models import load_module
 from agfedge.onnx_run import OnnxRun

@@ -12,13 +12,13 @@ import torch
 from scipy.special import expit
 
 from agfedge.allocate import AllocationRequest
-from agfedge.bundling import write_expert_bundle
+from agfedge.bundles.bundling import write_expert_bundle
+from agfedge.bundles.experts import Experts
 from agfedge.calibrate import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
 from agfedge.cli.main import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
-from agfedge.experts import Experts
 from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.models import load_module
 from agfedge.preprocess import model_input, preprocessing_for

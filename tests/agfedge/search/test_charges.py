@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from agfedge.experts import Experts, experts_of
+from agfedge.bundles.experts import Experts, experts_of
 from agfedge.search.charges import charges_of
 from agfedge_export import analyse, make_plan, prune
 from agfedge_export.heads import Preprocessing

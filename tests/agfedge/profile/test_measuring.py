@@ -11,7 +11,7 @@ import pytest
 
 from agfedge.deploy.stages import deploy
 from agfedge.deploy.target import open_target
-from agfedge.measuring import Measurement, measure_bundle
+from agfedge.profile.measuring import Measurement, measure_bundle
 from agfedge_runtime import Bundle
 from agfedge_runtime.errors import BackendError, BundleError, InputError
 from nets import SIDE, stripes

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.bundling import write_expert_bundle
+from agfedge.bundles.bundling import write_expert_bundle
+from agfedge.bundles.evaluate import evaluate
+from agfedge.bundles.experts import Experts
+from agfedge.bundles.golden_inputs import GOLDEN_MARGIN
 from agfedge.calibrate import Calibration, EarlyTrial, Guarantee, prior_cost
 from agfedge.data import Arrays, Dataset
-from agfedge.evaluate import evaluate
-from agfedge.experts import Experts
-from agfedge.golden_inputs import GOLDEN_MARGIN
 from agfedge_export import analyse, graph_costs, make_plan, prune
 from agfedge_export.heads import Preprocessing
 from agfedge_export.split import common_trunk, groups_of_trunk, trunk_cuts

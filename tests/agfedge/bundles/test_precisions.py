@@ -13,11 +13,11 @@ import onnx
 import pytest
 from tensorrt_build import builds
 
+from agfedge.bundles.precisions import PrecisionReport, check_precisions, with_precisions
 from agfedge.cli.main import main
 from agfedge.data import Dataset, load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
-from agfedge.precisions import PrecisionReport, check_precisions, with_precisions
 from agfedge_export.regions import HALF
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.cli import main as device

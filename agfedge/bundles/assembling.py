@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.bundling import GraphFacts, write_expert_bundle
+from agfedge.bundles.bundling import GraphFacts, write_expert_bundle
+from agfedge.bundles.evaluate import Evaluation, evaluate
+from agfedge.bundles.precisions import PrecisionReport, precision_warnings, with_precisions
 from agfedge.calibrate import Calibration, Rival, calibrate, rivals
-from agfedge.evaluate import Evaluation, evaluate
-from agfedge.precisions import PrecisionReport, precision_warnings, with_precisions
 from agfedge.recover import RecoveryReport
 from agfedge_export.priors import unsigned
 from agfedge_runtime import Bundle, manifest
 
 if TYPE_CHECKING:
+    from agfedge.bundles.experts import Experts
     from agfedge.data import Arrays, Dataset
-    from agfedge.experts import Experts
     from agfedge.light import LightExpert
     from agfedge.subject import Subject
     from agfedge.torch_tensorrt_engine import Compiled

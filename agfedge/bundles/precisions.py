@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.bundles.golden_inputs import choose_golden
+from agfedge.bundles.rerouting import observe, reroute
 from agfedge.calibrate.guarantee import check_samples
-from agfedge.golden_inputs import choose_golden
 from agfedge.onnx_run import OnnxRun
-from agfedge.rerouting import observe, reroute
 from agfedge.statistics import Share, share_of
 from agfedge_export.precision import FP16, FP32, INT8, PRECISIONS, to_fp16, to_int8
 from agfedge_runtime import Bundle, manifest
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from agfedge.bundles.evaluate import Evaluation
     from agfedge.data import Arrays
-    from agfedge.evaluate import Evaluation
     from agfedge_export.half import Clamped
 
 # Inputs that the ranges of int8 are taken from, spread over those that are there.

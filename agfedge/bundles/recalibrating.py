@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.bundles.golden_inputs import choose_golden
+from agfedge.bundles.precisions import precision_golden, rerouted
+from agfedge.bundles.rerouting import Observed, observe, pass_costs, reroute
 from agfedge.calibrate.guarantee import Guarantee, check_bounds, check_samples
 from agfedge.data import load_arrays
 from agfedge.data.split import shares, stratified
-from agfedge.golden_inputs import choose_golden
-from agfedge.precisions import precision_golden, rerouted
-from agfedge.rerouting import Observed, observe, pass_costs, reroute
 from agfedge.statistics import Share, share_of
 from agfedge_profiles import Rates, expected
 from agfedge_runtime import Bundle, manifest

@@ -1,0 +1,1 @@
+"""What a bundle really costs, where it runs: raw samples, and the account of them."""
