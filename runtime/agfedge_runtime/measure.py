@@ -55,11 +55,12 @@ def measure(
     parts = _parts(cascade)
     orders = list(itertools.permutations(parts))
     for step in range(warmup):
-        _decide(parts, orders[step % len(orders)], inputs, step)
+        _decide(parts, orders[step % len(orders)], inputs, step, 0)
     rows: list[_Row] = []
-    stop = perf_counter_ns() + min_seconds * 1e9
+    began = perf_counter_ns()
+    stop = began + min_seconds * 1e9
     while len(rows) < decisions or perf_counter_ns() < stop:
-        rows.append(_decide(parts, orders[len(rows) % len(orders)], inputs, len(rows)))
+        rows.append(_decide(parts, orders[len(rows) % len(orders)], inputs, len(rows), began))
         if progress is not None:
             progress(1)
     return _samples(cascade, rows)
@@ -73,6 +74,7 @@ class _Row(NamedTuple):
     heavy_label: int
     light_label: int
     times_us: Mapping[str, float]
+    start_s: float
 
 
 def _parts(cascade: Cascade) -> dict[str, Callable[[AnyArray], object]]:
@@ -89,16 +91,19 @@ def _parts(cascade: Cascade) -> dict[str, Callable[[AnyArray], object]]:
 
 
 def _decide(
-    parts: Mapping[str, Callable[[AnyArray], object]], order: Sequence[str], inputs: AnyArray, step: int
+    parts: Mapping[str, Callable[[AnyArray], object]], order: Sequence[str], inputs: AnyArray, step: int, began: int
 ) -> _Row:
     index = step % len(inputs)
     x = inputs[index : index + 1]
     answers: dict[str, object] = {}
     times_us: dict[str, float] = {}
+    start_s = 0.0
     for name in order:
         part = parts[name]
         started = perf_counter_ns()
         answer = part(x)
+        if name == "cascade":
+            start_s = (started - began) / 1e9
         times_us[name] = (perf_counter_ns() - started) / 1e3
         answers[name] = answer
     return _Row(
@@ -107,6 +112,7 @@ def _decide(
         heavy_label=int(cast("Float32Array", answers["heavy"]).argmax()),
         light_label=int(cast("Float32Array", answers["light"]).argmax()),
         times_us=times_us,
+        start_s=start_s,
     )
 
 
@@ -127,6 +133,8 @@ def _samples(cascade: Cascade, rows: Sequence[_Row]) -> Samples:
         heavy_us=_times(rows, "heavy"),
         prior_us=_times(rows, "prior"),
         trunk_us=_times(rows, "trunk"),
+        start_s=np.array([row.start_s for row in rows], np.float64),
+        stage_us={},
         environment=_environment(cascade),
     )
 

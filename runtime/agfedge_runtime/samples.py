@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from agfedge_runtime.decisions import Branch
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.strict_json import Document, Fields, shorten
 
-SCHEMA = 1
+SCHEMA = 2
+# What a cascade's call may run, in this order.
+STAGES = ("trunk", "prior", "light", "heavy")
 
 _DOCUMENT = Document("samples", InputError, "measure again with this release")
 _ARRAYS: dict[str, np.dtype[np.generic]] = {
@@ -31,7 +33,59 @@ _ARRAYS: dict[str, np.dtype[np.generic]] = {
     "heavy_us": np.dtype(np.float64),
     "prior_us": np.dtype(np.float64),
     "trunk_us": np.dtype(np.float64),
+    "start_s": np.dtype(np.float64),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class RateSamples:
+    """What was seen when inputs came at a fixed rate, as from a camera; m decisions, one element each.
+
+    Attributes:
+        fps: inputs a second.
+        queue: how many may wait; an input that comes when so many wait is dropped, and so is none else.
+        dropped: how many were.
+        latency_us: float64 (m,), from the scheduled arrival to the answer, so that waiting counts.
+        service_us: float64 (m,), the cascade's call alone.
+        branches: uint8 (m,), values of `Branch`.
+    """
+
+    fps: float
+    queue: int
+    dropped: int
+    latency_us: Float64Array
+    service_us: Float64Array
+    branches: UInt8Array
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSamples:
+    """What was seen in k calls with several inputs each, one element a call.
+
+    Attributes:
+        size: inputs a call.
+        cascade_us: float64 (k,), microseconds of the cascade's whole call.
+        light_us: float64 (k,), of the light expert alone.
+        heavy_us: float64 (k,), of the heavy expert alone.
+    """
+
+    size: int
+    cascade_us: Float64Array
+    light_us: Float64Array
+    heavy_us: Float64Array
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What a backend's profiler says of one layer.
+
+    Attributes:
+        name: as the backend calls it: a node of the graph, or several that were fused.
+        us: microseconds a run, on average.
+    """
+
+    name: str
+    us: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +110,17 @@ class Samples:
             trunk; NaN where the bundle has no prior.
         trunk_us: float64, microseconds of the trunk alone; NaN where the experts share none. The light and the heavy
             expert's times hold it, too.
+        start_s: float64, seconds from the beginning of the run to the cascade's call.
+        stage_us: what the cascade's call ran, by `STAGES`: float64 (n,), microseconds of each engine's run as the host
+            sees it, NaN where it did not run. What the call took beside them is the decision's overhead.
+        device_us: parts of a stage by the device's own clock, as ``heavy.copy_in``, ``heavy.compute`` and
+            ``heavy.copy_out``: float64 (n,), NaN where the stage did not run. Empty where the backend does not tell.
+        rate: of a run at a fixed rate, if there was one.
+        batches: of calls with several inputs, if there were any.
+        layers: by stage, of a run with the backend's profiler; empty where it has none.
+        state: the device's power mode, clocks, temperatures and power before, during and after, as
+            `agfedge_runtime.state` writes it; None where it was not looked at.
+        complete: False where the run was cut short; what was recorded until then is here.
         environment: where it ran: python, numpy, system, machine, processors, backend_version; why it was that
             backend: backend_reason; and what the graphs computed in: precision.
     """
@@ -75,7 +140,15 @@ class Samples:
     heavy_us: Float64Array
     prior_us: Float64Array
     trunk_us: Float64Array
+    start_s: Float64Array
+    stage_us: Mapping[str, Float64Array]
     environment: Mapping[str, str | int]
+    device_us: Mapping[str, Float64Array] = field(default_factory=dict)
+    rate: RateSamples | None = None
+    batches: BatchSamples | None = None
+    layers: Mapping[str, tuple[Layer, ...]] = field(default_factory=dict)
+    state: Mapping[str, object] | None = None
+    complete: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,6 +158,12 @@ class Samples:
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         values.update({name: _listed(values[name]) for name in _ARRAYS})
         values["environment"] = dict(self.environment)
+        for name in ("stage_us", "device_us"):
+            values[name] = {key: _listed(each) for key, each in getattr(self, name).items()}
+        for name in ("rate", "batches"):
+            values[name] = None if values[name] is None else _plain(values[name])
+        values["layers"] = {stage: [_plain(layer) for layer in layers] for stage, layers in self.layers.items()}
+        values["state"] = None if self.state is None else dict(self.state)
         return json.dumps({"schema": SCHEMA, **values}, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -115,6 +194,14 @@ class Samples:
             heavy_us=_floats(fields, "heavy_us", count),
             prior_us=_floats(fields, "prior_us", count),
             trunk_us=_floats(fields, "trunk_us", count),
+            start_s=_floats(fields, "start_s", count),
+            stage_us=_by_name(fields, "stage_us", count),
+            device_us=_by_name(fields, "device_us", count),
+            rate=_rate(fields),
+            batches=_batches(fields),
+            layers=_layers(fields),
+            state=None if fields.values["state"] is None else fields.mapping("state"),
+            complete=fields.flag("complete"),
             environment=_environment(fields),
         )
 
@@ -139,6 +226,50 @@ def _integers(fields: Fields, key: str, count: int, maximum: int = 2**63 - 1) ->
 def _floats(fields: Fields, key: str, count: int) -> Float64Array:
     values = _counted(fields, key, count)
     return np.array([math.nan if value is None else _DOCUMENT.number(value, key) for value in values], np.float64)
+
+
+def _plain(value: RateSamples | BatchSamples | Layer) -> dict[str, object]:
+    found = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    return {name: _listed(each) if isinstance(each, np.ndarray) else each for name, each in found.items()}
+
+
+def _by_name(fields: Fields, key: str, count: int) -> dict[str, Float64Array]:
+    values = fields.mapping(key)
+    inner = _DOCUMENT.fields(values, key, tuple(values))
+    return {name: _floats(inner, name, count) for name in values}
+
+
+def _rate(fields: Fields) -> RateSamples | None:
+    if fields.values["rate"] is None:
+        return None
+    inner = fields.fields("rate", tuple(each.name for each in dataclasses.fields(RateSamples)))
+    count = len(inner.array("branches"))
+    return RateSamples(
+        fps=inner.number("fps", 0.0),
+        queue=inner.integer("queue", 1),
+        dropped=inner.integer("dropped"),
+        latency_us=_floats(inner, "latency_us", count),
+        service_us=_floats(inner, "service_us", count),
+        branches=_integers(inner, "branches", count, max(Branch)).astype(np.uint8),
+    )
+
+
+def _batches(fields: Fields) -> BatchSamples | None:
+    if fields.values["batches"] is None:
+        return None
+    inner = fields.fields("batches", tuple(each.name for each in dataclasses.fields(BatchSamples)))
+    count = len(inner.array("cascade_us"))
+    times = {name: _floats(inner, name, count) for name in ("cascade_us", "light_us", "heavy_us")}
+    return BatchSamples(size=inner.integer("size", 2), **times)
+
+
+def _layers(fields: Fields) -> dict[str, tuple[Layer, ...]]:
+    found = {}
+    for stage, values in fields.mapping("layers").items():
+        path = f"layers.{stage}"
+        rows = [_DOCUMENT.fields(value, path, ("name", "us")) for value in _DOCUMENT.array(values, path)]
+        found[stage] = tuple(Layer(row.text("name"), row.number("us", 0.0)) for row in rows)
+    return found
 
 
 def _environment(fields: Fields) -> dict[str, str | int]:

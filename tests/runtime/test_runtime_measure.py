@@ -91,7 +91,7 @@ def test_json_has_no_nan(samples):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("schema", 2),
+        ("schema", 1),
         ("surprise", 1),
         ("threads", 0),
         ("backend", None),

@@ -32,6 +32,8 @@ def six_decisions() -> Samples:
         heavy_us=np.array([90.0, 110, 90, 110, 90, 110]),
         prior_us=np.array([1.0, 3, 1, 3, 1, 3]),
         trunk_us=np.full(6, NAN),
+        start_s=np.arange(6) / 1000,
+        stage_us={},
         environment={"python": "3.12", "processors": 4},
     )
 
