@@ -5,7 +5,7 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-gpu lint types unit format clean
+.PHONY: demo test test-gpu test-arm64 lint types unit format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/agfedge demo --out build/demo
@@ -15,6 +15,10 @@ test: lint types unit
 # What needs a CUDA device; elsewhere every test says why it is skipped.
 test-gpu: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m gpu
+
+# Deploys to a Jetson's userland under emulation: Linux, as root; elsewhere the tests say what is missing.
+test-arm64: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m arm64 tests/arm64
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -14,8 +14,8 @@ from agfedge_runtime.errors import AgfedgeError
 
 # One module a command, each with add_parser(subparsers) and run(arguments); none imports torch or onnx at the top.
 COMMANDS = (
-    "demo", "export", "deploy", "rollback", "status", "profile", "devices", "inspect", "prune", "score", "compare",
-    "search", "calibrate",
+    "demo", "export", "deploy", "rollback", "status", "logs", "profile", "devices", "inspect", "prune", "score",
+    "compare", "search", "calibrate", "bundle",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from agfedge.deploy.errors import DeployError
 from agfedge.deploy.remote import call_function, strings
+from agfedge.deploy.status import check_folder
 from agfedge.deploy.target import Target
 from agfedge_runtime.errors import InputError
 
@@ -60,6 +61,7 @@ def read_logs(target: Target, lines: int) -> Logs:
     """
     if not 0 <= lines <= MAX_LINES:
         raise InputError(f"got {lines} lines, expected 0 to {MAX_LINES}; copy the files in logs/ for more")
+    check_folder(target)
     told = _call(target, "tail", lines=lines)
     health = _health(told["health"])
     if health is None and told["place"] is None:

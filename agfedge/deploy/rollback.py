@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agfedge.deploy.errors import DeployError
 from agfedge.deploy.golden import check_golden
 from agfedge.deploy.remote import call_function, strings
+from agfedge.deploy.service import restart_services
 from agfedge.deploy.signature import require_signature
 from agfedge.deploy.status import KeptRelease, TargetStatus, check_folder, read_status
 from agfedge.deploy.target import Target
@@ -27,6 +28,7 @@ class Rollback:
         before: Name of the release that ran before.
         files: How many files' digests were verified.
         golden: The report of the golden answers.
+        restarted: Names of the services that decide with it since.
     """
 
     target: str
@@ -34,6 +36,7 @@ class Rollback:
     before: str
     files: int
     golden: Mapping[str, object]
+    restarted: Sequence[str]
 
 
 def roll_back(target: Target, to: str | None = None) -> Rollback:
@@ -67,7 +70,10 @@ def roll_back(target: Target, to: str | None = None) -> Rollback:
                 f"{target.name}: no rollback to {chosen.release}: {error} (what runs there is unchanged)"
             ) from error
         _switch(target, chosen.release)
-    return Rollback(target.name, chosen, found.current.release if found.current else "", files, golden)
+        restarted, problem = restart_services(target, chosen.release)
+    if problem is not None:
+        raise DeployError(f"{target.name}: {chosen.release} runs there now, but a service does not: {problem}")
+    return Rollback(target.name, chosen, found.current.release if found.current else "", files, golden, restarted)
 
 
 def _choose(found: TargetStatus, to: str | None) -> KeptRelease:

@@ -26,7 +26,9 @@ from agfedge.deploy.golden import agreement, check_golden
 from agfedge.deploy.preflight import Preflight, check_preflight
 from agfedge.deploy.release import Release, make_release
 from agfedge.deploy.remote import call_function, call_program, function_source, strings
+from agfedge.deploy.service import restart_services
 from agfedge.deploy.signature import require_signature
+from agfedge.deploy.signing import verify_bundle
 from agfedge.deploy.target import Target
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.engines.choice import AUTO
@@ -34,6 +36,9 @@ from agfedge_runtime.errors import AgfedgeError, InputError
 from agfedge_runtime.manifest_variants import FULL_PRECISION
 
 MIN_KEEP = 2
+# What a stage that fails leaves behind.
+_UNCHANGED = " (what ran there before is unchanged)"
+_AFTER = MappingProxyType({"service": "", "prune": " (the new release runs)"})
 LOWEST = "best"
 _LOWEST_FIRST = ("int8", "fp16")
 
@@ -124,6 +129,7 @@ class Job:
     progress: Progress
     preflight: Preflight | None = None
     record: dict[str, object] = field(default_factory=dict)
+    before: str | None = None
 
     @property
     def backend(self) -> str:
@@ -166,6 +172,9 @@ def release_of(bundle_path: Path, options: DeployOptions) -> Release:
             f"got {options.keep_releases} releases to keep; expected {MIN_KEEP} or more: the current and the previous"
         )
     release = make_release(Bundle.open(bundle_path))
+    if release.bundle.signature is not None:
+        # Whoever signed it: a signature that does not fit what it signs is told here, not by every target.
+        verify_bundle(release.bundle.path)
     release.bundle.manifest.in_precision(_precision(release.bundle, options.precision))
     return release
 
@@ -194,8 +203,7 @@ def _run_stage(name: str, stage: Callable[[Job], Outcome], job: Job) -> StageRep
     try:
         outcome = stage(job)
     except AgfedgeError as error:
-        state = "the new release runs" if name == "prune" else "what ran there before is unchanged"
-        raise DeployError(f"{job.target.name}: {name} failed: {error} ({state})") from error
+        raise DeployError(f"{job.target.name}: {name} failed: {error}{_AFTER.get(name, _UNCHANGED)}") from error
     return StageReport(name, time.monotonic() - began, outcome.summary, outcome.facts)
 
 
@@ -254,9 +262,27 @@ def _golden(job: Job) -> Outcome:
 def _switch(job: Job) -> Outcome:
     call_function(job.target, "releases.note", release=job.release.name, facts=job.record)
     facts = call_function(job.target, "releases.switch", release=job.release.name)
+    job.before = str(facts["before"]) if facts["before"] and facts["switched"] else None
     before = f", before: {facts['before']}" if facts["before"] else ""
     summary = f"current -> {job.release.folder}{before}" if facts["switched"] else "current already"
     return Outcome(summary, facts)
+
+
+def _service(job: Job) -> Outcome:
+    restarted, problem = restart_services(job.target, job.release.name)
+    if problem is not None:
+        raise DeployError(f"{problem}{_back(job)}")
+    summary = f"{', '.join(restarted)} decides with it" if restarted else "none runs"
+    return Outcome(summary, {"restarted": restarted})
+
+
+def _back(job: Job) -> str:
+    """Let what ran before run again; says that it does."""
+    if job.before is None:
+        return "; there is no release before it"
+    call_function(job.target, "releases.switch", release=job.before)
+    _, problem = restart_services(job.target, job.before)
+    return f"; switched back to {job.before}" + (f", where {problem}" if problem else "")
 
 
 def _prune(job: Job) -> Outcome:
@@ -288,6 +314,7 @@ STAGES: Mapping[str, Callable[[Job], Outcome]] = MappingProxyType(
         "engines": _engines,
         "golden": _golden,
         "switch": _switch,
+        "service": _service,
         "prune": _prune,
     }
 )

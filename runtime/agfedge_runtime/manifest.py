@@ -51,6 +51,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MAX_FILE_BYTES",
     "MAX_MANIFEST_BYTES",
+    "MAX_PATH_LENGTH",
     "SCHEMA",
     "VARIANT_PRECISIONS",
     "Accuracy",
@@ -76,6 +77,7 @@ SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 8 * 2**30
+MAX_PATH_LENGTH = 1024
 Scalar = Union[str, int, float, bool, None]
 
 _DOCUMENT = Document(MANIFEST_NAME, BundleKeyError, "export the bundle again")
@@ -169,11 +171,11 @@ def check_file_path(path: str) -> None:
 
     Raises:
         BundlePathError: `path` is not relative POSIX, has empty, ``.`` or ``..`` parts, a backslash or a
-            control character, or is the manifest's own.
+            control character, is longer than any that agfedge writes, or is the manifest's own.
     """
     parts = path.split("/")
     unsafe = any(part in ("", ".", "..") for part in parts) or "\\" in path or any(ord(c) < 32 for c in path)
-    if unsafe or path == MANIFEST_NAME:
+    if unsafe or path == MANIFEST_NAME or len(path) > MAX_PATH_LENGTH:
         raise BundlePathError(
             f"manifest.json: files: got the path {shorten(path)}, expected a relative one inside the bundle, "
             "such as light.onnx; do not use this bundle unless you know where it comes from"

@@ -168,7 +168,10 @@ class Fields:
 
 def shorten(value: object) -> str:
     """A value as one line of at most 80 characters, for a message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deeply to be shown"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -131,7 +131,7 @@ def test_json_is_alone_on_stdout(
 ) -> None:
     assert main([*commands(workshop, tmp_path)[name], "--json"]) == 0
     out, err = capfd.readouterr()
-    assert isinstance(json.loads(out), dict)
+    assert isinstance(json.loads(out), (dict, list))
     assert err == ""
 
 

@@ -19,7 +19,7 @@ from workshop import Workshop
 # Each case runs in a fork of one process that has imported everything: it dies at a known point, without any waiting.
 NURSERY = """
 import json, os, signal, sys
-import agfedge.bundling, agfedge.exporting, agfedge_runtime.atomic as atomic
+import agfedge.bundles.bundling, agfedge.exporting, agfedge_runtime.atomic as atomic
 from agfedge.cli.main import main
 
 # A shell starts background jobs with interrupts ignored, and Python then leaves them so.
@@ -38,7 +38,7 @@ def die_in(module, name, signal_name, *, before, target):
     setattr(module, name, dying)
 
 POINTS = {
-    "golden answers": (agfedge.bundling, "golden_bytes", True),
+    "golden answers": (agfedge.bundles.bundling, "golden_bytes", True),
     "before the switch": (atomic, "replace_folder", True),
     "after the switch": (atomic, "_exchange", False),
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import Bundle
-from agfedge_runtime.bundle import write_bundle
+from agfedge_runtime.bundle import MAX_SIGNATURE_BYTES, SIGNATURE_NAME, write_bundle
 from agfedge_runtime.errors import (
     BundleDigestError,
     BundleError,
@@ -216,3 +216,56 @@ def test_a_file_that_may_not_be_read(tiny):
     (path / "heavy.onnx").chmod(0)
     with pytest.raises(BundleError, match="check its permissions"):
         Bundle.open(path)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_signature_may_lie_beside_the_manifest(tiny, verify):
+    bundle = tiny.bundle()
+    assert bundle.signature is None
+    (bundle.path / SIGNATURE_NAME).write_bytes(b"s" * MAX_SIGNATURE_BYTES)
+    opened = Bundle.open(bundle.path, verify=verify)
+    assert opened == bundle
+    assert opened.signature == bundle.path / "manifest.json.sig"
+
+
+@pytest.mark.parametrize(
+    "name", ["light.onnx.sig", "manifest.json.sig2", "notes/manifest.json.sig", "MANIFEST.JSON.SIG"]
+)
+def test_no_other_signature_may(tiny, name):
+    path = tiny.bundle(extra={"notes/report.html": b""}).path
+    (path / name).write_bytes(b"s")
+    with pytest.raises(BundlePathError, match=r"is not listed in manifest\.json"):
+        Bundle.open(path)
+
+
+def test_a_signature_of_absurd_size_is_refused(tiny):
+    path = tiny.bundle().path
+    (path / SIGNATURE_NAME).write_bytes(b"s" * (MAX_SIGNATURE_BYTES + 1))
+    with pytest.raises(BundleSizeError, match=r"manifest\.json\.sig: larger than 65536 bytes, so it is no signature"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("put", [lambda path: path.symlink_to("manifest.json"), os.mkfifo])
+def test_a_signature_is_a_plain_file(tiny, put):
+    path = tiny.bundle().path
+    put(path / SIGNATURE_NAME)
+    with pytest.raises(BundlePathError, match=r"'manifest\.json\.sig' is a link or special file"):
+        Bundle.open(path)
+
+
+def test_a_signature_cannot_be_listed_in_what_it_signs(tiny, tmp_path):
+    with pytest.raises(BundlePathError, match=r"got manifest\.json\.sig, which cannot be listed in what it signs"):
+        tiny.bundle(extra={SIGNATURE_NAME: b"s"})
+    assert list(tmp_path.iterdir()) == []
+    path = tiny.bundle(extra={"manifest.json.txt": b"s"}).path
+    (path / "manifest.json.txt").rename(path / SIGNATURE_NAME)
+    text = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(text.replace("manifest.json.txt", SIGNATURE_NAME))
+    with pytest.raises(BundlePathError, match="cannot be listed"):
+        Bundle.open(path)
+
+
+def test_a_new_bundle_drops_the_signature_of_the_old_one(tiny):
+    old = tiny.bundle(confidence=0.5)
+    (old.path / SIGNATURE_NAME).write_bytes(b"s")
+    assert tiny.bundle(confidence=0.6).signature is None

@@ -49,8 +49,10 @@ def history() -> List[str]:
 
 
 def read_json(path: str) -> object:
-    """Return what a JSON file holds, None where it cannot be read."""
+    """Return what a JSON file holds, None where it cannot be read; nothing waits for a pipe's other end."""
     try:
+        if not os.path.isfile(path):
+            return None
         with open(path, encoding="utf-8") as file:
             value = json.load(file)  # type: object
     except (OSError, ValueError, RecursionError):

@@ -74,21 +74,19 @@ def health() -> Optional[Json]:
 def _newest_first(opened: contextlib.ExitStack) -> Iterator[BinaryIO]:
     """Open the files of the log, each once: a rotation meanwhile gives one of them another name."""
     seen = set()
-    number = 0
-    while True:
+    number = missing = 0
+    # Between two steps of a rotation one name is not there.
+    while missing < 2:
         try:
             file = open(LOG + ("." + str(number) if number else ""), "rb")  # noqa: SIM115
         except FileNotFoundError:
-            if number:
-                return
-            # Between two steps of a rotation there is no newest file.
-            number += 1
-            continue
-        opened.enter_context(file)
-        status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode) and status.st_ino not in seen:
-            seen.add(status.st_ino)
-            yield file
+            missing += 1
+        else:
+            opened.enter_context(file)
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_ino not in seen:
+                seen.add(status.st_ino)
+                yield file
         number += 1
 
 

@@ -148,9 +148,9 @@ def problem_of(path: str, mode: int, expected: Optional[List[object]]) -> Option
 def _contents(root: str, problems: List[str]) -> Iterator[Tuple[str, str, int]]:
     """Give the relative name, the path and the mode of all that was shipped and is no folder."""
     for folder, folders, names in os.walk(root):
-        if folder == root and ENGINES in folders:
+        if folder == root and _is_folder(folder, ENGINES):
             folders.remove(ENGINES)
-        if BYTECODE in folders:
+        if _is_folder(folder, BYTECODE):
             # Left by whoever ran this runtime: Python would run it without a look at the source that was verified.
             folders.remove(BYTECODE)
             shutil.rmtree(os.path.join(folder, BYTECODE))
@@ -162,6 +162,11 @@ def _contents(root: str, problems: List[str]) -> Iterator[Tuple[str, str, int]]:
                 problems.append(relative + ": writable by everybody")
             if not stat.S_ISDIR(mode):
                 yield relative, path, mode
+
+
+def _is_folder(folder: str, name: str) -> bool:
+    path = os.path.join(folder, name)
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _suspects(root: str, digests: Dict[str, str]) -> List[str]:
@@ -176,7 +181,9 @@ def _suspects(root: str, digests: Dict[str, str]) -> List[str]:
         elif digests[name] != digest:
             problems.append(f"{name}: got sha256 {digests[name][:16]}; expected {str(digest)[:16]}")
     extra = [name for name in sorted(digests) if name.startswith("bundle/") and name not in expected]
-    return problems + [name + ": not part of the release" for name in extra if name != MANIFEST]
+    return problems + [
+        name + ": not part of the release" for name in extra if name not in (MANIFEST, MANIFEST + ".sig")
+    ]
 
 
 def _described(release: str) -> Json:

@@ -117,7 +117,7 @@ def signing_key(manifest: bytes, signature: bytes) -> str:
 def _verify(folder: str, manifest: bytes, has_revoked: bool) -> Signer:
     key = _signing_key(folder, manifest)
     listed = _keygen(folder, ["find-principals", "-f", SIGNERS], b"")
-    # OpenSSH 8.2 prints the list as it stands, later releases a line a principal; ! marks whom a line excludes.
+    # One a line, and split at commas, should a release print patterns as they stand; ! marks whom a pattern excludes.
     principals = [each.strip() for each in re.split("[,\n]", listed.stdout) if each.strip() and each[0] != "!"]
     reasons = _of_signers(listed.stderr)
     for principal in dict.fromkeys(principals):
@@ -127,8 +127,8 @@ def _verify(folder: str, manifest: bytes, has_revoked: bool) -> Signer:
             return Signer(principal, key)
         if has_revoked and _keygen(folder, verify, manifest).returncode == 0:
             raise SignatureProblem(
-                f"the bundle is signed by {principal} with the {key}, which {REVOKED} revokes (or it is no list that "
-                "ssh-keygen can read): sign it with another key"
+                f"the bundle is signed by {principal} with the {key}, which is revoked (or the list of revoked keys is "
+                "none that ssh-keygen can read): sign it with another key"
             )
         reasons += _of_signers(done.stderr)
     raise SignatureProblem(
@@ -181,7 +181,8 @@ def check_version(stderr: str) -> None:
 
 def _of_signers(stderr: str) -> List[str]:
     """What ssh-keygen says of lines of the list: expired, not yet valid, malformed, for another namespace."""
-    return [line.strip() for line in stderr.splitlines() if line.startswith(SIGNERS + ":")]
+    said = re.findall(f"^{SIGNERS}:([0-9]+: .*)", stderr, re.MULTILINE)
+    return ["of their list, line " + each.strip() for each in said]
 
 
 def _told(reasons: List[str]) -> str:

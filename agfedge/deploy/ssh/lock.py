@@ -11,6 +11,8 @@ from types import TracebackType
 
 from agfedge.deploy.errors import BusyError, DeployError
 from agfedge.deploy.on_target.lock import LOCK as _LOCK
+from agfedge.deploy.ssh.address import Address
+from agfedge.deploy.ssh.errors import SSH_FAILED, explain
 
 HEARTBEAT_S = 10
 
@@ -25,8 +27,9 @@ class Holder:
     LOCK = _LOCK
     SILENCE_S = 60
 
-    def __init__(self, argv: Sequence[str], name: str) -> None:
+    def __init__(self, argv: Sequence[str], name: str, address: Address) -> None:
         self._name = name
+        self._address = address
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by __exit__
         self._process = subprocess.Popen(
             list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
@@ -52,7 +55,7 @@ class Holder:
 
         Raises:
             BusyError: Another deploy holds the target.
-            DeployError: The folder cannot be made or locked.
+            DeployError: The connection is lost, or the folder cannot be made or locked.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -63,7 +66,7 @@ class Holder:
         if answer == b"busy":
             raise BusyError(f"{self._name}: another deploy holds the target; wait until it ends")
         if answer != b"held":
-            raise DeployError(f"{self._name}: cannot be a target: {self._said()}; give a folder that you may write")
+            raise DeployError(f"{self._name}: {self._failure()}")
         self._beat.start()
 
     def check(self) -> None:
@@ -75,11 +78,14 @@ class Holder:
         if self._process.poll() is not None:
             raise DeployError("the connection was lost; deploy again, which continues from what is there")
 
-    def _said(self) -> str:
-        self._process.wait()
+    def _failure(self) -> str:
+        returncode = self._process.wait()
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else f"exit code {self._process.returncode}"
+        said = self._errors.read().decode(errors="replace")
+        if returncode == SSH_FAILED:
+            return explain(self._address, said)
+        last = (said.strip().splitlines() or [f"exit code {returncode}"])[-1].strip()
+        return f"cannot be a target: {last}; give a folder that you may write"
 
     def _keep_beating(self) -> None:
         with contextlib.suppress(OSError, ValueError):

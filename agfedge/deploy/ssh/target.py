@@ -90,7 +90,7 @@ class SshTarget:
         source = function_source("lock.hold", seconds=Holder.SILENCE_S)
         boot = shlex.join([PYTHON, "-I", "-c", _BOOT, str(len(source))])
         command = _shell(f"umask 022; mkdir -p -- {self._folder} && cd -- {self._folder} && {_PATH} && exec {boot}")
-        with Holder(self.connection.argv(command), self.name) as holder:
+        with Holder(self.connection.argv(command), self.name, self.connection.address) as holder:
             holder.take(source)
             self._holder = holder
             try:
