@@ -1,4 +1,4 @@
-"""`agfedge-runtime run`: decide the inputs of a file at once, or those of a folder one after the other."""
+"""`agfedge-runtime run`: decide the inputs of a file at once, or those of a source one after the other."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Sequence
-
-import numpy as np
 
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.cascade import Cascade
-from agfedge_runtime.decisions import Branch, Decisions
-from agfedge_runtime.sources import find_files, load_inputs, read_items
+from agfedge_runtime.decision_lines import HEADER, line_of, rows_of
+from agfedge_runtime.decision_log import DEFAULT_BYTES, DEFAULT_FILES
+from agfedge_runtime.errors import InputError
+from agfedge_runtime.service import DEFAULT_NAME, RemoveService, serve
+from agfedge_runtime.sources import load_inputs
+from agfedge_runtime.stream import Stream, run_stream
 
-_HEADER = f"{'row':>6}  {'branch':6}  {'probability':>11}  class"
+_SOURCE_HELP = (
+    "a folder of .npy and .npz files and, where Pillow is installed, of images; or, where OpenCV is, a video, or a "
+    "camera by its number, its device such as /dev/video0, or a GStreamer pipeline that ends in appsink. Decided one "
+    "by one, each decision printed as it is made; --json: a line each. Frames are resized to the bundle's input "
+    "(without regard to their proportions) and images are not; of a camera always the latest frame is decided"
+)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -24,77 +30,77 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     given.add_argument(
         "data", type=Path, nargs="?", metavar="FILE.npz", help="inputs x, in the bundle's dtype and shape, as one batch"
     )
+    given.add_argument("--source", metavar="DIR|VIDEO|CAMERA", help=_SOURCE_HELP)
     given.add_argument(
-        "--source", type=Path, metavar="DIR",
-        help="a folder of .npy and .npz files and, where Pillow is installed, of images: decided one by one, each "
-        "decision printed as it is made; --json: a line each",
+        "--remove-service", action=RemoveService, nargs="?", const=DEFAULT_NAME, metavar="NAME",
+        help="stop the service and take its unit away; its logs stay",
+    )  # fmt: skip
+    stream = parser.add_argument_group("with --source")
+    stream.add_argument("--decisions", type=int, metavar="N", help="stop after N decisions")
+    stream.add_argument("--log", type=Path, metavar="FILE", help="append decisions to a file too, a JSON line each")
+    stream.add_argument(
+        "--log-bytes", type=int, default=DEFAULT_BYTES, metavar="N",
+        help="a file of the log that would grow beyond is put aside as FILE.1, FILE.2 and so on; default: %(default)s",
+    )  # fmt: skip
+    stream.add_argument(
+        "--log-files", type=int, default=DEFAULT_FILES, metavar="N", help="how many of them stay; default: %(default)s"
+    )
+    stream.add_argument(
+        "--health", type=Path, metavar="FILE", help="keep a JSON file that says how it fares: state, decisions, latency"
+    )
+    stream.add_argument(
+        "--service", nargs="?", const=DEFAULT_NAME, metavar="NAME",
+        help=f"do this from now on in the background, as a systemd service of this user, by default {DEFAULT_NAME}, "
+        "with a log and a health file beside the bundle, or beside `current` where a deploy made it",
     )  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Decide, and print what was decided.
+    """Decide, and print what was decided; or have a service do it.
 
     Raises:
-        AgfedgeError: the bundle cannot be trusted, nothing runs here, or an input cannot be read.
+        AgfedgeError: the bundle cannot be trusted, nothing runs here, an input cannot be read, or the service does
+            not start.
     """
-    return _run_file(arguments) if arguments.source is None else _run_source(arguments)
+    if arguments.source is None:
+        _refuse_stream_options(arguments)
+        return _run_file(arguments)
+    stream = Stream(
+        bundle=arguments.bundle,
+        source=arguments.source,
+        backend=arguments.backend,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        decisions=arguments.decisions,
+        log=arguments.log,
+        log_bytes=arguments.log_bytes,
+        log_files=arguments.log_files,
+        health=arguments.health,
+    )
+    if arguments.service is not None:
+        return serve(stream, arguments.service, arguments.json)
+    return run_stream(stream, arguments.json)
+
+
+def _refuse_stream_options(arguments: argparse.Namespace) -> None:
+    for option in ("decisions", "log", "health", "service"):
+        if getattr(arguments, option) is not None:
+            raise InputError(f"got --{option} with a file that is decided at once; expected --source")
 
 
 def _run_file(arguments: argparse.Namespace) -> int:
     inputs = load_inputs(arguments.data)
-    with _open(arguments) as cascade:
-        rows = _described(cascade(inputs), cascade.manifest.classes)
+    bundle = Bundle.open(arguments.bundle)
+    with Cascade.open(bundle, arguments.backend, arguments.threads, precision=arguments.precision) as cascade:
+        rows = rows_of(cascade(inputs), cascade.manifest.classes)
     if arguments.json:
         _print(json.dumps(rows))
         return 0
-    _print(_HEADER)
+    _print(HEADER)
     for index, row in enumerate(rows):
-        _print(_line(index, row))
+        _print(line_of(index, row))
     return 0
-
-
-def _run_source(arguments: argparse.Namespace) -> int:
-    files = find_files(arguments.source)
-    with _open(arguments) as cascade:
-        if not arguments.json:
-            _print(f"{_HEADER}  file")
-        for path in files:
-            name = path.relative_to(arguments.source).as_posix()
-            for item in read_items(path, cascade.manifest.input):
-                decisions = cascade(item.x)
-                (row,) = _described(decisions, cascade.manifest.classes)
-                told = {"source": name, "row": item.row, **row, "latency_us": decisions.latency_us}
-                _print(json.dumps(told) if arguments.json else f"{_line(item.row, row)}  {name}")
-                sys.stdout.flush()
-    return 0
-
-
-def _open(arguments: argparse.Namespace) -> Cascade:
-    bundle = Bundle.open(arguments.bundle)
-    return Cascade.open(bundle, arguments.backend, arguments.threads, precision=arguments.precision)
-
-
-def _described(decisions: Decisions, classes: Sequence[str]) -> list[dict[str, str | int | float | None]]:
-    return [
-        {
-            "label": int(label),
-            "class": classes[label],
-            "probability": float(decisions.probabilities[index, label]),
-            "branch": Branch(decisions.branches[index]).name.lower(),
-            "prior": _number(decisions.prior[index]),
-            "confidence": _number(decisions.confidence[index]),
-        }
-        for index, label in enumerate(decisions.labels)
-    ]
-
-
-def _number(value: np.float32) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _line(index: int, row: dict[str, str | int | float | None]) -> str:
-    return f"{index:6d}  {row['branch']:6}  {row['probability']:11.4f}  {row['class']}"
 
 
 def _print(line: str) -> None:

@@ -1,12 +1,15 @@
-"""Where inputs come from: arrays in .npy and .npz files, and images where Pillow is installed, one after the other."""
+"""Where inputs come from: folders of arrays and images, videos, cameras; one input after the other."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import stat
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import ContextManager, Iterator
 
 import numpy as np
 
@@ -25,14 +28,67 @@ class Item:
     """One input.
 
     Attributes:
-        source: the file that it is from.
-        row: its place in that file, 0 for an image.
+        source: what it is from: a file, by its path below the folder that was given, or a camera.
+        row: its place there, 0 for an image; of a camera, how many frames came before it, those passed over among them.
         x: a batch of one, (1, ...).
     """
 
-    source: Path
+    source: str
     row: int
     x: AnyArray
+
+
+def open_source(source: str, spec: InputSpec) -> ContextManager[Iterator[Item]]:
+    """Open a source of inputs; leaving the block gives it back.
+
+    Args:
+        source: a folder, a file of arrays or an image, a video, or a camera by its number, its device file, or
+            a pipeline of GStreamer that ends in ``appsink``.
+        spec: what the bundle takes.
+
+    Returns:
+        A context manager around its inputs, in their order; they end with a folder or video, never with a camera.
+
+    Raises:
+        InputError: there is no such source, it cannot be read, or it does not fit; or later, that of an input.
+        MissingPackageError: a video or camera is to be read without OpenCV, or (later) an image without Pillow.
+    """
+    if is_camera(source):
+        from agfedge_runtime.video import open_camera
+
+        return open_camera(source, spec)
+    path = Path(source)
+    if path.is_dir():
+        return contextlib.nullcontext(_inputs(path, find_files(path), spec))
+    if path.name.lower().endswith((*ARRAYS, *IMAGES)):
+        return contextlib.nullcontext(_inputs(path.parent, [path], spec))
+    if not path.is_file():
+        raise InputError(
+            f"{source}: is no folder, video or camera; expected a path that is there, or a camera's number"
+        )
+    from agfedge_runtime.video import open_video
+
+    return open_video(path, spec)
+
+
+def is_camera(source: str) -> bool:
+    """Whether a source is a camera: a number, a device file, or a pipeline. ``./0`` is a folder of that name."""
+    if is_number(source):
+        return True
+    try:
+        return stat.S_ISCHR(os.stat(source).st_mode)
+    except (OSError, ValueError):
+        return source.startswith("/dev/") or is_pipeline(source)
+
+
+def is_number(source: str) -> bool:
+    """Whether a source is a camera by its number; no machine has a thousand."""
+    return re.fullmatch("[0-9]{1,3}", source) is not None
+
+
+def is_pipeline(source: str) -> bool:
+    """Whether a source reads like a pipeline of GStreamer, such as a CSI camera needs."""
+    return " ! " in source
 
 
 def load_inputs(path: Path) -> AnyArray:
@@ -53,40 +109,74 @@ def find_files(folder: Path) -> list[Path]:
     """List the images and arrays of a folder and of those below it, sorted; hidden ones are passed over.
 
     Raises:
-        InputError: it is no folder, or holds none.
+        InputError: it holds none.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; expected one that holds images, .npy or .npz files")
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         kept = (name for name in sorted(names) if not name.startswith("."))
         found += [Path(place, name) for name in kept if name.lower().endswith((*ARRAYS, *IMAGES))]
     if not found:
-        raise InputError(f"{folder}: holds no input; expected images ({', '.join(IMAGES)}), .npy or .npz files")
+        raise InputError(
+            f"{folder}: holds no input; expected images ({', '.join(IMAGES)}), .npy or .npz files; a video is given "
+            "by itself"
+        )
     return found
 
 
-def read_items(path: Path, spec: InputSpec) -> Iterator[Item]:
+def read_items(path: Path, spec: InputSpec, name: str = "") -> Iterator[Item]:
     """Read a file's inputs.
 
     Args:
         path: an image, an .npy file with one input or a batch (N, ...), or an .npz file with such an array x.
         spec: what the bundle takes.
+        name: what the items say they are from; by default the path.
 
     Raises:
         InputError: the file cannot be read, or an image does not fit.
         MissingPackageError: it is an image, and Pillow is not installed.
     """
+    name = name or str(path)
     if not path.name.lower().endswith(ARRAYS):
-        yield Item(path, 0, _image(path, spec)[np.newaxis])
+        yield Item(name, 0, _image(path, spec)[np.newaxis])
         return
     x = load_inputs(path) if path.name.lower().endswith(".npz") else _array(path)
     rows = x[np.newaxis] if x.shape == spec.row_shape else x
     if rows.shape[1:] != spec.row_shape or rows.dtype != spec.dtype or len(rows) == 0:
         raise InputError(f"{path}: got {x.dtype} {x.shape}, expected {spec.dtype} (N, {_sizes(spec.row_shape)})")
     for row in range(len(rows)):
-        yield Item(path, row, np.ascontiguousarray(rows[row : row + 1]))
+        yield Item(name, row, np.ascontiguousarray(rows[row : row + 1]))
+
+
+def pixels_shape(source: str | Path, spec: InputSpec) -> tuple[int, int, int]:
+    """Height, width and channels of the images that the bundle takes.
+
+    Args:
+        source: named where it takes none.
+        spec: what the bundle takes.
+
+    Raises:
+        InputError: it takes something else than images of 8 bits with 1 or 3 channels.
+    """
+    shape = spec.row_shape
+    if spec.dtype == "uint8" and len(shape) == 3 and spec.layout in ("NHWC", "NCHW"):
+        height, width, channels = shape if spec.layout == "NHWC" else (*shape[1:], shape[0])
+        if channels in (1, 3):
+            return height, width, channels
+    raise InputError(
+        f"{source}: this bundle takes {spec.dtype} ({_sizes(shape)}) in layout {spec.layout}, which no image file or "
+        "camera has; give .npy or .npz files"
+    )
+
+
+def laid_out(pixels: AnyArray, spec: InputSpec) -> AnyArray:
+    """An image (H, W, C) in the layout that the bundle takes, contiguous."""
+    return np.ascontiguousarray(pixels if spec.layout == "NHWC" else pixels.transpose(2, 0, 1))
+
+
+def _inputs(folder: Path, files: list[Path], spec: InputSpec) -> Iterator[Item]:
+    for path in files:
+        yield from read_items(path, spec, path.relative_to(folder).as_posix())
 
 
 def _array(path: Path) -> AnyArray:
@@ -101,7 +191,7 @@ def _array(path: Path) -> AnyArray:
 
 
 def _image(path: Path, spec: InputSpec) -> AnyArray:
-    height, width, channels = _image_shape(path, spec)
+    height, width, channels = pixels_shape(path, spec)
     try:
         from PIL import Image
     except ImportError as error:
@@ -121,21 +211,7 @@ def _image(path: Path, spec: InputSpec) -> AnyArray:
     if pixels.shape[:2] != (height, width):
         got = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise InputError(f"{path}: is {got}, expected {width}x{height} (width x height); resize it")
-    pixels = pixels.reshape(height, width, channels)
-    return pixels if spec.layout == "NHWC" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _image_shape(path: Path, spec: InputSpec) -> tuple[int, int, int]:
-    """Height, width and channels of the images that the bundle takes."""
-    shape = spec.row_shape
-    if spec.dtype == "uint8" and len(shape) == 3 and spec.layout in ("NHWC", "NCHW"):
-        height, width, channels = shape if spec.layout == "NHWC" else (*shape[1:], shape[0])
-        if channels in (1, 3):
-            return height, width, channels
-    raise InputError(
-        f"{path}: this bundle takes {spec.dtype} ({_sizes(shape)}) in layout {spec.layout}, which no image file has; "
-        "give .npy or .npz files"
-    )
+    return laid_out(pixels.reshape(height, width, channels), spec)
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

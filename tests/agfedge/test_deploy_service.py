@@ -26,7 +26,7 @@ case "$*" in
         state=running
         [ "$(cat {folder}/fails 2>/dev/null)" = "$release" ] && state=failed
         [ "$(cat {folder}/silent 2>/dev/null)" = "$release" ] && exit 0
-        echo "{{'state': '$state', 'release': '$release', 'error': 'no camera'}}" | tr "'" '"' > {device}/health.json
+        echo "{{'state': '$state', 'release': '$release', 'last_error': 'no camera'}}" | tr "'" '"' > {device}/health.json
         ;;
 esac
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,9 @@ def test_a_line_of_json_a_decision(tiny, folder, capsys):
         ("a.npz", 0), ("a.npz", 1), ("a.npz", 2), ("below/b.npy", 0), ("below/b.npy", 1), ("below/c.npy", 0),
     ]  # fmt: skip
     assert rows[0].keys() == {
-        "source", "row", "label", "class", "probability", "branch", "prior", "confidence", "latency_us",
+        "time", "source", "row", "label", "class", "probability", "branch", "prior", "confidence", "latency_us",
     }  # fmt: skip
+    assert datetime.fromisoformat(rows[0]["time"].replace("Z", "+00:00")).utcoffset() == timedelta(0)
 
 
 def test_one_by_one_decides_as_the_batch_does(tiny, folder, capsys):
@@ -69,7 +71,7 @@ def test_images_are_decided_as_their_pixels(tiny, folder, capsys):
     assert run("run", tiny.bundle().path, "--source", folder) == 0
 
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["row", "branch", "probability", "class", "file"]
+    assert header.split() == ["row", "branch", "probability", "class", "source"]
     assert [row.split()[1] for row in rows] == BRANCHES
     assert rows[0].split()[-1] == "0.png"
 
@@ -124,7 +126,42 @@ def test_a_folder_without_inputs_is_refused(tiny, folder, tmp_path, capsys):
     assert run("run", tiny.bundle().path, "--source", folder) == 1
     assert "holds no input" in capsys.readouterr().err
     assert run("run", tiny.bundle().path, "--source", tmp_path / "nowhere") == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "is no folder, video or camera" in capsys.readouterr().err
+
+
+def test_one_file_of_a_folder_is_a_source_too(tiny, folder, capsys):
+    np.save(folder / "a.npy", tiny.mixed())
+    np.save(folder / "b.npy", tiny.mixed())
+
+    assert run("run", tiny.bundle().path, "--source", folder / "b.npy", "--json") == 0
+
+    assert [(row["source"], row["branch"]) for row in lines(capsys)] == [("b.npy", branch) for branch in BRANCHES]
+
+
+def test_it_stops_after_as_many_decisions_as_were_asked_for(tiny, folder, capsys):
+    np.save(folder / "a.npy", tiny.mixed())
+
+    assert run("run", tiny.bundle().path, "--source", folder, "--json", "--decisions", 2) == 0
+    assert len(lines(capsys)) == 2
+
+    assert run("run", tiny.bundle().path, "--source", folder, "--decisions", 0) == 1
+    assert "got 0 decisions to stop after, expected 1 or more" in capsys.readouterr().err
+
+
+def test_what_a_folder_is_called_never_reaches_the_terminal_raw(tiny, folder, capsys):
+    np.save(folder / "a\x1b[2J\n.npy", tiny.mixed()[:1])
+
+    assert run("run", tiny.bundle().path, "--source", folder) == 0
+
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.endswith("  a?[2J?.npy")
+
+
+@pytest.mark.parametrize("option", ["--decisions", "--log", "--health", "--service"])
+def test_what_is_for_a_stream_is_refused_for_a_file(tiny, folder, capsys, option):
+    np.savez(folder / "a.npz", x=tiny.mixed())
+    assert run("run", tiny.bundle().path, folder / "a.npz", option, "3") == 1
+    assert f"got {option} with a file that is decided at once; expected --source" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("extra", [[], ["data.npz", "--source", "inputs"]])
@@ -151,5 +188,5 @@ def test_channels_come_first_where_the_bundle_says_so(folder):
     "wrong", [spec((3, 2, 4), "float32"), spec((2, 4, 3), layout="any"), spec((8,)), spec((5, 2, 4))]
 )
 def test_a_bundle_that_takes_no_images_says_so(folder, wrong):
-    with pytest.raises(InputError, match=r"which no image file has; give \.npy or \.npz files"):
+    with pytest.raises(InputError, match=r"which no image file or camera has; give \.npy or \.npz files"):
         list(read_items(folder / "a.png", wrong))

@@ -70,7 +70,7 @@ def _wait(facts: Json, release: str, began: float, seconds: float) -> str:
         health = read_json(path)
         is_new = os.path.exists(path) and os.stat(path).st_mtime >= began - 1
         if isinstance(health, dict) and is_new and health.get("state") == "failed":
-            return "it failed: " + str(health.get("error"))
+            return "it failed: " + str(health.get("last_error"))
         if (
             isinstance(health, dict)
             and is_new
