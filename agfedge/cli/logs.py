@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from agfedge.deploy.logs import follow, read_logs
     from agfedge.deploy.target import open_target
-    from agfedge_runtime.decision_lines import HEADER
+    from agfedge_runtime.stream.decision_lines import HEADER
 
     target = open_target(args.target)
     logs = read_logs(target, args.lines)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_decision(line: str, as_json: bool) -> None:
     from agfedge.deploy.logs import parse_decision
-    from agfedge_runtime.decision_lines import line_of, printable
+    from agfedge_runtime.stream.decision_lines import line_of, printable
 
     row = parse_decision(line)
     if as_json:
@@ -73,7 +73,7 @@ def _print_decision(line: str, as_json: bool) -> None:
 
 
 def _health_line(health: Health | None) -> str:
-    from agfedge_runtime.decision_lines import printable
+    from agfedge_runtime.stream.decision_lines import printable
 
     if health is None:
         return "there is no health.json, so that nothing is known of a service"

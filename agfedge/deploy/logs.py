@@ -23,7 +23,7 @@ class Health:
     """How the service of a target fares.
 
     Attributes:
-        told: What its health file says, see ``agfedge_runtime.health``.
+        told: What its health file says, see ``agfedge_runtime.stream.health``.
         age_s: Seconds since the file was written.
         alive: Whether the process that wrote it is there.
     """

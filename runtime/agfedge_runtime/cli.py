@@ -19,8 +19,8 @@ from agfedge_runtime.check_command import add_check
 from agfedge_runtime.errors import AgfedgeError
 from agfedge_runtime.golden import load_golden
 from agfedge_runtime.measure import measure
-from agfedge_runtime.run_command import add_run
-from agfedge_runtime.sources import load_inputs
+from agfedge_runtime.stream.command import add_run
+from agfedge_runtime.stream.sources import load_inputs
 from agfedge_runtime.verify import TOLERANCES, verify_golden
 
 _PROGRAM = "agfedge-runtime"

@@ -17,8 +17,8 @@ from agfedge.deploy import logs as deploy_logs
 from agfedge.deploy.local import LocalTarget
 from agfedge.deploy.logs import follow, read_logs
 from agfedge.deploy.on_target import logs as on_target
-from agfedge_runtime.decision_log import DecisionLog
-from agfedge_runtime.health import Health
+from agfedge_runtime.stream.decision_log import DecisionLog
+from agfedge_runtime.stream.health import Health
 
 ROW = {
     "time": "2026-01-31T12:00:00.250Z", "source": "camera 0", "row": 0, "label": 1, "class": "one", "probability": 0.75,

@@ -1,4 +1,4 @@
-"""Stands in for OpenCV's cameras: what `cv2` is to agfedge_runtime.video, without a device.
+"""Stands in for OpenCV's cameras: what `cv2` is to agfedge_runtime.stream.video, without a device.
 
 It stands in as a module by itself (`sys.modules["cv2"] = fake_opencv.FakeOpenCV(...)`), and in a child process as
 `cv2.py` that is written by `write_module`: there camera 0 gives frames for as long as it is asked.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import cli
-from agfedge_runtime.decision_log import DecisionLog
+from agfedge_runtime.stream.decision_log import DecisionLog
 from fake_opencv import write_module
 
 FULL = Path("/dev/full")

@@ -15,16 +15,16 @@ import pytest
 from agfedge_runtime import cli
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.health import Health, release_of
 from agfedge_runtime.monitor import Monitor
-from agfedge_runtime.stopping import Terminated
+from agfedge_runtime.stream.health import Health, release_of
+from agfedge_runtime.stream.stopping import Terminated
 
 # Writes the file as fast as it can, says so, and is killed.
 WRITER = """
 import sys
 import time
 from pathlib import Path
-from agfedge_runtime.health import Health
+from agfedge_runtime.stream.health import Health
 
 with Health(Path(sys.argv[1]), "0", every_s=0.0001) as health:
     print("there", flush=True)
@@ -179,7 +179,7 @@ def test_a_disk_that_fills_up_is_told_once_and_decisions_go_on(tmp_path, monkeyp
     def refuse(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written: No space left on device") from OSError(28, "No space left")
 
-    monkeypatch.setattr("agfedge_runtime.health.write_text", refuse)
+    monkeypatch.setattr("agfedge_runtime.stream.health.write_text", refuse)
     with Health(tmp_path / "health.json", "0", every_s=0.001) as health:
         for _ in range(1000):
             health.decided(1.0)

@@ -54,7 +54,7 @@ def open_source(source: str, spec: InputSpec) -> ContextManager[Iterator[Item]]:
         MissingPackageError: a video or camera is to be read without OpenCV, or (later) an image without Pillow.
     """
     if is_camera(source):
-        from agfedge_runtime.video import open_camera
+        from agfedge_runtime.stream.video import open_camera
 
         return open_camera(source, spec)
     path = Path(source)
@@ -66,7 +66,7 @@ def open_source(source: str, spec: InputSpec) -> ContextManager[Iterator[Item]]:
         raise InputError(
             f"{source}: is no folder, video or camera; expected a path that is there, or a camera's number"
         )
-    from agfedge_runtime.video import open_video
+    from agfedge_runtime.stream.video import open_video
 
     return open_video(path, spec)
 

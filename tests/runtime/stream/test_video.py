@@ -11,10 +11,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from agfedge_runtime import cli, video
+from agfedge_runtime import cli
 from agfedge_runtime.errors import InputError, MissingPackageError
 from agfedge_runtime.manifest import InputSpec, Preprocessing
-from agfedge_runtime.sources import is_camera, open_source
+from agfedge_runtime.stream import video
+from agfedge_runtime.stream.sources import is_camera, open_source
 from fake_opencv import FakeOpenCV
 
 SIZE = (64, 48)

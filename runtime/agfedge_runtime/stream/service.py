@@ -16,11 +16,11 @@ from agfedge_runtime.atomic import write_text
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.engines import choose_backend
 from agfedge_runtime.errors import AgfedgeError, InputError
-from agfedge_runtime.health import release_of
-from agfedge_runtime.sources import is_camera
-from agfedge_runtime.stream import Stream
-from agfedge_runtime.unit import unit_text
-from agfedge_runtime.video import opencv
+from agfedge_runtime.stream.health import release_of
+from agfedge_runtime.stream.sources import is_camera
+from agfedge_runtime.stream.streaming import Stream
+from agfedge_runtime.stream.unit import unit_text
+from agfedge_runtime.stream.video import opencv
 
 DEFAULT_NAME = "agfedge"
 HEALTH, LOG = "health.json", "logs/decisions.jsonl"
@@ -192,7 +192,7 @@ def _environment(bundle: Path) -> dict[str, str]:
 
 def _runtime(bundle: Path) -> Path:
     """Where this runtime was imported from: by way of the bundle's own release where it is that one's."""
-    imported = Path(os.path.abspath(__file__)).parents[1]
+    imported = Path(os.path.abspath(__file__)).parents[2]
     released = bundle.parent / "runtime"
     return released if released.is_dir() and released.resolve() == imported.resolve() else imported
 

@@ -14,7 +14,7 @@ from PIL import Image
 from agfedge_runtime import cli
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.manifest import InputSpec, Preprocessing
-from agfedge_runtime.sources import read_items
+from agfedge_runtime.stream.sources import read_items
 
 BRANCHES = ["early", "light", "late", "light", "late", "early"]
 

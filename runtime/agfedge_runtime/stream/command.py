@@ -9,12 +9,12 @@ from pathlib import Path
 
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.cascade import Cascade
-from agfedge_runtime.decision_lines import HEADER, line_of, rows_of
-from agfedge_runtime.decision_log import DEFAULT_BYTES, DEFAULT_FILES
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.service import DEFAULT_NAME, RemoveService, serve
-from agfedge_runtime.sources import load_inputs
-from agfedge_runtime.stream import Stream, run_stream
+from agfedge_runtime.stream.decision_lines import HEADER, line_of, rows_of
+from agfedge_runtime.stream.decision_log import DEFAULT_BYTES, DEFAULT_FILES
+from agfedge_runtime.stream.service import DEFAULT_NAME, RemoveService, serve
+from agfedge_runtime.stream.sources import load_inputs
+from agfedge_runtime.stream.streaming import Stream, run_stream
 
 _SOURCE_HELP = (
     "a folder of .npy and .npz files and, where Pillow is installed, of images; or, where OpenCV is, a video, or a "
