@@ -63,6 +63,37 @@ def ratio_of_means(above: NDArray[np.float64], below: NDArray[np.float64], seed:
     return RatioOfMeans(value, float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its 95% bootstrap interval; the interval is None below two samples."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def mean_of(samples: NDArray[np.float64], seed: int = 0) -> Mean:
+    """Returns the mean of samples (N,) in the order in which they were taken, N at least 1, with its interval.
+
+    What follows one another on a machine is alike (clocks, temperature, other load), so blocks of about N^(1/3)
+    consecutive samples are resampled instead of samples: Carlstein (1986, doi:10.1214/aos/1176350057), block length
+    after Hall, Horowitz and Jing (1995, doi:10.1093/biomet/82.3.561).
+    """
+    length = max(1, round(len(samples) ** (1 / 3)))
+    starts = np.arange(0, len(samples), length)
+    counts = np.diff(np.append(starts, len(samples))).astype(np.float64)
+    if len(starts) < 2:
+        return Mean(float(samples.mean()), None, None)
+    found = ratio_of_means(np.add.reduceat(samples, starts), counts, seed)
+    return Mean(float(samples.mean()), found.low, found.high)
+
+
+def variation(samples: NDArray[np.float64]) -> float | None:
+    """Returns the coefficient of variation, standard deviation over mean; None below two samples or for a mean of 0."""
+    mean = float(samples.mean()) if len(samples) > 1 else 0.0
+    return float(samples.std(ddof=1)) / mean if mean else None
+
+
 def percentile(samples: NDArray[np.float64], percent: int) -> float | None:
     """Returns a percentile, or None below its sample floor."""
     if len(samples) < PERCENTILE_FLOORS[percent]:

@@ -35,7 +35,8 @@ def check_golden(target: Target, release: str, *options: str) -> Mapping[str, ob
 def agreement(report: Mapping[str, object]) -> str:
     """Return a report in words."""
     labels, branches, n = (report.get(key) for key in ("labels_equal", "branches_equal", "n"))
+    off = report.get("max_probability_difference")
     return (
         f"{labels} of {n} labels and {branches} of {n} branches equal, "
-        f"probabilities within {report.get('max_probability_difference')}"
+        f"probabilities within {off if not isinstance(off, float) else format(off, '.2g')}"
     )

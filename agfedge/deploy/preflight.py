@@ -130,13 +130,15 @@ class Preflight:
 
     def summary(self) -> str:
         """Return the facts in one line."""
-        packages = [f"{name} {version}" for name, version in self.packages.items()]
-        jetpack = [f"JetPack {self.jetpack}"] if self.jetpack else []
-        mode = [f"power mode {self.power_mode}"] if self.power_mode else []
-        memory = [f"{self.free_mib / 1024:.1f} GiB of memory"] if self.free_mib is not None else []
-        model = [f"{self.model} ({self.profile})"] if self.model else []
-        python, disk = f"Python {self.python} ({self.architecture})", f"{self.free_bytes / 1e9:.1f} GB of disk"
-        return f"{self.backend} on {', '.join([*model, *jetpack, *mode, python, *packages, *memory, disk])}"
+        version = self.packages.get(self.backend.partition("-")[0], "")  # onnxruntime-cuda is a backend of onnxruntime
+        where = self.profile if self.model is None or self.profile != GENERIC else self.model
+        system = [f"JetPack {self.jetpack}"] if self.jetpack else []
+        mode = [self.power_mode] if self.power_mode else []
+        memory = "" if self.free_mib is None else f"{self.free_mib / 1024:.1f} GiB of memory and "
+        return (
+            f"{self.backend} {version} on {', '.join([where, *system, *mode])}; Python {self.python} "
+            f"({self.architecture}); {memory}{self.free_bytes / 1e9:.1f} GB of disk free"
+        )
 
 
 def check_preflight(target: Target, release: Release, backend: str = AUTO) -> Preflight:
@@ -231,7 +233,8 @@ def _lacking(report: _Report, chosen: str, python: str) -> Iterator[str]:
     """Tell what keeps a GPU that is there from being used."""
     has_gpu = report["machine"]["is_jetson"] or bool(report["gpu"].get("gpus"))
     best = PREFERRED[0]
-    if has_gpu and chosen == _CPU:
+    # Where nothing can use the GPU the machine's own notes say why.
+    if has_gpu and chosen == _CPU and not any(_reason(report, best) in note for note in report["notes"]):
         yield f"the CPU decides, since {best} does not run: {_reason(report, best)}{_remedy(report, best, python)}"
 
 

@@ -298,7 +298,7 @@ def _would_ship(job: Job) -> Outcome:
     size = sum(files[each].size for each in missing)
     current = None if job.preflight is None else job.preflight.current
     would = f"would send {len(missing)} of {len(files)} files, {size / 1e6:.2f} MB" if missing else "all is there"
-    then = f"{current} would stay as the release before" if current not in (None, name) else "nothing would leave"
+    then = "nothing runs there yet" if current is None else f"{'it' if current == name else current} runs there now"
     return Outcome(f"{would}; {then}", {"missing": missing, "bytes": size})
 
 

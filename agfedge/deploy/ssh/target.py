@@ -30,6 +30,7 @@ _PROBE = f"""command -v rsync; exec {PYTHON} -I -c 'import sys; print("python %d
 # Reads as much of stdin as its argument says; what follows is for the function that it calls.
 _BOOT = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
 _NOT_RUN = "agfedge: not run: "
+_NO_FOLDER = "agfedge: no such folder"
 # Becomes the command, which so keeps a share of the lock should it outlive a killed deploy.
 _START = f"""
 import fcntl, json, os, sys
@@ -145,10 +146,10 @@ class SshTarget:
         lock = Holder.LOCK if self._holder is not None else ""
         request = json.dumps({"argv": list(argv), "env": dict(env or {}), "lock": lock})
         words = shlex.join([PYTHON, "-I", "-c", f"exec({_START!r})", request])
-        enter = f"cd -- {self._folder}"
+        enter = f"cd -- {self._folder} 2>/dev/null || {{ echo {shlex.quote(_NO_FOLDER)} >&2; exit 1; }}"
         if anywhere:
             enter = f'd={self._folder}; until cd -- "$d" 2>/dev/null; do d=$(dirname -- "$d"); done'
-        return f'umask 022; {enter} && {_PATH} && exec {words} "$@"'
+        return f'umask 022; {enter}; {_PATH} && exec {words} "$@"'
 
 
 def _shell(script: str) -> str:
@@ -173,6 +174,8 @@ def _check_started(program: str, done: Completed) -> None:
     told = re.search(f"^{_NOT_RUN}(.*)$", done.stderr, re.MULTILINE)
     if done.returncode == 1 and told is not None:
         raise DeployError(f"cannot run {program}: {told[1]}")
+    if done.returncode == 1 and _NO_FOLDER in done.stderr:
+        raise DeployError("there is no such folder there; deploy a bundle to it first")
 
 
 def _last_line(text: str) -> str:
