@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(found: TargetStatus) -> str:
+    from agfedge.deploy.preflight import GENERIC
+
     if found.error is not None:
         return f"{found.target}: {found.error}"
     kept = ", ".join(each.release for each in found.others) or "no other"
@@ -51,7 +53,8 @@ def _line(found: TargetStatus) -> str:
         return f"{found.target}: nothing is deployed; keeps {kept}"
     digest = (found.current.bundle_digest or "")[:12]
     since = f" since {found.since}" if found.since else ""
-    runs = f"; {found.current.precision} by {found.current.backend}" if found.current.backend else ""
+    where = f" on {found.current.device}" if found.current.device not in (None, GENERIC) else ""
+    runs = f"; {found.current.precision} by {found.current.backend}{where}" if found.current.backend else ""
     return (
         f"{found.target}: release {found.current.release}, {found.current.bundle} ({digest}){since}{runs}"
         f"{_profiled(found.current.profile)}; keeps {kept}"

@@ -128,15 +128,19 @@ class Preflight:
     current: str | None
     notes: tuple[str, ...]
 
+    @property
+    def backend_version(self) -> str:
+        """Version of the package that the backend is of."""
+        return self.packages.get(self.backend.partition("-")[0], "")  # as onnxruntime-cuda is of onnxruntime
+
     def summary(self) -> str:
         """Return the facts in one line."""
-        version = self.packages.get(self.backend.partition("-")[0], "")  # onnxruntime-cuda is a backend of onnxruntime
         where = self.profile if self.model is None or self.profile != GENERIC else self.model
         system = [f"JetPack {self.jetpack}"] if self.jetpack else []
         mode = [self.power_mode] if self.power_mode else []
         memory = "" if self.free_mib is None else f"{self.free_mib / 1024:.1f} GiB of memory and "
         return (
-            f"{self.backend} {version} on {', '.join([where, *system, *mode])}; Python {self.python} "
+            f"{self.backend} {self.backend_version} on {', '.join([where, *system, *mode])}; Python {self.python} "
             f"({self.architecture}); {memory}{self.free_bytes / 1e9:.1f} GB of disk free"
         )
 

@@ -209,6 +209,9 @@ def _run_stage(name: str, stage: Callable[[Job], Outcome], job: Job) -> StageRep
 
 def _preflight(job: Job) -> Outcome:
     job.preflight = check_preflight(job.target, job.release, job.options.backend)
+    found = job.preflight
+    job.record |= {"backend": found.backend, "version": found.backend_version}
+    job.record |= {"device": found.profile, "jetpack": found.jetpack}
     return Outcome(job.preflight.summary(), asdict(job.preflight))
 
 
@@ -247,8 +250,7 @@ def _expected(job: Job) -> Mapping[str, object]:
 
 def _engines(job: Job) -> Outcome:
     found: BuiltEngines = build_engines(job.target, job.release.name, job.backend, job.precision)
-    job.record |= {"backend": found.backend, "version": found.version, "precision": job.precision}
-    job.record["engines"] = [dict(each) for each in found.engines]
+    job.record |= {"precision": job.precision, "engines": [dict(each) for each in found.engines]}
     return Outcome(found.summary(), asdict(found))
 
 

@@ -26,6 +26,8 @@ class KeptRelease:
         ran: It was switched to at least once, as far as the target's history goes.
         backend: What runs it, with its version, None where no deploy of it came that far.
         precision: Of the graphs that run.
+        device: Name of the profile of the device that it was deployed to, ``generic`` where there is none.
+        jetpack: The JetPack that was there then, None where there was none.
         profile: What its last profile found, None where there was none.
     """
 
@@ -35,6 +37,8 @@ class KeptRelease:
     ran: bool
     backend: str | None = None
     precision: str | None = None
+    device: str | None = None
+    jetpack: str | None = None
     profile: LastProfile | None = None
 
 
@@ -116,6 +120,8 @@ def _kept(facts: Mapping[str, object]) -> KeptRelease:
         ran=facts["ran"] is True,
         backend=backend or None,
         precision=_shown(known.get("precision")),
+        device=_shown(known.get("device")),
+        jetpack=_shown(known.get("jetpack")),
         profile=read_profile(known.get("profile")),
     )
 

@@ -26,7 +26,7 @@ case "$*" in
         state=running
         [ "$(cat {folder}/fails 2>/dev/null)" = "$release" ] && state=failed
         [ "$(cat {folder}/silent 2>/dev/null)" = "$release" ] && exit 0
-        echo "{{'state': '$state', 'release': '$release', 'last_error': 'no camera'}}" | tr "'" '"' > {device}/health.json
+        echo "{{'state': '$state', 'release': '$release', 'last_error': 'cold'}}" | tr "'" '"' > {device}/health.json
         ;;
 esac
 """
@@ -91,7 +91,7 @@ def test_a_service_that_is_stopped_stays_so(bundles: tuple[Path, Path], device: 
 
 
 @pytest.mark.parametrize(
-    ("word", "message"), [("fails", "it failed: no camera"), ("silent", "it does not decide 1 seconds after")]
+    ("word", "message"), [("fails", "it failed: cold"), ("silent", "it does not decide 1 seconds after")]
 )
 def test_a_service_that_does_not_take_up_the_release_gets_the_one_before_back(
     bundles: tuple[Path, Path], device: Path, systemd: Path, word: str, message: str, monkeypatch: pytest.MonkeyPatch
