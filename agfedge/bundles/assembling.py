@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,10 +122,15 @@ def assemble(
     beside = rivals(calibration, evidence, experts.rows(data.test), how.costs, prior, how.seed)
     step()
     costs = manifest.Costs(how.unit, prior=prior, light=how.costs.light, heavy=how.costs.heavy, trunk=how.costs.trunk)
-    bundle = write_expert_bundle(how.out, experts, expert.plan, calibration, costs, data, how.provenance)
-    evaluation = evaluate(bundle, data.test)
     parts = (how.fitting, how.certifying, data.test)
-    bundle, precisions = with_precisions(bundle, how.precisions, parts, how.seed) if how.precisions else (bundle, ())
+    with tempfile.TemporaryDirectory() as folder:
+        # With further precisions this is a draft: whoever finds a bundle in its place finds all that was asked for.
+        place = Path(folder, "bundle") if how.precisions else how.out
+        bundle = write_expert_bundle(place, experts, expert.plan, calibration, costs, data, how.provenance)
+        evaluation = evaluate(bundle, data.test)
+        precisions: tuple[PrecisionReport, ...] = ()
+        if how.precisions:
+            bundle, precisions = with_precisions(bundle, how.precisions, parts, how.seed, how.out)
     heavy, light = (
         GraphFacts(bundle.manifest.files[name].size, cost.macs, cost.parameters)
         for name, cost in (("heavy.onnx", experts.heavy_costs), ("light.onnx", experts.light_costs))

@@ -97,15 +97,16 @@ def precision_warnings(full: Evaluation, reports: Sequence[PrecisionReport]) -> 
 
 
 def with_precisions(
-    bundle: Bundle, precisions: Sequence[str], parts: Sequence[Arrays], seed: int
+    bundle: Bundle, precisions: Sequence[str], parts: Sequence[Arrays], seed: int, out: Path | None = None
 ) -> tuple[Bundle, tuple[PrecisionReport, ...]]:
-    """Adds precisions to a bundle, which is written whole in its place.
+    """Adds precisions to a bundle; the new one is written whole.
 
     Args:
         bundle: with fp32 graphs.
         precisions: fp16, int8 or both.
         parts: raw inputs that choose, others that certify, and others that are reported on.
         seed: of what is drawn.
+        out: folder of the new bundle; by default that of the old one.
 
     Raises:
         AgfedgeError: a graph cannot be converted, or too few samples; the bundle stays as it is.
@@ -126,7 +127,7 @@ def with_precisions(
             size = sum(len(data) for data in graphs.values())
             reports.append(_report(precision, variants[precision], size, clamped))
             files.update(_golden(converted, precision, variants[precision], parts[2].x))
-        made = write_bundle(bundle.path, replace(bundle.manifest, variants=variants), files)
+        made = write_bundle(bundle.path if out is None else out, replace(bundle.manifest, variants=variants), files)
     return made, tuple(reports)
 
 

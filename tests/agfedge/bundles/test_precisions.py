@@ -13,6 +13,7 @@ import onnx
 import pytest
 from tensorrt_build import builds
 
+from agfedge.bundles import assembling
 from agfedge.bundles.precisions import PrecisionReport, check_precisions, with_precisions
 from agfedge.cli.main import main
 from agfedge.data import Dataset, load_dataset
@@ -227,4 +228,16 @@ def test_torch_tensorrt_is_refused_before_any_work(
     assert "pip install 'agfedge[torch-tensorrt]'" in line
     assert main(workshop.export(tmp_path / "bundle", engine="other")) == 1
     assert "--engine other: expected of onnx, torch-tensorrt" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_export_that_ends_before_all_its_precisions_are_made_leaves_no_bundle(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise InputError("cut short")
+
+    monkeypatch.setattr(assembling, "with_precisions", fails)
+
+    assert main([*workshop.export(tmp_path / "bundle"), "--engine-precision", "fp16"]) == 1
     assert not (tmp_path / "bundle").exists()
