@@ -52,7 +52,8 @@ def export(request: ExportRequest) -> ExportResult | None:
 
 def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | None:
     step()
-    subject = load_subject(request.model, request.weights, request.data, request.seed, request.mean, request.std)
+    origin = (request.model, request.weights, request.data, request.seed, request.mean, request.std)
+    subject = load_subject(*origin, prunes=request.light is None)
     data, heavy = subject.data, subject.exported.model
     check_samples(len(data.calibration), request.epsilon, request.delta)
     fitting = data.train.take(held_out(len(data.train), request.recovery)[0])

@@ -35,7 +35,7 @@ class Subject:
         preprocessing: from raw inputs to what the module takes.
         x: training inputs as the module takes them, float32 (N, ...); their labels are `data.train.y`.
         exported: the module as a graph, in ONNX and in torch.
-        groups: the channel groups of that graph, one or more.
+        groups: the channel groups of that graph; one or more where it is to be pruned.
     """
 
     module: torch.nn.Module
@@ -57,6 +57,7 @@ def load_subject(
     seed: int,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    prunes: bool = True,
 ) -> Subject:
     """Loads a module and its data, exports it and finds its channel groups.
 
@@ -69,6 +70,7 @@ def load_subject(
         seed: of the splits, and of what the factories draw.
         mean: per channel, after scaling to [0, 1].
         std: likewise.
+        prunes: whether channels of it are to be removed, which a light expert of another origin has no need of.
 
     Raises:
         SurgeryError: no channel of the model can be removed.
@@ -82,7 +84,7 @@ def load_subject(
     arrays = with_classes_of(arrays, head_size(module, x))
     exported = export_torch(module, _example(x))
     groups = analyse(exported.model)
-    if not groups.groups:
+    if prunes and not groups.groups:
         first = groups.kept_whole[0].reason if groups.kept_whole else "it has no convolutions or matrix products"
         raise SurgeryError(f"no channel of the model can be removed exactly: {first}; see `agfedge inspect`")
     return Subject(module, arrays, preprocessing, x, exported, groups)

@@ -48,7 +48,10 @@ def _line(found: TargetStatus) -> str:
 
     if found.error is not None:
         return f"{found.target}: {found.error}"
-    kept = ", ".join(each.release for each in found.others) or "no other"
+    # What was never switched to and has no record was not shipped whole, or did not answer rightly.
+    whole = [each.release for each in found.others if each.ran or each.backend]
+    unfinished = len(found.others) - len(whole)
+    kept = (", ".join(whole) or "no other") + (f" ({unfinished} unfinished beside)" if unfinished else "")
     if found.current is None:
         return f"{found.target}: nothing is deployed; keeps {kept}"
     digest = (found.current.bundle_digest or "")[:12]

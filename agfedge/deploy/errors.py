@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from agfedge_runtime.errors import AgfedgeError
 
+NO_SPACE = "no space is left on its disk: free some and deploy again, which continues from what is there"
+
 
 class DeployError(AgfedgeError):
     """A stage of a deploy failed, or the target cannot be reached."""

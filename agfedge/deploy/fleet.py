@@ -76,4 +76,4 @@ def deploy_all(
 
 def _line(spec: str, message: str) -> str:
     line = " ".join(message.split())
-    return line if line.startswith(f"{spec}: ") else f"{spec}: {line}"
+    return line if line.startswith(f"{spec.rstrip(':')}: ") else f"{spec}: {line}"

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from agfedge.deploy.errors import BusyError, DeployError
 from agfedge.deploy.mirror import FILE_MODE, make_folder, mirror
 from agfedge.deploy.on_target.lock import LOCK
+from agfedge.deploy.streaming import run_streaming
 from agfedge.deploy.target import Completed
 
 
@@ -49,17 +50,14 @@ class LocalTarget:
 
         What this Python was told by its environment is withheld from the command: a device would not know it.
         """
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-        # A command that outlives a killed deploy keeps the lock until it ends.
-        held = () if self._lock_handle is None else (self._lock_handle,)
         try:
             done = subprocess.run(
                 list(argv),
                 input=stdin,
                 capture_output=True,
                 cwd=_nearest(self._folder) if anywhere else self._folder,
-                env={**inherited, **(env or {})},
-                pass_fds=held,
+                env=_environment(env),
+                pass_fds=self._held,
                 check=False,
             )
         except OSError as error:
@@ -67,12 +65,29 @@ class LocalTarget:
         stdout, stderr = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
         return Completed(done.returncode, stdout, stderr)
 
+    def stream(
+        self, argv: Sequence[str], on_line: Callable[[str], None], *, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run a command in the folder and hand on its lines; see ``Target.stream``."""
+        try:
+            returncode, stderr = run_streaming(
+                argv, on_line, cwd=self._folder, env=_environment(env), pass_fds=self._held
+            )
+        except OSError as error:
+            raise DeployError(f"cannot run {argv[0]}: {error.strerror}") from error
+        return Completed(returncode, "", stderr)
+
     def put(self, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None) -> None:
         """Copy a folder; see ``Target.put``."""
         try:
             mirror(source, self._folder / destination, sent)
         except OSError as error:
             raise DeployError(f"cannot copy {source} to {destination}: {error}") from error
+
+    @property
+    def _held(self) -> tuple[int, ...]:
+        """What a command keeps open: one that outlives a killed deploy keeps the lock until it ends."""
+        return () if self._lock_handle is None else (self._lock_handle,)
 
     def _open_lock(self) -> int:
         try:
@@ -88,6 +103,11 @@ class LocalTarget:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BusyError(f"{self.name}: another deploy holds the target; wait until it ends") from error
+
+
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return {**inherited, **(env or {})}
 
 
 def _nearest(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 
-from agfedge.deploy.errors import DeployError
+from agfedge.deploy.errors import NO_SPACE, DeployError
 from agfedge.deploy.target import Completed, Target
 
 # `python -c` looks for modules in the working folder first, where nobody has verified anything.
@@ -96,6 +96,8 @@ def parse_object(done: Completed) -> dict[str, object] | None:
 
 def failure(done: Completed) -> str:
     """Return one line that says how a command failed: the last that it wrote."""
+    if "No space left on device" in done.stderr:
+        return NO_SPACE
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
     return f"exit code {done.returncode}: {lines[-1].strip() if lines else 'no message'}"
 

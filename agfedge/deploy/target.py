@@ -50,6 +50,18 @@ class Target(Protocol):
             DeployError: The command cannot be started.
         """
 
+    def stream(
+        self, argv: Sequence[str], on_line: Callable[[str], None], *, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run a command in the folder as `run` does, and hand on each line of its stdout as it comes.
+
+        Returns:
+            How it ended; its stdout is empty.
+
+        Raises:
+            DeployError: The command cannot be started, or the connection is lost; what came before was handed on.
+        """
+
     def put(self, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None) -> None:
         """Make ``destination`` an exact copy of the folder ``source``, on the disk when this returns.
 

@@ -72,7 +72,7 @@ class Search:
         check_request(request)
         self._request = request
         self._subject = load_subject(
-            request.model, request.weights, request.data, request.seed, request.mean, request.std
+            request.model, request.weights, request.data, request.seed, request.mean, request.std, not request.lights
         )
         calibration = self._subject.data.calibration
         sizes = shares(len(calibration), PARTS)

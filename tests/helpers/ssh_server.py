@@ -86,9 +86,9 @@ Host * !nowhere.invalid
     UserKnownHostsFile {folder}/known_hosts
     GlobalKnownHostsFile none
 """
-# Stands before ssh in the PATH. Counts the calls, and what rsync and tar send. Where a file `before-N` or `after-N` lies
-# beside it, runs that before or after the Nth call; where one named `cut` does, lets so many bytes of a transfer through,
-# runs `at-cut`, and fails. (The lock's command, which makes a folder, is no transfer.)
+# Stands before ssh in the PATH. Counts the calls, and what rsync and tar send. Where a file `before-N` or `after-N`
+# lies beside it, runs that before or after the Nth call; where one named `cut` does, lets so many bytes of a transfer
+# through, runs `at-cut`, and fails. (The lock's command, which makes a folder, is no transfer.)
 WRAPPER = """#!/bin/sh
 here={folder}/bin
 ssh="{ssh} -F {folder}/config"

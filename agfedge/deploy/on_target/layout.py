@@ -62,14 +62,24 @@ def read_json(path: str) -> object:
 
 def write_json(path: str, value: object) -> None:
     """Write a JSON file whole, in a folder that is there."""
+    place_json(stage_json(path, value), path)
+
+
+def stage_json(path: str, value: object) -> str:
+    """Write a JSON file beside its place, where it takes the space that it needs; `place_json` puts it there."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, "." + name + ".new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w") as file:
         file.write(json.dumps(value) + "\n")
         file.flush()
         os.fsync(file.fileno())
+    return temporary
+
+
+def place_json(temporary: str, path: str) -> None:
+    """Put a staged JSON file in its place."""
     os.replace(temporary, path)
-    sync(folder or ".")
+    sync(os.path.dirname(path) or ".")
 
 
 def sha256(path: str) -> str:

@@ -21,9 +21,11 @@ from agfedge.deploy.on_target.layout import (
     has_foreign_current,
     history,
     is_release,
+    place_json,
     read_json,
     releases,
     sha256,
+    stage_json,
     sync,
     write_json,
 )
@@ -78,6 +80,9 @@ def audit(release: str) -> Json:
 def switch(release: str) -> Json:
     """Point ``current`` at a release in one step, then note it in the history."""
     before = current()
+    order = [release] + ([before] if before else []) + history()
+    # A disk that is full shows here, while nothing has changed yet.
+    staged = stage_json(HISTORY, list(dict.fromkeys(order)))
     if before != release:
         os.sync()  # what the link will point at comes first, should the power fail
         temporary = "." + CURRENT + ".new"
@@ -87,8 +92,7 @@ def switch(release: str) -> Json:
         os.replace(temporary, CURRENT)
         sync(".")
     # `current` is the truth; a kill before this line leaves a history that lacks the newest entry only.
-    order = [release] + ([before] if before else []) + history()
-    write_json(HISTORY, list(dict.fromkeys(order)))
+    place_json(staged, HISTORY)
     return {"before": before, "switched": before != release}
 
 
@@ -102,13 +106,14 @@ def prune(keep: int) -> Json:
     running = current()
     order.sort(key=lambda name: name != running)
     kept, removed = order[:keep], order[keep:]
-    write_json(HISTORY, [name for name in history() if name in kept])
     for name in removed:
         # A release vanishes in one step, so that a kill never leaves half of it under its name.
         os.rename(os.path.join(RELEASES, name), os.path.join(RELEASES, REMOVED + name))
     for name in os.listdir(RELEASES):
         if name.startswith(REMOVED):
             shutil.rmtree(os.path.join(RELEASES, name))
+    # Only now: on a full disk it takes what was freed.
+    write_json(HISTORY, [name for name in history() if name in kept])
     for name in os.listdir(RECORDS) if os.path.isdir(RECORDS) else []:
         if not is_release(name[: -len(".json")]):
             os.unlink(os.path.join(RECORDS, name))

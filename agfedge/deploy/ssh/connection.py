@@ -11,12 +11,13 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agfedge.deploy.errors import DeployError
 from agfedge.deploy.ssh.address import Address
 from agfedge.deploy.ssh.errors import NO_CLIENT, SSH_FAILED, explain
+from agfedge.deploy.streaming import run_streaming
 from agfedge.deploy.target import Completed
 
 CONNECT_TIMEOUT_S = 15
@@ -86,6 +87,15 @@ class Connection:
         """
         done = subprocess.run(self.argv(command), input=stdin, capture_output=True, check=False)
         return self.completed(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    def stream(self, command: str, on_line: Callable[[str], None]) -> Completed:
+        """Run a command and hand on each line that it prints as it comes.
+
+        Raises:
+            DeployError: The connection is lost.
+        """
+        returncode, stderr = run_streaming(self.argv(command), on_line)
+        return self.completed(returncode, b"", stderr)
 
     def argv(self, command: str) -> list[str]:
         """Return what runs a command of the shell there."""

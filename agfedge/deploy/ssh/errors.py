@@ -35,7 +35,6 @@ _MEANINGS: Sequence[tuple[str, str]] = (
     (r"[Bb]ad configuration option|terminating, \d+ bad|Bad owner or permissions", "ssh's configuration: {last}"),
 )
 NO_CLIENT = "the OpenSSH client is missing here: run `sudo apt-get install openssh-client`"
-NO_SPACE = "no space is left on its disk: free some and deploy again, which continues from what is there"
 
 
 def explain(address: Address, stderr: str) -> str:

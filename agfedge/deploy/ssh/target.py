@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from agfedge.deploy.errors import DeployError
+from agfedge.deploy.errors import NO_SPACE, DeployError
 from agfedge.deploy.preflight import MIN_PYTHON
 from agfedge.deploy.remote import function_source
 from agfedge.deploy.ssh.address import parse_address
 from agfedge.deploy.ssh.connection import Connection
-from agfedge.deploy.ssh.errors import NO_SPACE
 from agfedge.deploy.ssh.lock import Holder
 from agfedge.deploy.ssh.transfer import send
 from agfedge.deploy.target import Completed
@@ -83,7 +82,7 @@ class SshTarget:
             connection.close()
             raise DeployError(f"{spec.rstrip(':')}: {error}") from error
         has_rsync = re.search("/rsync$", done.stdout, re.MULTILINE) is not None and shutil.which("rsync") is not None
-        return cls(spec, connection, has_rsync)
+        return cls(spec.rstrip(":"), connection, has_rsync)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -104,6 +103,14 @@ class SshTarget:
     ) -> Completed:
         """Run a command in the folder; see ``Target.run``."""
         done = self.connection.run(_shell(self._script(argv, env, anywhere)), stdin)
+        _check_started(argv[0], done)
+        return done
+
+    def stream(
+        self, argv: Sequence[str], on_line: Callable[[str], None], *, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run a command in the folder and hand on its lines; see ``Target.stream``."""
+        done = self.connection.stream(_shell(self._script(argv, env)), on_line)
         _check_started(argv[0], done)
         return done
 

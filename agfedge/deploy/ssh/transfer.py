@@ -16,11 +16,11 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from agfedge.deploy.errors import DeployError
+from agfedge.deploy.errors import NO_SPACE, DeployError
 from agfedge.deploy.mirror import contents, sha256
 from agfedge.deploy.on_target.transfer import PARTIAL
 from agfedge.deploy.remote import call_function, strings
-from agfedge.deploy.ssh.errors import NO_SPACE, SSH_FAILED, explain
+from agfedge.deploy.ssh.errors import SSH_FAILED, explain
 
 if TYPE_CHECKING:
     from agfedge.deploy.ssh.target import SshTarget

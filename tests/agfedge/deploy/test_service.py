@@ -33,11 +33,6 @@ esac
 
 
 @pytest.fixture
-def device(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
-@pytest.fixture
 def bundles(write_tiny_bundle: WriteBundle, tmp_path: Path) -> tuple[Path, Path]:
     first, second = (write_tiny_bundle(tmp_path / f"bundle {n}", 0.7 + n / 10).path for n in (0, 1))
     return first, second

@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,6 @@ from agfedge.cli.deploy import add_parser
 from agfedge.deploy.stages import STAGES
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.errors import InputError
-
-
-@pytest.fixture
-def bundle(write_tiny_bundle: Callable[..., Bundle], tmp_path: Path) -> Bundle:
-    return write_tiny_bundle(tmp_path / "bundle")
 
 
 def command(*argv: str) -> int:

@@ -6,33 +6,19 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
-from agfedge.deploy import BusyError, DeployError, Deployment, DeployOptions, Progress, deploy
+from agfedge.deploy import BusyError, Completed, DeployError, Deployment, DeployOptions, Progress, deploy
 from agfedge.deploy.local import LocalTarget
 from agfedge.deploy.stages import STAGES
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.errors import BundleDigestError, BundlePathError, InputError
 
 WriteBundle = Callable[..., Bundle]
-
-
-@pytest.fixture
-def bundle(write_tiny_bundle: WriteBundle, tmp_path: Path) -> Bundle:
-    return write_tiny_bundle(tmp_path / "bundle")
-
-
-@pytest.fixture
-def other(write_tiny_bundle: WriteBundle, tmp_path: Path) -> Bundle:
-    return write_tiny_bundle(tmp_path / "other", confidence=0.9)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Path:
-    return tmp_path / "device"
 
 
 def facts(deployment: Deployment, stage: str) -> Mapping[str, object]:
@@ -298,3 +284,27 @@ def test_the_report_is_json(bundle: Bundle, device: Path) -> None:
     assert value["bundle"] == "tiny"
     assert value["bundle_digest"] == bundle.digest
     assert [stage["name"] for stage in value["stages"]] == list(STAGES)
+
+
+def test_a_switch_that_cannot_write_its_history_changes_nothing(bundle: Bundle, other: Bundle, device: Path) -> None:
+    before = deploy(bundle.path, LocalTarget(device)).release
+    # Stands for a full disk: nothing can be written where the history is staged.
+    (device / ".history.json.new").mkdir()
+
+    with pytest.raises(DeployError, match=r"switch failed: .*\(what ran there before is unchanged\)"):
+        deploy(other.path, LocalTarget(device))
+
+    assert current(device) == f"releases/{before}"
+    (device / ".history.json.new").rmdir()
+    deploy(other.path, LocalTarget(device))
+
+
+def test_a_full_disk_is_told_as_such(bundle: Bundle, device: Path) -> None:
+    class Full(LocalTarget):
+        def run(self, argv: Sequence[str], **options: Any) -> Completed:
+            done = super().run(argv, **options)
+            failed = Completed(1, "", "OSError: [Errno 28] No space left on device: 'records/x.json'")
+            return failed if b'on_target.releases", "note"' in options["stdin"] else done
+
+    with pytest.raises(DeployError, match="switch failed: no space is left on its disk: free some and deploy again"):
+        deploy(bundle.path, Full(device))

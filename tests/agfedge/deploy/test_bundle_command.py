@@ -6,7 +6,6 @@ import pty
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,6 @@ pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 SETSID = shutil.which("setsid")
 PHRASE = "open sesame"
-
-
-@pytest.fixture
-def bundle(write_tiny_bundle: Callable[..., Bundle], tmp_path: Path) -> Bundle:
-    return write_tiny_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture

@@ -4,41 +4,19 @@ import json
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import onnxruntime
 import pytest
 
 from agfedge.cli.main import main
-from agfedge.deploy import deploy
+from agfedge.deploy import DeployError, deploy
 from agfedge.deploy.local import LocalTarget
 from agfedge.deploy.rollback import roll_back
 from agfedge.deploy.status import read_status, status
 from agfedge_runtime.bundle import Bundle
 
 WriteBundle = Callable[..., Bundle]
-
-
-@pytest.fixture
-def bundle(write_tiny_bundle: WriteBundle, tmp_path: Path) -> Bundle:
-    return write_tiny_bundle(tmp_path / "bundle")
-
-
-@pytest.fixture
-def other(write_tiny_bundle: WriteBundle, tmp_path: Path) -> Bundle:
-    return write_tiny_bundle(tmp_path / "other", confidence=0.9)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
-@pytest.fixture
-def twice(bundle: Bundle, other: Bundle, device: Path) -> tuple[str, str]:
-    """Two releases on the device, the second is current."""
-    first = deploy(bundle.path, LocalTarget(device)).release
-    return first, deploy(other.path, LocalTarget(device)).release
 
 
 def current(device: Path) -> str:
@@ -141,3 +119,19 @@ def test_a_record_that_makes_no_sense_is_left_out(bundle: Bundle, device: Path) 
         found = read_status(LocalTarget(device)).current
         assert found is not None
         assert (found.backend, found.profile) == (None, None)
+
+
+def test_what_was_not_shipped_whole_is_not_kept(
+    bundle: Bundle, other: Bundle, device: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Lost(LocalTarget):
+        def put(self, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None) -> None:
+            super().put(source, destination, sent)
+            raise DeployError("the connection was lost")
+
+    deploy(bundle.path, LocalTarget(device))
+    with pytest.raises(DeployError, match="the connection was lost"):
+        deploy(other.path, Lost(device))
+    main(["status", str(device)])
+
+    assert capsys.readouterr().out.endswith("; keeps no other (1 unfinished beside)\n")

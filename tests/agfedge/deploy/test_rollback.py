@@ -18,28 +18,6 @@ from agfedge_runtime.errors import InputError
 WriteBundle = Callable[..., Bundle]
 
 
-@pytest.fixture
-def bundle(write_tiny_bundle: WriteBundle, tmp_path: Path) -> Bundle:
-    return write_tiny_bundle(tmp_path / "bundle")
-
-
-@pytest.fixture
-def other(write_tiny_bundle: WriteBundle, tmp_path: Path) -> Bundle:
-    return write_tiny_bundle(tmp_path / "other", confidence=0.9)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Path:
-    return tmp_path / "device"
-
-
-@pytest.fixture
-def twice(bundle: Bundle, other: Bundle, device: Path) -> tuple[str, str]:
-    """Two releases on the device, the second is current."""
-    first = deploy(bundle.path, LocalTarget(device)).release
-    return first, deploy(other.path, LocalTarget(device)).release
-
-
 def current(device: Path) -> str:
     return os.readlink(device / "current").removeprefix("releases/")
 
