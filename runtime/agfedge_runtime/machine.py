@@ -21,9 +21,9 @@ Command = Callable[[Sequence[str]], Optional[str]]
 _MOST_BYTES = 16 * 2**20
 _COMMAND_SECONDS = 10
 _NVPMODEL = "usr/sbin/nvpmodel"
-_MODE_SAID = re.compile(r"NV Power Mode\s*:\s*(\S+)\s+(\d+)\b")
-_MODE_KEPT = re.compile(r"pmode:(\d+)")
-_MODE_NAMED = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
+_MODE_SAID = re.compile(r"NV Power Mode\s*:\s*(\S+)\s+(\d{1,9})\b")
+_MODE_KEPT = re.compile(r"pmode:(\d{1,9})\b")
+_MODE_NAMED = re.compile(r"<\s*POWER_MODEL\s+ID=(\d{1,9})\s+NAME=(\S+)\s*>")
 _NVCC_SAID = re.compile(r"release (\d+\.\d+), V(\d+(?:\.\d+)*)")
 _PACKAGES = ("nvidia-jetpack", "nvidia-l4t-core")
 
@@ -113,6 +113,11 @@ def read_machine(root: Path = Path("/"), command: Command | None = None) -> Mach
         system_tensorrt=files.folder("usr/lib/python3*/dist-packages/tensorrt"),
         problems=tuple(files.problems),
     )
+
+
+def read_power_mode(root: Path = Path("/"), command: Command | None = None) -> PowerMode | None:
+    """Read a Jetson's power mode alone; takes what `read_machine` takes, and never raises."""
+    return _power_mode(_Files(root), run_command if command is None else command)
 
 
 def processors() -> int:
