@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
+from typing import Any
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -35,3 +37,9 @@ def seconds(text: str) -> float:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 30m or 2h")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def fields_of(kind: type[Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns what was parsed for the fields of a request, a dataclass."""
+    given = vars(arguments)
+    return {each.name: given[each.name] for each in dataclasses.fields(kind) if each.name in given}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from agfedge.cli.arguments import fields_of
 from agfedge.cli.output import guarantee_line, percent, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from agfedge.bundles.recalibrating import RecalibrationRequest, recalibrate
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in ("run", "json")}
-    result = recalibrate(RecalibrationRequest(**asked))
+    result = recalibrate(RecalibrationRequest(**fields_of(RecalibrationRequest, arguments)))
     if arguments.json:
         print_json({**vars(result), "bundle": result.bundle.path, "digest": result.bundle.digest})
     else:

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agfedge.cli.arguments import floats, integers, names
+from agfedge.cli.arguments import fields_of, floats, integers, names
 from agfedge.cli.output import print_json, print_line, print_table
-from agfedge.cli.recovery import RECOVERY_OPTIONS, add_recovery, recovery_of
+from agfedge.cli.recovery import add_recovery, recovery_of
 from agfedge.cli.subject import add_subject
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge.compare.plot import write_plots
     from agfedge_runtime.atomic import write_text
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in _NOT_FIELDS}
-    request = CompareRequest(**{**asked, "exclude": tuple(arguments.exclude)}, recovery=recovery_of(arguments))
+    asked = {**fields_of(CompareRequest, arguments), "exclude": tuple(arguments.exclude)}
+    request = CompareRequest(**{**asked, "recovery": recovery_of(arguments)})
     points = compare(request)
     rows = rows_of(points)
     claims = claims_of(rows, request.scores[0])
@@ -72,9 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(rows, claims, request.scores[0], request.out)
     return 0
-
-
-_NOT_FIELDS = ("run", "json", "exclude", *RECOVERY_OPTIONS)
 
 
 def _print(rows: Sequence[Row], claims: Sequence[Claim], score: str, out: str) -> None:

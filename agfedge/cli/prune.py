@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from typing import TYPE_CHECKING
 
 from agfedge.cli.allocation import add_allocation, allocation_of
+from agfedge.cli.arguments import fields_of
 from agfedge.cli.bars import print_bars
 from agfedge.cli.exceptions import add_exceptions
 from agfedge.cli.output import print_json, print_line, print_table
@@ -64,10 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from agfedge.pruning import PruneRequest, prune_file
 
-    given = vars(arguments)
-    names = {each.name for each in dataclasses.fields(PruneRequest)} & given.keys()
     lists = {"exclude": tuple(arguments.exclude), "only": tuple(arguments.only)}
-    request = PruneRequest(**{**{name: given[name] for name in names}, **lists, "amount": allocation_of(arguments)})
+    request = PruneRequest(**{**fields_of(PruneRequest, arguments), **lists, "amount": allocation_of(arguments)})
     result = prune_file(request)
     if arguments.json:
         print_json(_document(request, result))

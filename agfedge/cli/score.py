@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from agfedge.cli.arguments import names
+from agfedge.cli.arguments import fields_of, names
 from agfedge.cli.output import print_json, print_line, print_table
 from agfedge.cli.subject import add_subject
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge.distributed import team
     from agfedge.scoring import ScoreRequest, score_file
 
-    request = ScoreRequest(**{name: value for name, value in vars(arguments).items() if name not in ("run", "json")})
+    request = ScoreRequest(**fields_of(ScoreRequest, arguments))
     with team() as together:
         result = score_file(request, together)
         leads = together.leads

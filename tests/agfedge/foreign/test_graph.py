@@ -1,9 +1,7 @@
-"""A light expert of another origin: what it must be, what becomes of its graph, and the bundle that holds it."""
+"""A light expert of another origin: what it must be, and what becomes of its graph."""
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,83 +10,26 @@ import onnx
 import onnx.parser
 import pytest
 import torch
-from numpy.typing import NDArray
 from onnx import numpy_helper, version_converter
-from torch import nn
 
 from agfedge.bundles.experts import experts_of
-from agfedge.cli.main import main
-from agfedge.data import load_dataset
-from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
 from agfedge.foreign import foreign_light, load_foreign
-from agfedge.models import load_module
 from agfedge.onnx_run import OnnxRun
-from agfedge.preprocess import model_input, preprocessing_for
 from agfedge.subject import Subject, load_subject
 from agfedge_export import ModelError, graph_costs
-from agfedge_export.from_torch import export_torch
 from agfedge_export.heads import attach_heads
-from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.errors import AgfedgeError, InputError
-from agfedge_runtime.golden import load_golden
-from agfedge_runtime.verify import verify_golden
+from foreign_graph import GRAPH, SHAPES, answers, foreign_graph
 from nets import SIDE, samples
 from workshop import NETS, Workshop
 
-# Named as the heads name theirs, and as the heavy expert does.
-GRAPH = """
-<ir_version: 7, opset_import: ["": {opset}]>
-g (float[{batch},1,6,6] image) => ({answer} logits)
-<float[4,1,3,3] conv, float[4,3] linear, float[3] confidence>
-{{
-  logits__cooled = Conv<pads=[1,1,1,1]>(image, conv)
-  relu = Relu(logits__cooled)
-  pooled = GlobalMaxPool(relu)
-  prior = Flatten(pooled)
-  probabilities = MatMul(prior, linear)
-  {last}
-}}
-"""
-LAST = "logits = Add(probabilities, confidence)"
-SHAPES = {"conv": (4, 1, 3, 3), "linear": (4, 3), "confidence": (3,)}
-
-
-def graph(
-    text: str = GRAPH, opset: int = 18, batch: object = "N", answer: str = "", last: str = LAST, scale: float = 1.0
-) -> onnx.ModelProto:
-    """A small network with random weights."""
-    model = onnx.parser.parse_model(
-        text.format(opset=opset, batch=batch, answer=answer or f"float[{batch},3]", last=last)
-    )
-    generator = np.random.default_rng(5)
-    del model.graph.initializer[:]
-    for name, shape in SHAPES.items():
-        weights = (scale * generator.standard_normal(shape)).astype(np.float32)
-        model.graph.initializer.append(numpy_helper.from_array(weights, name))
-    return model
+Saved = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
 def subject(workshop: Workshop) -> Subject:
     data = str(workshop.folder / "stripes.npz")
     return load_subject(f"{NETS}:Residual", str(workshop.folder / "weights.pt"), data, 0)
-
-
-Saved = Callable[..., Path]
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Saved:
-    def save(model: onnx.ModelProto | None = None, name: str = "other.onnx", **options: object) -> Path:
-        onnx.save(graph(**options) if model is None else model, tmp_path / name)
-        return tmp_path / name
-
-    return save
-
-
-def answers(model: onnx.ModelProto, x: NDArray[np.float32], size: int = 1) -> NDArray[np.float32]:
-    return OnnxRun(model).outputs(x, batch_size=size)[0]
 
 
 def check_adopted(path: Path, subject: Subject, size: int = 1) -> onnx.ModelProto:
@@ -140,7 +81,7 @@ def test_a_batch_that_a_reshape_fixes_becomes_symbolic(
     """As exporters write `flatten` where they were given one size."""
     value = numpy_helper.from_array(np.array(shape), "shape")
     reshaped = "flat = Reshape<allowzero=1>(pooled, shape) prior = Flatten(flat)"
-    model = graph(GRAPH.replace("prior = Flatten(pooled)", reshaped), batch=batch)
+    model = foreign_graph(GRAPH.replace("prior = Flatten(pooled)", reshaped), batch=batch)
     if constant:
         model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["shape"], value=value))
     else:
@@ -149,7 +90,7 @@ def test_a_batch_that_a_reshape_fixes_becomes_symbolic(
 
 
 def test_sizes_that_it_leaves_open_are_the_heavy_experts(saved: Saved, subject: Subject) -> None:
-    check_adopted(saved(graph(GRAPH.replace("1,6,6", "1,H,W"))), subject)
+    check_adopted(saved(foreign_graph(GRAPH.replace("1,6,6", "1,H,W"))), subject)
 
 
 @pytest.mark.parametrize(
@@ -166,36 +107,36 @@ def test_a_softmax_at_the_end_goes(saved: Saved, subject: Subject, opset: int, l
     made = load_foreign(saved(opset=opset, last=f"raw = Add(probabilities, confidence) {last}"), subject)
     assert not {"Softmax", "LogSoftmax"}.intersection(node.op_type for node in made.graph.node)
     x = samples(12)[0]
-    np.testing.assert_allclose(answers(made, x), answers(graph(), x), atol=1e-5)
+    np.testing.assert_allclose(answers(made, x), answers(foreign_graph(), x), atol=1e-5)
 
 
 def test_what_the_output_does_not_need_goes(saved: Saved, subject: Subject) -> None:
     last = "raw = Add(probabilities, confidence) logits = Softmax(raw) label = ArgMax(logits)"
-    model = graph(last=f"{last} more = MatMul(logits, unread)")
+    model = foreign_graph(last=f"{last} more = MatMul(logits, unread)")
     model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 3), np.float32), "unread"))
     assert graph_costs(load_foreign(saved(model), subject)) == graph_costs(load_foreign(saved(), subject))
 
 
 def test_sizes_that_are_written_as_open_are_symbolic(saved: Saved, subject: Subject) -> None:
-    model = graph()
+    model = foreign_graph()
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 0
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = -1
     made = load_foreign(saved(model), subject)
     x = samples(5)[0]
-    np.testing.assert_allclose(answers(made, x, 5), answers(graph(), x), atol=1e-5)
+    np.testing.assert_allclose(answers(made, x, 5), answers(foreign_graph(), x), atol=1e-5)
 
 
 def test_weights_beside_it_are_read(tmp_path: Path, subject: Subject) -> None:
     path = tmp_path / "other.onnx"
-    onnx.save(graph(), path, save_as_external_data=True, location="other.data", size_threshold=0)
+    onnx.save(foreign_graph(), path, save_as_external_data=True, location="other.data", size_threshold=0)
     check_adopted(path, subject)
     (tmp_path / "other.data").unlink()
     assert "other.onnx cannot be read as an ONNX model" in told(path, subject, ModelError)
 
 
 def test_weights_that_are_listed_as_inputs_are_none(saved: Saved, subject: Subject) -> None:
-    model = graph(opset=11)
+    model = foreign_graph(opset=11)
     model.ir_version = 3
     for name, shape in SHAPES.items():
         model.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
@@ -206,7 +147,7 @@ def test_functions_of_its_own_are_written_out(saved: Saved, subject: Subject) ->
     function = onnx.parser.parse_function(
         '<opset_import: ["": 18], domain: "mine"> Sum2 (a, b) => (c) { c = Add(a, b) }'
     )
-    model = graph(last="logits = mine.Sum2(probabilities, confidence)")
+    model = foreign_graph(last="logits = mine.Sum2(probabilities, confidence)")
     model.functions.append(function)
     model.opset_import.append(onnx.helper.make_opsetid("mine", 1))
     assert not check_adopted(saved(model), subject).functions
@@ -238,7 +179,7 @@ def test_names_that_clash_do_not_matter(saved: Saved, subject: Subject) -> None:
     probabilities, confidence, prior, logits = OnnxRun(model).outputs(
         x, ["probabilities", "confidence", "prior", "logits"]
     )
-    expected = answers(graph(), x)
+    expected = answers(foreign_graph(), x)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
     np.testing.assert_allclose(probabilities, torch.from_numpy(expected / 2).softmax(1).numpy(), atol=1e-5)
     np.testing.assert_allclose(confidence, probabilities.max(1), atol=1e-5)
@@ -308,7 +249,7 @@ def test_a_file_that_holds_no_model(tmp_path: Path, subject: Subject) -> None:
 def test_what_does_not_fit_is_told_in_one_line(
     saved: Saved, subject: Subject, options: dict[str, object], expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    model = graph(**options)
+    model = foreign_graph(**options)
     for name, values in (("axes", [1]), ("first", [0]), ("five", [5, 4])):
         if any(name in node.input for node in model.graph.node):
             model.graph.initializer.append(numpy_helper.from_array(np.array(values), name))
@@ -351,191 +292,6 @@ def test_a_conversion_that_fails_is_told(saved: Saved, subject: Subject, monkeyp
 def test_a_conversion_that_answers_otherwise_is_refused(
     saved: Saved, subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(version_converter, "convert_version", lambda *_: graph(opset=20, scale=2.0))
+    monkeypatch.setattr(version_converter, "convert_version", lambda *_: foreign_graph(opset=20, scale=2.0))
     assert "has opset 17, and converted to 20 it answers " in told(saved(opset=17), subject)
     assert check_adopted(saved(opset=18), subject).opset_import[0].version == 18
-
-
-def export(workshop: Workshop, out: Path, light: Path, *more: str) -> int:
-    command = workshop.export(out, light=light, epochs=None, keep=None)
-    return main([*command, *more])
-
-
-def test_an_export_says_that_nothing_was_removed(
-    workshop: Workshop, saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    light = saved()
-    assert export(workshop, tmp_path / "a", light) == 0
-    assert "light expert: a model of its own; nothing was removed" in capsys.readouterr().out
-    assert export(workshop, tmp_path / "b", light, "--json") == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert (printed["check"], printed["spent"], printed["kept_whole"]) == (None, None, [])
-    one, other = Bundle.open(tmp_path / "a"), Bundle.open(tmp_path / "b")
-    assert one.digest == other.digest
-    assert set(one.manifest.files) == {"heavy.onnx", "light.onnx", "golden.npz", "report.html"}
-    assert {**one.manifest.provenance, "agfedge": ""} == {
-        "agfedge": "", "model": "nets.py:Residual", "light": "other.onnx", "seed": 0,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (("--keep", "0.5"), "--keep"),
-        (("--budget", "0.5"), "--budget"),
-        (("--align", "1"), "--align"),
-        (("--no-drop-branches",), "--drop-branches"),
-        (("--score", "agf"), "--score"),
-        (("--epochs", "10"), "--epochs"),
-        (("--batch-size", "8"), "--batch-size"),
-        (("--exclude", "conv"), "--exclude"),
-        (("--per-layer", "layers.toml"), "--per-layer"),
-        (("--learning-rate", "1", "--of", "macs", "--score", "l1"), "--of, --score, --learning-rate"),
-    ],
-)
-def test_options_that_mean_nothing_beside_it_are_named(
-    workshop: Workshop,
-    saved: Saved,
-    tmp_path: Path,
-    options: tuple[str, ...],
-    expected: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert export(workshop, tmp_path / "out", saved(), *options) == 1
-    assert capsys.readouterr().err == (
-        f"agfedge: --light takes a light expert as it is, which nothing prunes or trains: leave out {expected}\n"
-    )
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_file_is_told_before_any_work(
-    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert export(workshop, tmp_path / "out", tmp_path / "no.onnx") == 1
-    assert capsys.readouterr().err.endswith("no.onnx: no such file; expected an ONNX classifier\n")
-
-
-def test_a_trunk_that_is_not_the_same_cannot_be_shared(
-    workshop: Workshop, saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert export(workshop, tmp_path / "out", saved(), "--share-trunk", "stem") == 1
-    assert "the experts differ before the cut" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-NETWORK = "agfedge.demo.network:digits_net"
-
-
-class Thin(nn.Module):
-    """Another architecture than the heavy expert's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 12, 3, 2, 1)
-        self.linear = nn.Linear(12 * 16, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(nn.functional.gelu(self.conv(x)).flatten(1))
-
-
-class Early(nn.Module):
-    """The first stages of a heavy expert, as they are, and an exit of its own."""
-
-    def __init__(self, heavy: nn.Module) -> None:
-        super().__init__()
-        self.conv, self.bn, self.stages = heavy.conv, heavy.bn, heavy.stages[:2]
-        self.exit = nn.Linear(48, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.exit(self.stages(torch.relu(self.bn(self.conv(x)))).mean((2, 3)))
-
-
-def trained(module: nn.Module, parameters: object, folder: Path) -> tuple[nn.Module, torch.Tensor]:
-    data = load_dataset(str(folder / "digits"), 0).train
-    x, y = torch.from_numpy(model_input(data.x, preprocessing_for(data.x))), torch.from_numpy(data.y)
-    optimizer = torch.optim.Adam(parameters, 0.01)
-    for _ in range(120):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(module(x), y).backward()
-        optimizer.step()
-    return module.eval(), x
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Digits, a heavy expert, and two light ones of other origins."""
-    folder = tmp_path_factory.mktemp("foreign")
-    write_digits(folder / "digits")
-    train_heavy(load_dataset(str(folder / "digits"), 0).train, folder / "heavy.safetensors", epochs=2)
-    torch.manual_seed(1)
-    thin = Thin()
-    thin, x = trained(thin, thin.parameters(), folder)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns of torch
-        torch.onnx.export(
-            thin, (x[:2],), folder / "thin.onnx", dynamo=True, verbose=False, opset_version=18, external_data=False,
-            dynamic_shapes=({0: torch.export.Dim("images")},),
-        )  # fmt: skip
-    early = Early(load_module(NETWORK, folder / "heavy.safetensors")).eval()
-    early, x = trained(early, early.exit.parameters(), folder)
-    onnx.save(export_torch(early, x[:2]).model, folder / "early.onnx")
-    return folder
-
-
-def digits(folder: Path, name: str, *more: str) -> Bundle:
-    command = ("export", "--model", NETWORK, "--weights", f"{folder}/heavy.safetensors", "--data", f"{folder}/digits")
-    out = folder / f"{name}-bundle"
-    assert main([*command, "--light", str(folder / name), "--out", str(out), "--epsilon", "0.05", *more]) == 0
-    return Bundle.open(out)
-
-
-@pytest.fixture(scope="module")
-def bundle(folder: Path) -> Bundle:
-    return digits(folder, "thin.onnx")
-
-
-def test_another_architecture_goes_all_the_way(
-    bundle: Bundle, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert bundle.manifest.router.confidence.threshold <= 1
-    assert bundle.manifest.costs.light < 0.05
-    test = load_dataset(str(folder / "digits"), 0).test
-    expected = answers(onnx.load(folder / "thin.onnx"), model_input(test.x, preprocessing_for(test.x)), 64)
-    with Cascade.open(bundle) as cascade:
-        assert verify_golden(cascade, load_golden(bundle)).passed
-        assert (cascade.light(test.x).argmax(1) == expected.argmax(1)).all()
-    capsys.readouterr()
-    assert main(["profile", str(bundle.path), "--data", str(folder / "digits" / "test"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["light"]["accuracy"]["value"] > 0.8
-    assert main(["deploy", str(bundle.path), str(tmp_path / "device")]) == 0
-    out = tmp_path / "again"
-    assert main(["calibrate", str(bundle.path), "--data", str(folder / "digits" / "test"), "--out", str(out)]) == 0
-
-
-def test_inspect_says_that_there_is_no_plan(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    capsys.readouterr()
-    assert main(["inspect", str(bundle.path)]) == 0
-    out = capsys.readouterr().out
-    assert out.splitlines()[-1] == (
-        "light expert: a model of its own (thin.onnx); nothing was removed, so there is no plan"
-    )
-    assert main(["inspect", str(bundle.path), "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert (printed["groups"], printed["kept_whole"]) == ([], [])
-    assert printed["manifest"]["provenance"]["light"] == "thin.onnx"
-    assert main(["inspect", str(bundle.path), "--plan", "plan.json"]) == 1
-    assert "--plan is for ONNX files" in capsys.readouterr().err
-
-
-def test_the_heavy_experts_own_first_stages_are_shared(folder: Path) -> None:
-    bundle = digits(folder, "early.onnx", "--share-trunk", "stages.1")
-    experts, costs = bundle.manifest.experts, bundle.manifest.costs
-    assert experts.trunk is not None
-    assert experts.light.macs == 48 * 10
-    assert costs.trunk + costs.heavy == pytest.approx(1)
-    test = load_dataset(str(folder / "digits"), 0).test
-    x = model_input(test.x, preprocessing_for(test.x))
-    with Cascade.open(bundle) as cascade:
-        assert verify_golden(cascade, load_golden(bundle)).passed
-        found = cascade.light(test.x)
-    np.testing.assert_array_equal(found.argmax(1), answers(onnx.load(folder / "early.onnx"), x, 64).argmax(1))
