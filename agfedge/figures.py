@@ -1,11 +1,12 @@
-"""Figures as files: the same drawing gives the same bytes."""
+"""Figures as files and inside pages: the same drawing gives the same bytes."""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agfedge_runtime.atomic import write_bytes
 
@@ -14,6 +15,45 @@ if TYPE_CHECKING:
 
 # What matplotlib would write of its own: a date, and its version.
 _METADATA: dict[str, dict[str, str | None]] = {".png": {"Software": None}, ".svg": {"Date": None}}
+_NO_METADATA: dict[str, str | None] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+# Colours of a figure inside a page: what to draw with, and the page's variable that it becomes, which differs on a
+# dark screen and on paper.
+INK, FAINT, GRID = "#010101", "#020202", "#030303"
+LIGHT, HEAVY, EARLY, LATE, CASCADE = "#040404", "#050505", "#060606", "#070707", "#080808"
+SERIES = (CASCADE, HEAVY, LIGHT, EARLY, LATE)
+_VARIABLES = {
+    INK: "--ink", FAINT: "--faint", GRID: "--grid",
+    LIGHT: "--light", HEAVY: "--heavy", EARLY: "--early", LATE: "--late", CASCADE: "--cascade",
+}  # fmt: skip
+_INLINE: dict[Any, object] = {
+    "svg.hashsalt": "agfedge",
+    # Text stays text: small, found by a search, and in the page's font.
+    "svg.fonttype": "none",
+    # Names come from users: a dollar sign is no formula.
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "axes.facecolor": "none",
+    "hatch.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
 
 
 def write_figure(stem: Path, size: tuple[float, float], draw: Callable[[Figure], None]) -> tuple[Path, ...]:
@@ -42,3 +82,38 @@ def _written(figure: Figure, stem: Path, suffix: str) -> Path:
     path = stem.with_name(stem.name + suffix)
     write_bytes(path, made.getvalue())
     return path
+
+
+def inline_svg(name: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
+    """Draws a figure as an SVG element for a page: as wide as what it stands in, in the page's colours.
+
+    Args:
+        name: goes before each of its identifiers; distinct among the figures of a page.
+        size: width and height, inches; text is 9 points high, as wide as the figure is shown in proportion.
+        draw: fills the empty figure, with the colours of this module.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_INLINE):
+        figure = Figure(figsize=size, layout="constrained", facecolor="none")
+        FigureCanvasSVG(figure)
+        draw(figure)
+        made = io.StringIO()
+        figure.savefig(made, format="svg", transparent=True, metadata=_NO_METADATA)
+    return _element(name, made.getvalue())
+
+
+def _element(name: str, document: str) -> str:
+    svg = document[document.index("<svg") :].rstrip()
+    # A style inside would hold for the whole page.
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    head, body = svg.split(">", 1)
+    head = re.sub(r' (?:width|height|version|xmlns(?::\w+)?)="[^"]*"', "", head)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', body)
+    body = body.replace("url(#", f"url(#{name}-")
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    return f"{head}>{body}"

@@ -25,12 +25,19 @@ class Share:
     samples: int
 
 
-def share_of(hits: NDArray[np.bool_]) -> Share:
-    """Returns the share of True with its 95% Wilson score interval (Wilson, 1927); `hits` is (N,), N at least 1."""
+def share_of(hits: NDArray[np.bool_], independent: int | None = None) -> Share:
+    """Returns the share of True with its 95% Wilson score interval (Wilson, 1927).
+
+    Args:
+        hits: (N,), N at least 1.
+        independent: how many of the samples are independent, where some are repetitions that tell nothing new: the
+            interval is that of so many; None for all.
+    """
     from scipy.stats import binomtest
 
     count, samples = int(hits.sum()), len(hits)
-    interval = binomtest(count, samples).proportion_ci(0.95, method="wilson")
+    alone = samples if independent is None else min(independent, samples)
+    interval = binomtest(round(count / samples * alone), alone).proportion_ci(0.95, method="wilson")
     return Share(count / samples, float(interval.low), float(interval.high), count, samples)
 
 
@@ -79,12 +86,27 @@ def mean_of(samples: NDArray[np.float64], seed: int = 0) -> Mean:
     consecutive samples are resampled instead of samples: Carlstein (1986, doi:10.1214/aos/1176350057), block length
     after Hall, Horowitz and Jing (1995, doi:10.1093/biomet/82.3.561).
     """
-    length = max(1, round(len(samples) ** (1 / 3)))
-    starts = np.arange(0, len(samples), length)
-    counts = np.diff(np.append(starts, len(samples))).astype(np.float64)
-    if len(starts) < 2:
+    found = ratio_over_time(samples, np.ones(len(samples)), seed)
+    has_interval = not np.isnan(found.low)
+    return Mean(float(samples.mean()), found.low if has_interval else None, found.high if has_interval else None)
+
+
+def ratio_over_time(above: NDArray[np.float64], below: NDArray[np.float64], seed: int = 0) -> RatioOfMeans:
+    """Returns mean(above) / mean(below) for paired samples (N,) in the order they were taken in; see `mean_of`."""
+    starts = np.arange(0, len(above), max(1, round(len(above) ** (1 / 3))))
+    return ratio_of_means(np.add.reduceat(above, starts), np.add.reduceat(below, starts), seed)
+
+
+def mean_by(samples: NDArray[np.float64], groups: NDArray[np.int64], seed: int = 0) -> Mean:
+    """Returns the mean of samples (N,), N at least 1, with its interval by resampling whole groups (N,).
+
+    For what repeats alike within a group, as the way of an input does each time the input comes.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(group, samples).astype(np.float64), np.bincount(group).astype(np.float64)
+    if len(counts) < 2:
         return Mean(float(samples.mean()), None, None)
-    found = ratio_of_means(np.add.reduceat(samples, starts), counts, seed)
+    found = ratio_of_means(sums, counts, seed)
     return Mean(float(samples.mean()), found.low, found.high)
 
 

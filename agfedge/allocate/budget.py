@@ -14,7 +14,6 @@ from agfedge.allocate.keep import allocate, width
 from agfedge.allocate.kernels import graph_kernels
 from agfedge.allocate.solve import Settled, Task, solve
 from agfedge_export import graph_costs, make_plan, prune
-from agfedge_profiles import latency_us
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Spent:
         before: of the given model.
         after: of the pruned one; at most `share` of `before`.
         dropped: the groups whose branches went whole.
-        device: the profile and power mode that predicted a latency, else None.
+        device: the profile and power mode that predicted a latency, and whether by a table, else None.
         precision: of that prediction, else None.
     """
 
@@ -137,7 +136,7 @@ def plan_for_budget(
 
 def _spent(budget: Budget, before: float, found: Settled) -> Spent:
     dropped = tuple(name for name, units in found.keep.items() if not len(units))
-    device = None if budget.device is None else f"{budget.device.name}:{budget.device.mode}"
+    device = None if budget.device is None else budget.device.name
     precision = None if device is None else budget.precision
     return Spent(budget.of, UNITS[budget.of], budget.share, before, found.cost, dropped, device, precision)
 
@@ -158,8 +157,8 @@ def _measure(groups: ChannelGroups, how: Allocation, budget: Budget) -> _Measure
     if device is None:
         raise InputError("--of latency needs a device: name one by --target")
     return _Measure(
-        lambda keep: estimate.latency_us(keep, device, budget.precision),
-        lambda model, _: latency_us(graph_kernels(model), device, budget.precision),
+        lambda keep: device.latency_us(estimate.kernels(keep), budget.precision),
+        lambda model, _: device.latency_us(graph_kernels(model), budget.precision),
     )
 
 

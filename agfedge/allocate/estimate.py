@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.allocate.kernels import Launch, elements, launches
+from agfedge.allocate.kernels import Launch, elements, kind_of, launches
 from agfedge_export.costs import node_macs
 from agfedge_export.tracer import CONSUMES
 from agfedge_export.vanish import end_well
-from agfedge_profiles import Kernel, latency_us
+from agfedge_profiles import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from agfedge.allocate.how import Keep
     from agfedge_export import ChannelGroups, Group
-    from agfedge_profiles import DeviceProfile
 
     # A computed tensor's name, or the (node, input) of a parameter.
     Key = str | tuple[int, int]
@@ -44,6 +43,7 @@ class Estimate:
         self._groups = groups
         self._view = groups.analysis.tracer.view
         self._launches = launches(self._view)
+        self._kinds = {launch.nodes[0]: kind_of(self._view, launch) for launch in self._launches}
         self._index: dict[Key, int] = {}
         self._base: list[float] = []
         self._atoms: list[NDArray[np.int64]] = []
@@ -83,12 +83,9 @@ class Estimate:
                 continue
             macs = sum(self._node_macs(node, shares) for node in launch.nodes if node in self._macs)
             keys: list[Key] = [*launch.tensors, *(key for key in launch.parameters if key[0] not in gone)]
-            found.append(Kernel(macs, float(sizes[[self._index[key] for key in keys]].sum())))
+            moved = float(sizes[[self._index[key] for key in keys]].sum())
+            found.append(Kernel(macs, moved, self._kinds[launch.nodes[0]]))
         return found
-
-    def latency_us(self, keep: Keep, device: DeviceProfile, precision: str) -> float:
-        """Returns the predicted latency in microseconds."""
-        return latency_us(self.kernels(keep), device, precision)
 
     def _measure_tensors(self) -> None:
         """Notes the size and the channels along each axis of every parameter and feature map."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from agfedge_profiles import DeviceProfile
+    from agfedge_profiles import CostModel
 
 # For a group's name the units that stay, ascending, int64; groups that are not named stay whole.
 Keep = Mapping[str, "NDArray[np.int64]"]
@@ -50,14 +50,14 @@ class Budget:
     Attributes:
         share: of what the given model costs, in (0, 1].
         of: "width" (units of the groups that may shrink), "macs", "parameters", or "latency" as predicted on `device`.
-        device: the profile that predicts a latency; None for the other measures.
-        precision: of that prediction, "fp16" or "int8".
+        device: what predicts a latency, a profile or a table of measured layers; None for the other measures.
+        precision: of that prediction: "fp16", "int8", or a table's own.
         drop_branches: whether residual branches may go whole; only where groups compete.
     """
 
     share: float
     of: str = "width"
-    device: DeviceProfile | None = None
+    device: CostModel | None = None
     precision: str = "fp16"
     drop_branches: bool = False
 
@@ -96,6 +96,6 @@ def check_budget(budget: Budget, how: Allocation) -> None:
     if budget.of == "latency" and budget.device is None:
         raise InputError("--of latency needs a device: name one by --target, such as --target jetson-orin-nano-8")
     if budget.of != "latency" and budget.device is not None:
-        raise InputError(f"--target {budget.device.name} is for a budget of latency: got --of {budget.of}")
+        raise InputError(f"--target {budget.device.device.name} is for a budget of latency: got --of {budget.of}")
     if budget.drop_branches and how.kind != "global":
         raise InputError("--drop-branches lets groups compete: add --allocation global")

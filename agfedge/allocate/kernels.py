@@ -7,6 +7,7 @@ node is one kernel. A compiler may do better (branches side by side) or worse (a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ _FUSED = frozenset(
      "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign",
      "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where")
 )  # fmt: skip
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+_PRODUCTS = ("Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,56 @@ def graph_kernels(model: onnx.ModelProto) -> list[Kernel]:
         ModelError: shapes cannot be inferred.
     """
     view = view_of(model)
-    return [
-        Kernel(
-            sum(node_macs(view, view.nodes[index]) for index in launch.nodes),
-            sum(elements(view, name) for name in launch.tensors)
-            + sum(elements(view, view.nodes[node].inputs[position]) for node, position in launch.parameters),
-        )
-        for launch in launches(view)
-    ]
+    return [kernel_of(view, launch) for launch in launches(view)]
+
+
+def kernel_of(view: GraphView, launch: Launch) -> Kernel:
+    """Returns what a launch computes and moves."""
+    return Kernel(
+        sum(node_macs(view, view.nodes[index]) for index in launch.nodes),
+        sum(elements(view, name) for name in launch.tensors)
+        + sum(elements(view, view.nodes[node].inputs[position]) for node, position in launch.parameters),
+        kind_of(view, launch),
+    )
+
+
+def kind_of(view: GraphView, launch: Launch) -> str:
+    """Returns a launch's operator and shapes without channels, such as ``Conv 3x3 stride 2x2 of 16x16``.
+
+    Channels are left out since pruning changes them: launches of one kind differ by their MACs, which go with the
+    product of channels in and out.
+    """
+    node = view.nodes[launch.nodes[0]]
+    read = (view.shape(node.inputs[0]) if node.inputs else None) or ()
+    if node.op in _CONVOLUTIONS:
+        weight = view.constant_shape(node.inputs[1]) or view.shape(node.inputs[1]) or ()
+        groups = _grouping(node, weight)
+        stride = _by(node.attributes.get("strides", ())) or "1"
+        return f"{node.op} {_by(weight[2:])}{groups} stride {stride} of {_by(read[2:])}"
+    if node.op in _PRODUCTS:
+        return f"{node.op} of {prod((view.shape(node.outputs[0]) or ())[:-1])} rows"
+    return f"{node.op} of {_by(read[2:]) or 1}"
+
+
+def channels_of(view: GraphView, launch: Launch) -> tuple[int, int] | None:
+    """Returns the channels (in, out) of a launch's convolution or product; None for anything else."""
+    node = view.nodes[launch.nodes[0]]
+    if node.op not in _CONVOLUTIONS + _PRODUCTS:
+        return None
+    read, made = view.shape(node.inputs[0]), view.shape(node.outputs[0])
+    axis = 1 if node.op in _CONVOLUTIONS else -1
+    return None if not read or not made else (read[axis], made[axis])
+
+
+def _grouping(node: NodeView, weight: Sequence[int]) -> str:
+    """Says whether there are groups, not how many: of a depthwise convolution they are its channels."""
+    if int(node.attributes.get("group", 1)) == 1:
+        return ""
+    return " depthwise" if len(weight) > 1 and weight[1] == 1 else " grouped"
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
 
 
 def elements(view: GraphView, name: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agfedge.allocate.how import Allocation, Budget, check_allocation, check_budget
-from agfedge_profiles import load_device
+from agfedge_profiles import load_cost_model
 from agfedge_runtime.errors import InputError
 
 KEEP = 0.5
@@ -24,8 +24,8 @@ class AllocationRequest:
         floor: the share that every group keeps where groups compete or a budget is searched.
         budget: share of the model's cost.
         of: what costs: "width", "macs", "parameters" or "latency"; where not given, latency if a target is.
-        target: name of a device profile, or the path of one, and `:MODE`.
-        precision: of the predicted latency, "fp16" or "int8".
+        target: name of a device profile, or the path of one, and `:MODE`; or a table of measured layers (.json).
+        precision: of the predicted latency, "fp16" or "int8"; where not given, the table's or fp16.
         drop_branches: whether residual branches may go whole; where not given, only for global and latency.
     """
 
@@ -71,8 +71,11 @@ def asked(request: AllocationRequest) -> Asked:
     if of != "latency" and request.precision is not None:
         raise InputError(f"--precision is for a budget of latency: got --of {of}")
     drop = request.drop_branches if request.drop_branches is not None else of == "latency" and kind == "global"
-    device = None if request.target is None else load_device(request.target)
-    budget = Budget(request.budget, of, device, request.precision or "fp16", drop)
+    device = None if request.target is None else load_cost_model(request.target)
+    precision = request.precision or ("fp16" if device is None else device.default_precision)
+    if device is not None:
+        device.check_precision(precision)
+    budget = Budget(request.budget, of, device, precision, drop)
     check_budget(budget, how)
     return Asked(how, budget)
 

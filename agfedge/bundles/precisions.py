@@ -7,7 +7,7 @@ precision bounds what its cascade loses against the heavy expert of that precisi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.bundles.golden_inputs import choose_golden
+from agfedge.bundles.report import with_variants
 from agfedge.bundles.rerouting import observe, reroute
 from agfedge.calibrate.guarantee import check_samples
 from agfedge.onnx_run import OnnxRun
@@ -127,8 +128,17 @@ def with_precisions(
             size = sum(len(data) for data in graphs.values())
             reports.append(_report(precision, variants[precision], size, clamped))
             files.update(_golden(converted, precision, variants[precision], parts[2].x))
+        files.update(_page(bundle, variants))
         made = write_bundle(bundle.path if out is None else out, replace(bundle.manifest, variants=variants), files)
     return made, tuple(reports)
+
+
+def _page(bundle: Bundle, variants: Mapping[str, manifest.Variant]) -> dict[str, bytes]:
+    """Returns the bundle's page with its precisions, where it has a page."""
+    if "report.html" not in bundle.manifest.files:
+        return {}
+    page = bundle.file("report.html").read_text(encoding="utf-8")
+    return {"report.html": with_variants(page, bundle.manifest, variants).encode()}
 
 
 def precision_golden(bundle: Bundle, x: NDArray[np.generic]) -> dict[str, bytes]:

@@ -53,9 +53,11 @@ def _add_parts(group: argparse._ArgumentGroup) -> None:
         "--target",
         metavar="DEVICE",
         help="device profile that predicts the latency, such as jetson-orin-nano-8, jetson-orin-nano-8:super, generic, "
-        "or a TOML file",
+        "a TOML file, or a table of `profile --save-table` (.json)",
     )
-    group.add_argument("--precision", choices=("fp16", "int8"), help="of the predicted latency (default fp16)")
+    group.add_argument(
+        "--precision", choices=("fp16", "int8"), help="of the predicted latency (default fp16, or a table's)"
+    )
     group.add_argument(
         "--allocation",
         choices=("uniform", "global"),

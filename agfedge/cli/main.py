@@ -15,14 +15,15 @@ from agfedge_runtime.errors import AgfedgeError
 # One module a command, each with add_parser(subparsers) and run(arguments); none imports torch or onnx at the top.
 COMMANDS = (
     "demo", "export", "deploy", "rollback", "status", "logs", "profile", "devices", "inspect", "prune", "score",
-    "compare", "search", "calibrate", "bundle",
+    "compare", "search", "calibrate", "bundle", "report",
 )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0, 1 for what the user can mend, 2 for usage, 130 when interrupted."""
     logging.basicConfig(format="agfedge: %(levelname)s: %(message)s", level=logging.WARNING)
-    arguments = _parser().parse_args(argv)
+    typed = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_args(typed, argparse.Namespace(typed=typed))
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()  # a reader that left shows here, not when Python ends

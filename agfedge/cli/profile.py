@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from agfedge.cli.output import print_json, print_line, print_table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from agfedge.profile.account import Account, ExpertAccount
-    from agfedge_runtime import Bundle
-    from agfedge_runtime.manifest import Expert, Trunk
+from agfedge.cli.output import print_json
+from agfedge.cli.profile_output import print_account
+from agfedge.cli.profile_samples import INTERRUPTED, measure, read_before
+from agfedge_runtime.profile_command import add_asked
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,9 +17,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's folder")
     parser.add_argument("--on", metavar="TARGET", help="where it was deployed; measured there by what was shipped")
     parser.add_argument("--data", help="labelled inputs, as in export; without it the golden inputs, and no accuracy")
-    parser.add_argument("--decisions", type=int, help="default: 600, or every input once where there are more")
+    add_asked(parser)
+    parser.add_argument("--backend", help="default: what was deployed; here the best that is there")
+    parser.add_argument("--precision", help="of the graphs that run; default: what was deployed; here fp32")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the raw samples here")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the raw samples here; until then they are in FILE.partial"
+    )
+    parser.add_argument(
+        "--samples", type=Path, metavar="FILE",
+        help="measure nothing: take what --out wrote before, or the FILE.partial of a run that was killed",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", metavar="PROFILE",
+        help="the device profile of the machine, such as jetson-orin-nano-8:super, or a table of --save-table: what it "
+        "predicts stands beside what was measured (default: generic)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-table", type=Path, metavar="FILE.json",
+        help="write the measured latencies of layers here, for export and prune --budget --target FILE.json and search "
+        "--costs FILE.json; implies --layers",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the account as JSON")
     parser.set_defaults(run=run)
 
@@ -35,76 +48,27 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge.deploy.last_profile import keep_profile
     from agfedge.deploy.target import open_target
     from agfedge.profile.account import account
-    from agfedge.profile.measuring import Measurement, measure_bundle
+    from agfedge.profile.saving import check_asked, save_table
     from agfedge_runtime import Bundle
-    from agfedge_runtime.atomic import write_text
 
+    check_asked(arguments.save_table, arguments.device)
+    arguments.layers |= arguments.save_table is not None
     bundle = Bundle.open(arguments.bundle)
     data = None if arguments.data is None else load_arrays(arguments.data, bundle.manifest.classes)
     target = None if arguments.on is None else open_target(arguments.on)
-    asked = Measurement(target, None if data is None else data.x, arguments.decisions, arguments.threads)
-    samples = measure_bundle(bundle, asked)
-    found = account(samples, None if data is None else data.y)
+    if arguments.samples is not None:
+        samples = read_before(arguments, bundle, None if data is None else len(data.x))
+    else:
+        samples = measure(arguments, bundle, target, None if data is None else data.x)
+        if not samples.complete:
+            return INTERRUPTED
+    found = account(samples, None if data is None else data.y, bundle, arguments.device)
     if target is not None:
         keep_profile(target, found)
-    if arguments.out is not None:
-        write_text(arguments.out, samples.to_json())
     if arguments.json:
         print_json({**vars(found), "explanation": found.costs.explanation})
     else:
-        _print(bundle, found)
+        print_account(bundle, found)
+    if arguments.save_table is not None:
+        save_table(arguments.save_table, samples, bundle, arguments.device)
     return 0
-
-
-def _print(bundle: Bundle, found: Account) -> None:
-    experts = bundle.manifest.experts
-    print_line(f"{found.decisions} decisions at batch 1, interleaved, {found.backend} on {found.threads} thread(s)")
-    rows = [
-        _row("heavy", found.heavy, bundle, (experts.trunk, experts.heavy)),
-        _row("light", found.light, bundle, (experts.trunk, experts.light)),
-        _row("cascade", found.cascade, bundle, ()),
-    ]
-    print_table(("", "accuracy (95% interval)", "KiB", "MMACs", "p50 us", "p90 us", "mean us"), rows)
-    print_line()
-    print_line(_escalation(bundle, found))
-    print_line()
-    costs = found.costs
-    measured = f"{costs.measured.value:.3f} ({costs.measured.low:.3f} to {costs.measured.high:.3f})"
-    print_table(
-        ("cost, heavy expert = 1", "value"),
-        [
-            ("mixture (the paper's estimate)", f"{costs.mixture:.3f}"),
-            ("sequential (light first, always)", f"{costs.sequential:.3f}"),
-            ("expected (this runtime)", f"{costs.expected:.3f}"),
-            ("measured (95% interval)", measured),
-        ],
-    )
-    print_line(f"{costs.explanation}.")
-
-
-def _escalation(bundle: Bundle, found: Account) -> str:
-    if bundle.manifest.router.confidence.threshold > 1:
-        return "the router never asks the light expert: the heavy expert answers everything"
-    early, late = 100 * found.early.value, 100 * found.late.value
-    return (
-        f"escalated: {early:.1f}% early by the prior, {late:.1f}% late by the confidence "
-        f"({early + late:.1f}% reach the heavy expert)"
-    )
-
-
-def _row(name: str, row: ExpertAccount, bundle: Bundle, graphs: Sequence[Expert | Trunk | None]) -> tuple[str, ...]:
-    accuracy = row.accuracy
-    latency = row.latency
-    shown = (
-        ""
-        if accuracy is None
-        else f"{100 * accuracy.value:.2f}% ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
-    )
-    parts = [graph for graph in graphs if graph is not None]
-    size = f"{sum(bundle.manifest.files[graph.file].size for graph in parts) / 1024:,.0f}" if parts else ""
-    macs = f"{sum(graph.macs for graph in parts) / 1e6:,.2f}" if parts else ""
-    return (name, shown, size, macs, _us(latency.p50_us), _us(latency.p90_us), _us(latency.mean_us))
-
-
-def _us(value: float | None) -> str:
-    return "too few" if value is None else f"{value:,.1f}"

@@ -78,9 +78,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--costs",
         default="latency",
-        metavar="latency|macs|DEVICE",
+        metavar="latency|macs|DEVICE|FILE",
         help="what a pass costs: measured on this machine, multiply-accumulates, or predicted for a device "
-        "profile such as jetson-orin-nano-8 (default latency)",
+        "profile such as jetson-orin-nano-8 or by a table of `profile --save-table` (.json) (default latency)",
     )
     group.add_argument(
         "--time",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from agfedge_runtime.samples import Samples
 
+# Of a router that neither asks a prior nor the light expert.
+HEAVY_ONLY = "heavy only"
 _PATHS = {
     Branch.EARLY: "prior to heavy",
     Branch.LIGHT: "light only",
@@ -34,7 +36,7 @@ class BranchAccount:
     Attributes:
         name: "early", "light" or "late".
         path: what they ran, for people.
-        share: of all decisions, with its Wilson interval.
+        share: of all decisions, with its Wilson interval for so many distinct inputs.
         latency: of the cascade's call; None where there was no such decision.
     """
 
@@ -65,11 +67,18 @@ class StageAccount:
 
 def branches_of(samples: Samples) -> tuple[BranchAccount, ...]:
     """Returns the branches in the order early, light, late."""
+    inputs = distinct_inputs(samples)
+    paths = {**_PATHS, Branch.EARLY: HEAVY_ONLY} if np.isnan(samples.prior).all() else _PATHS
     return tuple(
-        BranchAccount(branch.name.lower(), path, share_of(taken), latency_of(samples.cascade_us[taken]))
-        for branch, path in _PATHS.items()
+        BranchAccount(branch.name.lower(), path, share_of(taken, inputs), latency_of(samples.cascade_us[taken]))
+        for branch, path in paths.items()
         for taken in [samples.branches == branch]
     )
+
+
+def distinct_inputs(samples: Samples) -> int:
+    """Returns how many inputs there were: one that comes again goes the same way, and tells nothing new of shares."""
+    return len(np.unique(samples.input_index))
 
 
 def stages_of(samples: Samples) -> tuple[StageAccount, ...]:
@@ -94,7 +103,8 @@ def overhead_us(samples: Samples) -> NDArray[np.float64]:
     """Returns what each of the cascade's calls took beside its stages, float64 (n,); empty where none were recorded."""
     if not samples.stage_us:
         return np.empty(0)
-    rest: NDArray[np.float64] = samples.cascade_us - sum(np.nan_to_num(each) for each in samples.stage_us.values())
+    inside = [np.nan_to_num(samples.stage_us[stage]) for stage in STAGES if stage in samples.stage_us]
+    rest: NDArray[np.float64] = samples.cascade_us - np.sum(inside, axis=0)
     return rest
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge.profile.passes import Passes, passes_of
-from agfedge.statistics import RatioOfMeans, ratio_of_means
+from agfedge.statistics import RatioOfMeans, ratio_over_time
 from agfedge_profiles import PassCosts, expected, mixture, mixture_to_expected, sequential
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def costs_of(samples: Samples) -> Costs:
     """Computes the four costs from raw decisions."""
     passes = passes_of(samples)
     rates, costs = passes.rates, relative(passes)
-    measured = ratio_of_means(samples.cascade_us, samples.heavy_us)
+    measured = ratio_over_time(samples.cascade_us, samples.heavy_us)
     terms = mixture_to_expected(rates, costs)
     terms["runtime overhead"] = measured.value - expected(rates, costs)
     return Costs(mixture(rates, costs), sequential(rates, costs), expected(rates, costs), measured, terms)

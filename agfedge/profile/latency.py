@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from agfedge.statistics import mean_of, percentile, variation
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,5 @@ def latency_of(times_us: NDArray[np.float64]) -> Latency | None:
     if not len(times_us):
         return None
     mean = mean_of(times_us)
-    percentiles = (percentile(times_us, percent) for percent in (50, 90, 99))
-    return Latency(len(times_us), mean.value, mean.low, mean.high, *percentiles, variation(times_us))
+    p50, p90, p99 = (percentile(times_us, percent) for percent in (50, 90, 99))
+    return Latency(len(times_us), mean.value, mean.low, mean.high, p50, p90, p99, variation(times_us))

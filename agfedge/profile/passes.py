@@ -41,9 +41,10 @@ class Passes:
 
 
 def passes_of(samples: Samples) -> Passes:
-    """Takes the passes apart: with a trunk, the times of the prior and of both experts hold the trunk's, which runs once.
+    """Takes the passes apart.
 
-    The prior is charged only where the cascade computed it.
+    With a trunk, the times of the prior and of both experts hold the trunk's, which runs once. The prior is charged
+    only where the cascade computed it.
     """
     trunk = np.nan_to_num(samples.trunk_us)
     asked = ~np.isnan(samples.prior)

@@ -15,7 +15,7 @@ from agfedge.onnx_run import OnnxRun
 from agfedge_export.heads import attach_heads
 from agfedge_export.split import split
 from agfedge_export.trunk_heads import split_experts
-from agfedge_profiles import PassCosts, latency_us, load_device
+from agfedge_profiles import PassCosts, load_cost_model
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.bundles.experts import Experts
-    from agfedge_profiles import DeviceProfile
+    from agfedge_profiles import CostModel
 
 LATENCY, MACS = "latency", "macs"
 # Rounds that are timed, and rounds before them.
@@ -36,7 +36,7 @@ def charges_of(by: str) -> tuple[str, Callable[[Experts, NDArray[np.generic]], P
     """Returns what costs are counted in, in words, and what finds them for two experts and a raw input (1, ...).
 
     Args:
-        by: "latency", "macs", or the name of a device profile.
+        by: "latency", "macs", the name of a device profile, or the path of a table of measured layers (.json).
 
     Raises:
         InputError: there is no such profile.
@@ -46,24 +46,29 @@ def charges_of(by: str) -> tuple[str, Callable[[Experts, NDArray[np.generic]], P
     if by == LATENCY:
         return "latency on this machine, ONNX Runtime, one thread, one input at a time", measured_costs
     try:
-        device = load_device(by)
+        model = load_cost_model(by)
     except InputError as error:
-        raise InputError(f"--costs is {by!r}: choose {LATENCY}, {MACS} or a device profile ({error})") from error
-    note = f"predicted latency on {device.name}:{device.mode} at fp16, by a model with assumed constants"
-    return note, lambda experts, _: predicted_costs(experts, device)
+        known = f"{LATENCY}, {MACS} or a device profile, or a table of measured layers (.json)"
+        raise InputError(f"--costs is {by!r}: choose {known} ({error})") from error
+    how = "a model with assumed constants" if model.table is None else "a table of measured layers"
+    where = f"{model.device.name}:{model.device.mode} at {model.default_precision}"
+    return f"predicted latency on {where}, by {how}", lambda experts, _: predicted_costs(experts, model)
 
 
-def predicted_costs(experts: Experts, device: DeviceProfile) -> PassCosts:
-    """Predicts passes on a device at fp16, relative to the whole heavy expert, without a prior.
+def predicted_costs(experts: Experts, model: CostModel) -> PassCosts:
+    """Predicts passes on a device, relative to the whole heavy expert, without a prior.
+
+    At fp16, or in the precision of the device's table.
 
     Raises:
         ModelError: a graph's shapes cannot be inferred.
     """
-    models = {"whole": experts.heavy, "light": experts.light}
+    graphs = {"whole": experts.heavy, "light": experts.light}
     if experts.trunk is not None:
         own, other = split(experts.heavy, experts.trunk.heavy), split(experts.light, experts.trunk.light)
-        models |= {"trunk": own.trunk, "heavy": own.tail, "light": other.tail}
-    return _relative({name: latency_us(graph_kernels(model), device, "fp16") for name, model in models.items()})
+        graphs |= {"trunk": own.trunk, "heavy": own.tail, "light": other.tail}
+    precision = model.default_precision
+    return _relative({name: model.latency_us(graph_kernels(graph), precision) for name, graph in graphs.items()})
 
 
 def measured_costs(experts: Experts, image: NDArray[np.generic], rounds: int = ROUNDS) -> PassCosts:

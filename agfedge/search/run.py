@@ -32,6 +32,7 @@ from agfedge.subject import load_subject
 from agfedge_export import Plan
 from agfedge_export.model_io import load_model
 from agfedge_profiles import PassCosts
+from agfedge_profiles.cost import TABLE_SUFFIX
 from agfedge_runtime.atomic import write_bytes, write_text
 from agfedge_runtime.errors import AgfedgeError, InputError
 
@@ -270,9 +271,20 @@ class Search:
             "per_layer_sha256": None if per_layer is None else hashlib.sha256(per_layer).hexdigest(),
             "recovery": asdict(request.recovery),
             "costs": request.costs,
+            **self._tables(),
             "epsilon": request.epsilon,
             "delta": request.delta,
         }
+
+    def _tables(self) -> dict[str, object]:
+        """Names the contents of tables of measured layers: the same file may hold others another time."""
+        names = {self._request.costs, *(amount.target for amount in self._request.amounts)}
+        tables = sorted(name for name in names if name is not None and name.endswith(TABLE_SUFFIX))
+        return (
+            {"tables_sha256": [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in tables]}
+            if tables
+            else {}
+        )
 
     def _provenance(self, point: Point) -> dict[str, str | int | float | bool | None]:
         from agfedge import __version__

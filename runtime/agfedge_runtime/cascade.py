@@ -44,6 +44,7 @@ class Cascade:
     Attributes:
         manifest: as given.
         digest: as given.
+        engines: what was given, by ``trunk``, ``prior``, ``light`` and ``heavy``.
         has_trunk: whether the experts share one.
         has_prior: whether there is a prior to ask for; with no threshold it is never asked in a decision.
         backend: the engines' name.
@@ -75,7 +76,8 @@ class Cascade:
         self.backend_reason = reason
         self.precision = precision
         self.threads = light.threads
-        self._engines = tuple(engine for engine in (trunk, prior, light, heavy) if engine is not None)
+        given = {"trunk": trunk, "prior": prior, "light": light, "heavy": heavy}
+        self.engines = {name: engine for name, engine in given.items() if engine is not None}
         self._dtype = np.dtype(manifest.input.dtype)
         self._row_shape = manifest.input.row_shape
         self._confidence_threshold = manifest.router.confidence.threshold
@@ -201,7 +203,7 @@ class Cascade:
 
     def close(self) -> None:
         """Give back the engines; safe to call twice."""
-        for engine in self._engines:
+        for engine in self.engines.values():
             engine.close()
 
     def __enter__(self) -> Cascade:

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agfedge_runtime import __version__
-from agfedge_runtime.atomic import write_text
 from agfedge_runtime.build_command import add_build
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.check_command import add_check
 from agfedge_runtime.errors import AgfedgeError
 from agfedge_runtime.golden import load_golden
-from agfedge_runtime.measure import measure
+from agfedge_runtime.profile_command import add_profile
 from agfedge_runtime.stream.command import add_run
-from agfedge_runtime.stream.sources import load_inputs
 from agfedge_runtime.verify import TOLERANCES, verify_golden
 
 _PROGRAM = "agfedge-runtime"
@@ -61,12 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = _command(commands, "verify", "check every digest, then reproduce the golden answers")
     verify.set_defaults(run=_verify)
 
-    profile = _command(commands, "profile", "measure the cascade and its parts; prints raw samples as JSON")
-    profile.add_argument("--data", type=Path, metavar="FILE.npz", help="inputs x (default: the golden ones)")
-    profile.add_argument("--decisions", type=int, default=600, metavar="N", help="default: %(default)s")
-    profile.add_argument("--out", type=Path, metavar="FILE", help="write the samples here instead of to stdout")
-    profile.set_defaults(run=_profile)
-
+    add_profile(_command(commands, "profile", "measure the cascade and its parts; prints raw samples as JSON"))
     add_run(_command(commands, "run", "decide the inputs of a file or a folder"))
     add_build(commands)
     add_check(commands)
@@ -99,20 +92,6 @@ def _verify(arguments: argparse.Namespace) -> int:
             f"{report.max_probability_difference:.2g}"
         )
     return 0 if report.passed else 1
-
-
-def _profile(arguments: argparse.Namespace) -> int:
-    bundle = Bundle.open(arguments.bundle)
-    inputs = load_golden(bundle).inputs if arguments.data is None else load_inputs(arguments.data)
-    with _open(arguments, bundle) as cascade:
-        samples = measure(cascade, inputs, decisions=arguments.decisions)
-    if arguments.out is None:
-        _print(samples.to_json().rstrip())
-        return 0
-    write_text(arguments.out, samples.to_json())
-    said = {"out": str(arguments.out), "decisions": len(samples)}
-    _print(json.dumps(said) if arguments.json else f"{len(samples)} decisions written to {arguments.out}")
-    return 0
 
 
 def _open(arguments: argparse.Namespace, bundle: Bundle) -> Cascade:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import itertools
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 
-from agfedge_runtime.arrays import AnyArray, Float32Array, Float64Array, Int64Array
+from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.decisions import Decisions
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.machine import processors
+from agfedge_runtime.order import Order
+from agfedge_runtime.record import DECISIONS, decision_columns
+from agfedge_runtime.recorder import Recorder
 from agfedge_runtime.samples import Samples
+from agfedge_runtime.stopwatch import Stopwatch
 
-__all__ = ["Samples", "measure"]
+__all__ = ["Samples", "header_of", "measure", "record_decisions"]
 
 
 def measure(
@@ -30,9 +34,6 @@ def measure(
     progress: Callable[[int], object] | None = None,
 ) -> Samples:
     """Time heavy, light, prior and trunk alone and the cascade on the same inputs, in one interleaved run.
-
-    Interleaving lets whatever disturbs the machine disturb all of them alike. The order goes through every
-    permutation, so that each is preceded by each of the others equally often.
 
     Args:
         cascade: what to measure.
@@ -49,106 +50,74 @@ def measure(
         InputError: `inputs` do not fit the bundle, or `decisions` is below 1.
         NotFiniteError: an expert answered NaN or infinity.
     """
+    recorder = Recorder(header_of(cascade))
+    order = np.arange(len(inputs), dtype=np.int64)
+    record_decisions(
+        cascade, inputs, order, recorder, decisions=decisions, warmup=warmup, min_seconds=min_seconds, progress=progress
+    )
+    return recorder.end(complete=True)
+
+
+def record_decisions(
+    cascade: Cascade,
+    inputs: AnyArray,
+    order: Int64Array,
+    recorder: Recorder,
+    *,
+    decisions: int,
+    warmup: int,
+    min_seconds: float,
+    progress: Callable[[int], object] | None = None,
+    began: Callable[[float], object] | None = None,
+) -> None:
+    """As `measure`, into a recorder.
+
+    Interleaving lets whatever disturbs the machine disturb all parts alike. Their order goes through every permutation,
+    so that each is preceded by each of the others equally often.
+
+    Args:
+        cascade: what to measure.
+        inputs: (N, ...).
+        order: int64 (M,), which of them to take one after the other, and from the first again after the last.
+        recorder: takes every decision.
+        decisions: as in `measure`.
+        warmup: likewise.
+        min_seconds: likewise.
+        progress: likewise.
+        began: told, in seconds of `time.perf_counter`, when the run begins; what is warmed up comes before.
+
+    Raises:
+        InputError: `inputs` do not fit the bundle, or `decisions` is below 1.
+        NotFiniteError: an expert answered NaN or infinity.
+    """
     if decisions < 1 or warmup < 0:
         raise InputError(f"got {decisions} decisions and {warmup} to warm up, expected at least 1 and 0")
     cascade.check(inputs)
-    parts = _parts(cascade)
-    orders = list(itertools.permutations(parts))
-    for step in range(warmup):
-        _decide(parts, orders[step % len(orders)], inputs, step, 0)
-    rows: list[_Row] = []
-    began = perf_counter_ns()
-    stop = began + min_seconds * 1e9
-    while len(rows) < decisions or perf_counter_ns() < stop:
-        rows.append(_decide(parts, orders[len(rows) % len(orders)], inputs, len(rows), began))
-        if progress is not None:
-            progress(1)
-    return _samples(cascade, rows)
+    with Stopwatch(cascade) as stopwatch:
+        steps = _Steps(cascade, stopwatch, inputs, order)
+        for step in range(warmup):
+            steps.decide(step, 0)
+        recorder.section(DECISIONS, decision_columns(stopwatch.stages, stopwatch.device_parts))
+        began_ns = perf_counter_ns()
+        if began is not None:
+            began(began_ns / 1e9)
+        stop = began_ns + min_seconds * 1e9
+        step = 0
+        while step < decisions or perf_counter_ns() < stop:
+            recorder.add(steps.decide(step, began_ns))
+            step += 1
+            if progress is not None:
+                progress(1)
 
 
-class _Row(NamedTuple):
-    """One decision and what the parts said to the same input."""
+def header_of(cascade: Cascade, order: Order | None = None) -> dict[str, object]:
+    """What is measured and where, as `Record` has it.
 
-    input_index: int
-    decisions: Decisions
-    heavy_label: int
-    light_label: int
-    times_us: Mapping[str, float]
-    start_s: float
-
-
-def _parts(cascade: Cascade) -> dict[str, Callable[[AnyArray], object]]:
-    parts: dict[str, Callable[[AnyArray], object]] = {
-        "heavy": cascade.heavy,
-        "light": cascade.light,
-        "cascade": cascade,
-    }
-    if cascade.has_prior:
-        parts["prior"] = cascade.prior
-    if cascade.has_trunk:
-        parts["trunk"] = cascade.trunk
-    return parts
-
-
-def _decide(
-    parts: Mapping[str, Callable[[AnyArray], object]], order: Sequence[str], inputs: AnyArray, step: int, began: int
-) -> _Row:
-    index = step % len(inputs)
-    x = inputs[index : index + 1]
-    answers: dict[str, object] = {}
-    times_us: dict[str, float] = {}
-    start_s = 0.0
-    for name in order:
-        part = parts[name]
-        started = perf_counter_ns()
-        answer = part(x)
-        if name == "cascade":
-            start_s = (started - began) / 1e9
-        times_us[name] = (perf_counter_ns() - started) / 1e3
-        answers[name] = answer
-    return _Row(
-        input_index=index,
-        decisions=cast(Decisions, answers["cascade"]),
-        heavy_label=int(cast("Float32Array", answers["heavy"]).argmax()),
-        light_label=int(cast("Float32Array", answers["light"]).argmax()),
-        times_us=times_us,
-        start_s=start_s,
-    )
-
-
-def _samples(cascade: Cascade, rows: Sequence[_Row]) -> Samples:
-    return Samples(
-        bundle_digest=cascade.digest,
-        backend=cascade.backend,
-        threads=cascade.threads,
-        input_index=_integers([row.input_index for row in rows]),
-        labels=np.concatenate([row.decisions.labels for row in rows]),
-        branches=np.concatenate([row.decisions.branches for row in rows]),
-        prior=np.concatenate([row.decisions.prior for row in rows]),
-        confidence=np.concatenate([row.decisions.confidence for row in rows]),
-        heavy_labels=_integers([row.heavy_label for row in rows]),
-        light_labels=_integers([row.light_label for row in rows]),
-        cascade_us=_times(rows, "cascade"),
-        light_us=_times(rows, "light"),
-        heavy_us=_times(rows, "heavy"),
-        prior_us=_times(rows, "prior"),
-        trunk_us=_times(rows, "trunk"),
-        start_s=np.array([row.start_s for row in rows], np.float64),
-        stage_us={},
-        environment=_environment(cascade),
-    )
-
-
-def _integers(values: Sequence[int]) -> Int64Array:
-    return np.array(values, np.int64)
-
-
-def _times(rows: Sequence[_Row], name: str) -> Float64Array:
-    return np.array([row.times_us.get(name, np.nan) for row in rows], np.float64)
-
-
-def _environment(cascade: Cascade) -> dict[str, str | int]:
-    return {
+    Args:
+        cascade: what is measured.
+        order: of its inputs, if they are not taken as they are.
+    """
+    environment: dict[str, str | int] = {
         "python": platform.python_version(),
         "numpy": np.__version__,
         "system": platform.system(),
@@ -158,3 +127,73 @@ def _environment(cascade: Cascade) -> dict[str, str | int]:
         "backend_reason": cascade.backend_reason,
         "precision": cascade.precision,
     }
+    if order is not None:
+        environment["order"] = order.described
+    return {
+        "bundle_digest": cascade.digest,
+        "backend": cascade.backend,
+        "threads": cascade.threads,
+        "environment": environment,
+    }
+
+
+class _Steps:
+    """Makes decisions, and asks each part of the cascade for the same input."""
+
+    def __init__(self, cascade: Cascade, stopwatch: Stopwatch, inputs: AnyArray, order: Int64Array) -> None:
+        self._stopwatch, self._inputs, self._order = stopwatch, inputs, order
+        self._parts: dict[str, Callable[[AnyArray], object]] = {
+            "heavy": cascade.heavy,
+            "light": cascade.light,
+            "cascade": stopwatch.cascade,
+        }
+        if cascade.has_prior:
+            self._parts["prior"] = cascade.prior
+        if cascade.has_trunk:
+            self._parts["trunk"] = cascade.trunk
+        self._turns = list(itertools.permutations(self._parts))
+
+    def decide(self, step: int, began_ns: int) -> tuple[object, ...]:
+        """One decision; returns its row."""
+        index = int(self._order[step % len(self._order)])
+        x = self._inputs[index : index + 1]
+        answers: dict[str, object] = {}
+        times_us: dict[str, float] = {}
+        start_s = 0.0
+        stage_us: Mapping[str, float] = {}
+        device_us: Mapping[str, float] = {}
+        for name in self._turns[step % len(self._turns)]:
+            part = self._parts[name]
+            # What the parts left behind is not the cascade's.
+            if name == "cascade":
+                self._stopwatch.take()
+            started = perf_counter_ns()
+            answer = part(x)
+            times_us[name] = (perf_counter_ns() - started) / 1e3
+            answers[name] = answer
+            if name == "cascade":
+                start_s = (started - began_ns) / 1e9
+                stage_us, device_us = self._stopwatch.take()
+        decisions = cast(Decisions, answers["cascade"])
+        # In the order of `decision_columns`. A tuple of numbers is nothing that Python's garbage collector looks at.
+        return (
+            index,
+            int(decisions.labels[0]),
+            int(decisions.branches[0]),
+            _number(float(decisions.prior[0])),
+            _number(float(decisions.confidence[0])),
+            int(cast("Float32Array", answers["heavy"]).argmax()),
+            int(cast("Float32Array", answers["light"]).argmax()),
+            times_us["cascade"],
+            times_us["light"],
+            times_us["heavy"],
+            times_us.get("prior"),
+            times_us.get("trunk"),
+            start_s,
+            *(stage_us.get(each) for each in self._stopwatch.stages),
+            *(device_us.get(each) for each in self._stopwatch.device_parts),
+        )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -18,9 +18,12 @@ from agfedge_runtime.strict_json import Document, Fields, shorten
 SCHEMA = 2
 # What a cascade's call may run, in this order.
 STAGES = ("trunk", "prior", "light", "heavy")
+# What a stage does by the device's own clock.
+PARTS = ("copy_in", "compute", "copy_out")
 
 _DOCUMENT = Document("samples", InputError, "measure again with this release")
-_ARRAYS: dict[str, np.dtype[np.generic]] = {
+# The arrays of `Samples`.
+ARRAYS: dict[str, np.dtype[np.generic]] = {
     "input_index": np.dtype(np.int64),
     "labels": np.dtype(np.int64),
     "branches": np.dtype(np.uint8),
@@ -156,7 +159,7 @@ class Samples:
     def to_json(self) -> str:
         """The samples as JSON; NaN becomes null, every other number comes back exactly."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        values.update({name: _listed(values[name]) for name in _ARRAYS})
+        values.update({name: _listed(values[name]) for name in ARRAYS})
         values["environment"] = dict(self.environment)
         for name in ("stage_us", "device_us"):
             values[name] = {key: _listed(each) for key, each in getattr(self, name).items()}
@@ -173,8 +176,13 @@ class Samples:
         Raises:
             InputError: not JSON, or a key that is unknown, missing, mistyped or of another length.
         """
+        return cls.from_document(_DOCUMENT.parse(text))
+
+    @classmethod
+    def from_document(cls, document: object) -> Samples:
+        """Read what `to_json` writes, as plain values; raises as `from_json` does."""
         keys = ("schema", *(each.name for each in dataclasses.fields(cls)))
-        fields = _DOCUMENT.fields(_DOCUMENT.parse(text), "", keys)
+        fields = _DOCUMENT.fields(document, "", keys)
         if fields.integer("schema") != SCHEMA:
             _DOCUMENT.fail("schema", f"expected {SCHEMA}, got {shorten(fields.values['schema'])}")
         count = len(fields.array("labels"))

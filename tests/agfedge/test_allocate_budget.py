@@ -21,11 +21,11 @@ from agfedge.allocate.kernels import graph_kernels
 from agfedge.allocate.ladder import normalised
 from agfedge.cli.main import main
 from agfedge_export import ChannelGroups, Group, Member
-from agfedge_profiles import latency_us, load_device
+from agfedge_profiles import load_cost_model
 from agfedge_runtime.errors import InputError
 from pruning import build
 
-DEVICE = load_device("jetson-orin-nano-8")
+DEVICE = load_cost_model("jetson-orin-nano-8")
 BLOCK = """c{n} = Conv<pads = [1,1,1,1]>({x}, u{n})  r{n} = Relu(c{n})  d{n} = Conv<pads = [1,1,1,1]>(r{n}, v{n})
   s{n} = Add(d{n}, {x})  t{n} = Relu(s{n})"""
 
@@ -126,8 +126,8 @@ def test_the_estimate_is_what_surgery_leaves(share: float) -> None:
     estimate, costs = Estimate(GROUPS), ax.graph_costs(pruned)
     assert estimate.macs(keep) == pytest.approx(costs.macs)
     assert estimate.parameters(keep) == pytest.approx(costs.parameters, abs=64)  # constants that branches leave
-    real = latency_us(graph_kernels(pruned), DEVICE)
-    assert estimate.latency_us(keep, DEVICE, "fp16") == pytest.approx(real, rel=0.02)
+    real = DEVICE.latency_us(graph_kernels(pruned))
+    assert DEVICE.latency_us(estimate.kernels(keep)) == pytest.approx(real, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", ["uniform", "global"])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from agfedge.statistics import percentile, ratio_of_means, share_of
+from agfedge.statistics import Mean, mean_by, mean_of, percentile, ratio_of_means, share_of, variation
 
 
 def wilson(count: int, samples: int) -> tuple[float, float]:
@@ -62,3 +62,53 @@ def test_a_percentile_needs_its_number_of_samples(percent: int, floor: int) -> N
     samples = np.arange(floor, dtype=np.float64)
     assert percentile(samples, percent) == pytest.approx(np.percentile(samples, percent))
     assert percentile(samples[:-1], percent) is None
+
+
+def test_a_mean_has_an_interval_that_covers_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    hits = 0
+    for seed in range(60):
+        found = mean_of(generator.exponential(5.0, 400), seed)
+        hits += found.low <= 5.0 <= found.high
+    assert hits >= 50
+
+
+def test_samples_that_are_like_their_neighbours_widen_the_interval() -> None:
+    steps = np.random.default_rng(0).normal(0, 1, 100).repeat(10)  # ten alike in a row
+    mixed = np.random.default_rng(1).permutation(steps)
+    (near, far) = (mean_of(each) for each in (steps, mixed))
+    assert near.value == pytest.approx(far.value)
+    assert near.high - near.low > 2 * (far.high - far.low)
+
+
+def test_a_mean_of_one_sample_has_no_interval() -> None:
+    assert mean_of(np.array([3.0])) == Mean(3.0, None, None)
+    assert mean_by(np.array([3.0, 3.0]), np.array([7, 7])) == Mean(3.0, None, None)
+
+
+def test_every_sample_counts_in_a_mean_whatever_its_block() -> None:
+    samples = np.arange(1000.0)  # the last block is shorter
+    assert mean_of(samples).value == samples.mean()
+
+
+def test_what_repeats_by_group_tells_nothing_new() -> None:
+    groups = np.tile(np.arange(50), 40)
+    escalated = (groups < 5).astype(np.float64)
+    found = mean_by(escalated, groups)
+    once = mean_by(escalated[:50], groups[:50])
+    assert found.value == once.value == 0.1
+    assert (found.low, found.high) == (once.low, once.high)
+
+
+def test_a_share_of_repetitions_has_the_interval_of_what_is_independent() -> None:
+    hits = np.tile(np.arange(50) < 5, 40)
+    found, once = share_of(hits, 50), share_of(hits[:50])
+    assert (found.count, found.samples, found.value) == (200, 2000, 0.1)
+    assert (found.low, found.high) == (once.low, once.high)
+    assert share_of(hits[:50], 1000) == once
+
+
+def test_the_coefficient_of_variation_is_the_deviation_over_the_mean() -> None:
+    assert variation(np.array([1.0, 3.0])) == pytest.approx(math.sqrt(2) / 2)
+    assert variation(np.array([1.0])) is None
+    assert variation(np.zeros(3)) is None

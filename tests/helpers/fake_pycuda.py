@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import sys
 import threading
@@ -105,8 +106,55 @@ class Stream:
             operation()
         self.gpu.waits += 1
 
+    def run_until(self, last: Operation) -> None:
+        """Do what was submitted up to an operation."""
+        while self.pending:
+            operation = self.pending.pop(0)
+            operation()
+            if operation == last:
+                return
+
     def __del__(self) -> None:
         self.gpu.live["stream"] -= 1
+
+
+class Event:
+    """pycuda.driver.Event: a moment in a stream's work, known once the stream has come to it."""
+
+    def __init__(self, gpu: FakeGpu, flags: int = 0) -> None:
+        gpu.require_current("cuEventCreate")
+        self.gpu = gpu
+        self._stream: Stream | None = None
+        self._at_us: float | None = None
+        gpu.live["event"] += 1
+
+    def record(self, stream: Stream) -> Event:
+        self.gpu.require_current("cuEventRecord")
+        self._stream, self._at_us = stream, None
+        stream.submit(self._come)
+        return self
+
+    def synchronize(self) -> Event:
+        self.gpu.require_current("cuEventSynchronize")
+        if self._stream is not None and self._at_us is None:
+            self._stream.run_until(self._come)
+        return self
+
+    def time_till(self, later: Event) -> float:
+        """Milliseconds."""
+        self.gpu.require_current("cuEventElapsedTime")
+        if self._stream is None or later._stream is None:
+            raise LogicError("cuEventElapsedTime failed: invalid resource handle")
+        if self._at_us is None or later._at_us is None:
+            raise LogicError("cuEventElapsedTime failed: device not ready")
+        return (later._at_us - self._at_us) / 1e3
+
+    def _come(self) -> None:
+        self._at_us = self.gpu.now_us
+
+    def __del__(self) -> None:
+        if hasattr(self, "_at_us"):
+            self.gpu.live["event"] -= 1
 
 
 class Context:
@@ -161,11 +209,16 @@ class FakeGpu:
         missing: functions that the driver library does not have.
         no_gpu: whether pycuda's init fails.
         fail_next_wait: what the next wait reports, if anything.
+        now_us: its own clock, which copies and runs move on.
+        copy_us: how long a copy takes.
+        compute_us: how long a run of an engine takes.
     """
 
     def __init__(self, integrated: bool = False, free: int = 1 << 30) -> None:
         self.integrated, self.free = integrated, free
-        self.live = dict.fromkeys(("device", "pinned", "mapped", "stream", "context", "graph", "graph_exec"), 0)
+        kinds = ("device", "pinned", "mapped", "stream", "context", "graph", "graph_exec", "event")
+        self.live = dict.fromkeys(kinds, 0)
+        self.now_us, self.copy_us, self.compute_us = 0.0, 2.0, 100.0
         self.made = dict.fromkeys(("device", "pinned", "mapped", "graph_exec"), 0)
         self.copies: dict[str, list[int]] = {"htod": [], "dtoh": []}
         self.waits = self.launches = 0
@@ -267,6 +320,7 @@ class FakeGpu:
         names = {
             "Error": Error, "LogicError": LogicError, "MemoryError": MemoryError,
             "init": self._init, "Device": self._device, "Stream": self._new_stream, "Context": Context,
+            "Event": functools.partial(Event, self),
             "mem_alloc": self._mem_alloc, "mem_get_info": lambda: (self.free, 1 << 33),
             "pagelocked_empty": self._pagelocked_empty,
             "memcpy_htod_async": self._htod, "memcpy_dtoh_async": self._dtoh,
@@ -317,6 +371,7 @@ class FakeGpu:
         flat = host.view(np.uint8).reshape(-1)
 
         def copy() -> None:
+            self.now_us += self.copy_us
             device = self.span(address, flat.nbytes)
             if way == "htod":
                 device[:] = flat

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge_profiles import Kernel, device_names, latency_us, load_device
+from agfedge_profiles import CostModel, Kernel, device_names, load_device
 from agfedge_runtime.errors import InputError
 
 
@@ -58,12 +58,12 @@ def test_a_profile_is_read_strictly(tmp_path: Path, old: str, new: str, message:
 
 
 def test_a_kernel_takes_its_launch_and_the_longer_of_computing_and_moving() -> None:
-    device = load_device("generic")  # 10 TFLOPS at 0.3, 68 GB/s at 0.7, 5 us a launch
-    assert latency_us([Kernel(1.5e9, 0)], device) == pytest.approx(5 + 1000)
-    assert latency_us([Kernel(0, 23.8e6)], device) == pytest.approx(5 + 1000)
-    assert latency_us([Kernel(1.5e9, 23.8e6)] * 2, device, "int8") == pytest.approx(2 * (5 + 500))
+    model = CostModel(load_device("generic"))  # 10 TFLOPS at 0.3, 68 GB/s at 0.7, 5 us a launch
+    assert model.latency_us([Kernel(1.5e9, 0)]) == pytest.approx(5 + 1000)
+    assert model.latency_us([Kernel(0, 23.8e6)]) == pytest.approx(5 + 1000)
+    assert model.latency_us([Kernel(1.5e9, 23.8e6)] * 2, "int8") == pytest.approx(2 * (5 + 500))
 
 
 def test_a_precision_without_a_peak_is_refused() -> None:
     with pytest.raises(InputError, match="precision 'fp64'"):
-        latency_us([], load_device("generic"), "fp64")
+        CostModel(load_device("generic")).latency_us([], "fp64")

@@ -8,8 +8,10 @@ import json
 import numpy as np
 import pytest
 
+from agfedge_runtime import Branch
 from agfedge_runtime.errors import InputError, NotFiniteError
 from agfedge_runtime.measure import Samples, measure
+from agfedge_runtime.stopwatch import Stopwatch
 
 
 @pytest.fixture
@@ -43,6 +45,44 @@ def test_answers_are_those_of_the_cascade_and_of_each_expert(tiny, samples):
 def test_every_part_is_timed(samples):
     for times_us in (samples.cascade_us, samples.heavy_us, samples.light_us, samples.prior_us):
         assert (times_us > 0).all()
+
+
+def test_stages_are_timed_in_the_decisions_that_ran_them_and_take_no_longer_than_the_call(samples):
+    ran = {
+        "prior": np.full(20, True),
+        "light": samples.branches != Branch.EARLY,
+        "heavy": samples.branches != Branch.LIGHT,
+    }
+    assert tuple(samples.stage_us) == tuple(ran)
+    for stage, times_us in samples.stage_us.items():
+        np.testing.assert_array_equal(~np.isnan(times_us), ran[stage], err_msg=stage)
+    inside = sum(np.nan_to_num(times_us) for times_us in samples.stage_us.values())
+    assert (inside > 0).all()
+    assert (inside < samples.cascade_us).all()
+
+
+def test_calls_follow_each_other_from_the_begin_of_the_run(samples):
+    assert samples.start_s[0] >= 0
+    assert (np.diff(samples.start_s) > 0).all()
+    ended_s = samples.start_s[:-1] + samples.cascade_us[:-1] / 1e6
+    assert (samples.start_s[1:] >= ended_s).all()
+
+
+def test_on_the_cpu_no_device_tells_its_own_times(samples):
+    assert samples.device_us == {}
+
+
+def test_a_cascade_is_as_it_was_after_it_was_timed(tiny):
+    cascade = tiny.cascade()
+    engines, attributes = dict(cascade.engines), set(vars(cascade))
+    with Stopwatch(cascade) as stopwatch:
+        stopwatch.cascade(tiny.mixed()[:1])
+        spent, _ = stopwatch.take()
+        assert set(spent) == {"prior", "heavy"}
+        assert stopwatch.take() == ({}, {})
+        cascade(tiny.mixed()[:1])
+        assert stopwatch.take() == ({}, {}), "the cascade that was given is not timed"
+    assert (cascade.engines, set(vars(cascade))) == (engines, attributes)
 
 
 def test_without_a_prior_its_time_is_nan(tiny):
@@ -79,6 +119,10 @@ def test_json_gives_the_samples_back_exactly(samples):
         if isinstance(before, np.ndarray):
             assert after.dtype == before.dtype, field.name
             np.testing.assert_array_equal(after, before, err_msg=field.name)
+        elif field.name == "stage_us":
+            assert after.keys() == before.keys()
+            for stage, times_us in before.items():
+                np.testing.assert_array_equal(after[stage], times_us, err_msg=stage)
         else:
             assert after == before
 

@@ -210,7 +210,7 @@ def test_a_prior_that_is_not_asked_for_is_not_computed(tiny, counted):
 def test_opening_and_deciding_ask_the_trunk_for_one_set_of_outputs(tiny, shared):
     with Cascade.open(shared()) as cascade:
         cascade(tiny.mixed())
-        assert len(cascade._engines[0]._sessions) == 1
+        assert len(cascade.engines["trunk"]._sessions) == 1
 
 
 def test_golden_answers_of_a_bundle_with_a_trunk_are_reproduced(tiny, shared):

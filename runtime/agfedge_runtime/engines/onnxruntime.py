@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from agfedge_runtime.arrays import AnyArray
+from agfedge_runtime.engines.onnx_layers import layer_times
 from agfedge_runtime.engines.onnx_outputs import graph_names, keep_outputs
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from agfedge_runtime.jetson import numbers_of
@@ -91,6 +92,23 @@ class OnnxRuntimeEngine:
         except Exception as error:  # ONNX Runtime's errors share no base class.
             raise BackendError(f"{self._path.name}: ONNX Runtime: {_one_line(error)}") from error
 
+    def layers(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str], runs: int) -> list[tuple[str, float]]:
+        """Time layers by ONNX Runtime's profiler, in a session of their own; see `LayeredEngine.layers`.
+
+        Nodes that ONNX Runtime fused are one layer, under the name that it gives them. On a GPU its profiler sees
+        nodes being submitted, not run: there it tells none.
+        """
+        if self._providers != (_CPU,):
+            return []
+
+        def open_session(options: object) -> object:
+            return self._make_session(keep_outputs(self._path.read_bytes(), tuple(outputs)), options)
+
+        try:
+            return layer_times(open_session, self._options(), inputs, tuple(outputs), runs)
+        except Exception as error:  # ONNX Runtime's errors share no base class.
+            raise BackendError(f"{self._path.name}: ONNX Runtime cannot time it: {_one_line(error)}") from error
+
     def close(self) -> None:
         """Give back every session; safe to call twice."""
         self._sessions.clear()
@@ -109,21 +127,21 @@ class OnnxRuntimeEngine:
             raise BackendError(f"{self._path.name}: the engine is closed; open the cascade again")
         try:
             model = keep_outputs(self._path.read_bytes(), outputs)
-            session = cast(_Session, self._make_session(model))
+            session = cast(_Session, self._make_session(model, self._options()))
         except Exception as error:  # ONNX Runtime's errors share no base class.
             raise BackendError(f"{self._path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
         self._require_served(session)
         self._sessions[outputs] = session
         return session
 
-    def _make_session(self, model: bytes) -> object:
+    def _make_session(self, model: bytes, session_options: object) -> object:
         old = numbers_of(self.version) < _TF32_OPTION_SINCE
         providers = [
             (name, {key: value for key, value in options.items() if not (old and key == "use_tf32")})
             for name, options in self._providers
         ]
         # Else it tries again on the CPU by itself, and says so on stdout.
-        return self._backend.InferenceSession(model, self._options(), providers=providers, enable_fallback=0)
+        return self._backend.InferenceSession(model, session_options, providers=providers, enable_fallback=0)
 
     def _require_provider(self) -> None:
         """Refuse a package that lacks ONNX Runtime's library, or was built without the provider."""

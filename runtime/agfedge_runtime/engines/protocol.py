@@ -62,6 +62,53 @@ class SharingEngine(Protocol):
         ...
 
 
+class DeviceClock(Protocol):
+    """Times what engines make the device do, by its own clock."""
+
+    def begin(self, stage: str) -> None:
+        """What is submitted from now on is part of `stage`; of the next one where `stage` is empty."""
+        ...
+
+    def take(self) -> dict[str, float]:
+        """Microseconds since it was asked last, as ``heavy.compute``, for each stage that ran; waits for the device."""
+        ...
+
+
+@runtime_checkable
+class ClockedEngine(Protocol):
+    """What an engine of a device with a clock of its own offers beside."""
+
+    def start_clock(self, clock: DeviceClock | None) -> DeviceClock:
+        """Time what this engine does from now on: by a clock that an engine beside it started, or by a new one."""
+        ...
+
+    def stop_clock(self) -> None:
+        """Run untimed again; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class LayeredEngine(Protocol):
+    """What an engine offers whose backend times layers."""
+
+    def layers(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str], runs: int) -> list[tuple[str, float]]:
+        """Run many times, timed by the backend's profiler, apart from all other runs.
+
+        Args:
+            inputs: as for `Engine.run`.
+            outputs: likewise.
+            runs: how many runs the times are of, beside some that are forgotten.
+
+        Returns:
+            Name and mean microseconds a run of each layer, in the order in which they ran; none where the backend
+            cannot tell.
+
+        Raises:
+            BackendError: the backend refused.
+        """
+        ...
+
+
 def sharing(engine: Engine) -> SharingEngine | None:
     """The engine where it shares arrays, None where it works on the host's memory."""
     return engine if isinstance(engine, SharingEngine) else None

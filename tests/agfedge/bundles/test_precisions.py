@@ -15,6 +15,7 @@ from tensorrt_build import builds
 
 from agfedge.bundles import assembling
 from agfedge.bundles.precisions import PrecisionReport, check_precisions, with_precisions
+from agfedge.bundles.report import with_variants
 from agfedge.cli.main import main
 from agfedge.data import Dataset, load_dataset
 from agfedge.demo.digits import write_digits
@@ -56,10 +57,22 @@ def test_every_graph_is_there_in_every_precision(made, workshop: Workshop) -> No
         for precision in ("fp16", "int8")
         for name, kind in (("light", "onnx"), ("heavy", "onnx"), ("golden", "npz"))
     }
-    assert {name: bundle.manifest.files[name] for name in old.manifest.files} == dict(old.manifest.files)
+    same = set(old.manifest.files) - {"report.html"}
+    assert {name: bundle.manifest.files[name] for name in same} == {name: old.manifest.files[name] for name in same}
     half, quantized = (onnx.load(bundle.path / f"light.{precision}.onnx") for precision in ("fp16", "int8"))
     assert HALF in {tensor.data_type for tensor in half.graph.initializer}
     assert "QuantizeLinear" in {node.op_type for node in quantized.graph.node}
+
+
+def test_the_page_tells_thresholds_accuracy_and_flips_of_each_precision(made) -> None:
+    bundle, reports = made
+    page = bundle.file("report.html").read_text(encoding="utf-8")
+    assert page.count("<h2>Precisions</h2>") == 1
+    for report in reports:
+        assert f"<td>{report.precision}</td>" in page
+        assert f"<td>{report.cascade.value:.2%}</td>" in page
+        assert f"<td>{report.flips.value:.2%}</td>" in page
+    assert with_variants(page, bundle.manifest, bundle.manifest.variants) == page
 
 
 def test_without_a_precision_the_bundle_answers_as_before(made, workshop: Workshop) -> None:

@@ -46,6 +46,51 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
         LocalTarget(tmp_path).run(["no-such-python"])
 
 
+def test_lines_of_a_command_are_handed_on_while_it_runs(tmp_path: Path) -> None:
+    # It goes on only when its first line was taken.
+    code = "import os, sys, time\nprint('first', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
+    code += "print(os.environ['COLOUR']); sys.stdout.write('half'); sys.exit('told')"
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        lines.append(line)
+        (tmp_path / "go").touch()
+
+    done = LocalTarget(tmp_path).stream([sys.executable, "-c", code], take, env={"COLOUR": "blue"})
+
+    assert lines == ["first", "blue"], "a line that was cut short is none"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "told\n")
+
+
+def test_a_command_that_is_interrupted_gives_its_last_lines_and_ends(tmp_path: Path) -> None:
+    code = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(print('last')))\n"
+    code += "print('first', flush=True)\ntime.sleep(60)"
+    lines: list[str] = []
+
+    def take(line: str) -> None:
+        lines.append(line)
+        if line == "first":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LocalTarget(tmp_path).stream([sys.executable, "-c", code], take)
+
+    assert lines == ["first", "last"]
+
+
+def test_a_command_whose_lines_cannot_be_taken_is_ended(tmp_path: Path) -> None:
+    def take(line: str) -> None:
+        raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        LocalTarget(tmp_path).stream([sys.executable, "-c", "print(1, flush=True); import time; time.sleep(60)"], take)
+
+
+def test_a_command_to_stream_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="cannot run no-such-python: No such file"):
+        LocalTarget(tmp_path).stream(["no-such-python"], print)
+
+
 def test_a_folder_is_copied_below_the_target(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

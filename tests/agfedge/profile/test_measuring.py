@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agfedge.deploy.local import LocalTarget
 from agfedge.deploy.stages import deploy
-from agfedge.deploy.target import open_target
+from agfedge.deploy.target import Completed, open_target
 from agfedge.profile.measuring import Measurement, measure_bundle
 from agfedge_runtime import Bundle
 from agfedge_runtime.errors import BackendError, BundleError, InputError
+from agfedge_runtime.profiling import Asked
+from agfedge_runtime.record import read_record
+from agfedge_runtime.samples import Samples
 from nets import SIDE, stripes
 from workshop import Workshop
 
@@ -53,6 +58,54 @@ def test_the_target_measures_the_same_decisions_with_what_was_shipped(bundle: Bu
     np.testing.assert_array_equal(there.labels, here.labels)
     np.testing.assert_array_equal(there.branches, here.branches)
     np.testing.assert_array_equal(there.confidence, here.confidence)
+
+
+class Listening(LocalTarget):
+    """Notes what is run there as lines come."""
+
+    argv: Sequence[str] = ()
+
+    def stream(self, argv, on_line, *, env=None):
+        self.argv = argv
+        return super().stream(argv, on_line, env=env)
+
+
+def test_what_was_deployed_is_measured_unless_something_else_is_asked_for(bundle: Bundle, device: str) -> None:
+    target = Listening(Path(device))
+    measure_bundle(bundle, replace(HERE, target=target))
+    words = " ".join(target.argv)
+    assert "--backend onnxruntime --precision fp32" in words
+    assert "--data" not in words, "the golden inputs are there already"
+    measure_bundle(bundle, replace(HERE, target=target, backend="auto"))
+    assert "--backend auto --precision fp32" in " ".join(target.argv)
+
+
+def test_all_that_is_asked_for_is_measured_there(bundle: Bundle, device: str) -> None:
+    asked = Asked(seconds=0.0, warmup=1, seed=3, rate=300.0, queue=2, batch=2, layers=True, state=False)
+    samples = measure_bundle(bundle, replace(HERE, target=open_target(device), asked=asked))
+    assert samples.rate is not None
+    assert (samples.rate.fps, samples.rate.queue) == (300.0, 2)
+    assert samples.batches is not None
+    assert samples.batches.size == 2
+    assert {"light", "heavy"} <= samples.layers.keys()
+    assert samples.state is None
+    assert str(samples.environment["order"]).endswith("seed 3")
+
+
+def test_the_record_comes_while_it_is_measured_there(bundle: Bundle, device: str) -> None:
+    lines: list[str] = []
+    samples = measure_bundle(bundle, replace(HERE, target=open_target(device)), (lines.append,))
+    assert read_record("".join(lines).splitlines()).samples().to_json() == samples.to_json()
+    assert Samples.from_json((Path(device) / "profile-samples.json").read_text()).to_json() == samples.to_json()
+
+
+def test_a_runtime_that_is_older_is_told(bundle: Bundle, device: str) -> None:
+    class Older(LocalTarget):
+        def stream(self, argv, on_line, *, env=None):
+            return Completed(2, "", "usage: ...\nagfedge-runtime: error: unrecognized arguments: --stream\n")
+
+    with pytest.raises(BackendError, match="what was deployed is older than this: deploy the bundle again"):
+        measure_bundle(bundle, replace(HERE, target=Older(Path(device))))
 
 
 def test_a_target_with_another_bundle_is_told_before_anything_is_measured(

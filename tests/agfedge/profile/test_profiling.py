@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agfedge.profile.account import account, costs_of
+from agfedge.profile.account import account
+from agfedge.profile.costs import costs_of
 from agfedge_runtime import Branch
 from agfedge_runtime.samples import Samples
 

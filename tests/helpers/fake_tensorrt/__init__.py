@@ -27,7 +27,7 @@ from fake_tensorrt.networks import (
     OnnxParser,
     ParserError,
 )
-from fake_tensorrt.running import ICudaEngine, IExecutionContext, Runtime
+from fake_tensorrt.running import ICudaEngine, IExecutionContext, IProfiler, Runtime
 
 __all__ = ["VERSIONS", "FakeTensorRt", "names_of"]
 
@@ -36,7 +36,7 @@ VERSIONS = ("8.5.2", "8.6.1", "10.3.0", "10.13.3", "10.16", "11.1")
 _CLASSES = (
     ILogger, Logger, IProgressMonitor, IHostMemory, ITimingCache, IOptimizationProfile, ITensor,
     INetworkDefinition, ParserError, OnnxParser, IBuilderConfig, Builder, Runtime, ICudaEngine,
-    IExecutionContext,
+    IExecutionContext, IProfiler,
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ class FakeTensorRt:
         activation_bytes: what an execution context needs, of engines that are deserialized from then on.
         dla_cores: how many DLA cores there are.
         on_deserialize: called with the runtime before it deserializes.
+        layer_ms: what a profiler is told in each run.
         live_contexts: how many execution contexts are alive.
         live_engines: how many engines are.
     """
@@ -72,6 +73,7 @@ class FakeTensorRt:
         self.activation_bytes = 4096
         self.dla_cores = 0
         self.on_deserialize: Callable[[Any], object] = lambda runtime: None
+        self.layer_ms: list[tuple[str, float]] = [("conv", 0.05), ("Reformatting CopyNode", 0.01), ("fc", 0.04)]
         self.live_contexts = 0
         self.live_engines = 0
         self.module = self._module()

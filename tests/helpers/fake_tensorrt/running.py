@@ -24,6 +24,16 @@ Shape = tuple[int, ...]
 Array = npt.NDArray[np.generic]
 
 
+class IProfiler(Strict):
+    """Told of layers; a profiler that is not initialized, as a pybind11 object must be, is refused."""
+
+    def __init__(self) -> None:
+        self._initialized = True
+
+    def report_layer_time(self, layer_name: str, ms: float) -> None:
+        raise NotImplementedError
+
+
 class Runtime(Strict):
     """Plans into engines."""
 
@@ -159,6 +169,7 @@ class IExecutionContext(Strict):
         self._memory = 0
         self._warm = False
         self._changes = 0
+        self._profiler: Any = None
         self._fake.live_contexts += 1
 
     def __del__(self) -> None:
@@ -176,6 +187,16 @@ class IExecutionContext(Strict):
     def device_memory(self, value: int) -> None:
         self._memory = value
         self._changed()
+
+    @property
+    def profiler(self) -> Any:
+        return self._profiler
+
+    @profiler.setter
+    def profiler(self, value: Any) -> None:
+        assert isinstance(value, self._fake.module.IProfiler)
+        assert value._initialized
+        self._profiler = value
 
     def set_device_memory(self, memory: int, size: int) -> None:
         assert size >= self._engine._activation_bytes
@@ -251,7 +272,12 @@ class IExecutionContext(Strict):
         shapes, addresses, changes = dict(self._shapes), dict(self._addresses), self._changes
         memory, size = self._memory, engine._activation_bytes
 
+        profiler = self._profiler
+
         def operate() -> None:
+            gpu.now_us += gpu.compute_us
+            for name, ms in self._fake.layer_ms if profiler is not None else ():
+                profiler.report_layer_time(name, ms)
             assert not captured or changes == self._changes, "the context of a captured graph was changed"
             if memory:
                 gpu.span(memory, size)[:] = 0xEE

@@ -63,6 +63,34 @@ class HostMemory(Protocol):
         ...
 
 
+class Event(Protocol):
+    """A moment in the stream's work."""
+
+    def wait(self) -> None:
+        """Wait until the stream's work has come to it."""
+        ...
+
+    def us_until(self, later: Event) -> float:
+        """Microseconds from this one to another; both have come."""
+        ...
+
+    def free(self) -> None:
+        """Give it back; safe to call twice."""
+        ...
+
+
+class CopyWatch(Protocol):
+    """Looks at copies while something is measured."""
+
+    def copying_in(self) -> ContextManager[None]:
+        """Stands around a copy to the GPU that is submitted."""
+        ...
+
+    def copying_out(self) -> ContextManager[None]:
+        """Stands around a copy from the GPU that is submitted."""
+        ...
+
+
 class Cuda(Protocol):
     """One GPU, for one thread. All but `close` and `active` need the context to be current.
 
@@ -108,6 +136,18 @@ class Cuda(Protocol):
         """Wait until all that was submitted is done."""
         ...
 
+    def event(self) -> Event:
+        """A new event, not recorded yet."""
+        ...
+
+    def record(self, event: Event) -> None:
+        """Submit that an event has come."""
+        ...
+
+    def watch(self, watch: CopyWatch | None) -> None:
+        """Have copies looked at from now on, or no longer."""
+        ...
+
     def close(self) -> None:
         """One engine less uses the session; the last one gives back stream and context."""
         ...
@@ -146,7 +186,8 @@ class PyCuda:
     """`Cuda` by pycuda; see `open_cuda`."""
 
     def __init__(self) -> None:
-        self._driver = _import_driver()
+        # The second stands before it while copies are watched: so an unwatched copy pays nothing for it.
+        self._driver = self._plain_driver = _import_driver()
         self.error: type[BaseException] = self._driver.Error
         self._owner = threading.get_ident()
         self._owner_name = threading.current_thread().name
@@ -202,6 +243,18 @@ class PyCuda:
         # Counted first: what fails on the way is no longer under way, either.
         self.waits += 1
         self._stream.synchronize()
+
+    def event(self) -> Event:
+        """See `Cuda.event`."""
+        return _PyCudaEvent(self._driver.Event())
+
+    def record(self, event: Event) -> None:
+        """See `Cuda.record`."""
+        cast("_PyCudaEvent", event).plain.record(self._stream)
+
+    def watch(self, watch: CopyWatch | None) -> None:
+        """See `Cuda.watch`."""
+        self._driver = self._plain_driver if watch is None else _WatchedDriver(self._plain_driver, watch)
 
     def close(self) -> None:
         """See `Cuda.close`."""
@@ -259,6 +312,39 @@ class _Active:
         if isinstance(error, self._cuda.error):
             # After most errors a context answers nothing but errors, and all of a process share it.
             raise BackendError(f"CUDA failed: {_one_line(error)}; start the program again") from error
+
+
+class _WatchedDriver:
+    """pycuda's driver, with copies that are looked at."""
+
+    def __init__(self, driver: Any, watch: CopyWatch) -> None:
+        self._driver, self._watch = driver, watch
+
+    def memcpy_htod_async(self, *arguments: object) -> None:
+        with self._watch.copying_in():
+            self._driver.memcpy_htod_async(*arguments)
+
+    def memcpy_dtoh_async(self, *arguments: object) -> None:
+        with self._watch.copying_out():
+            self._driver.memcpy_dtoh_async(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+
+class _PyCudaEvent:
+    def __init__(self, plain: Any) -> None:
+        self.plain = plain
+
+    def wait(self) -> None:
+        self.plain.synchronize()
+
+    def us_until(self, later: Event) -> float:
+        return float(self.plain.time_till(cast("_PyCudaEvent", later).plain)) * 1e3
+
+    def free(self) -> None:
+        # pycuda destroys it with its last reference, for which the context must be current.
+        self.plain = None
 
 
 class _PyCudaDeviceMemory:

@@ -6,13 +6,15 @@ import contextlib
 import logging
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Sequence, cast
 
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray
+from agfedge_runtime.engines.protocol import DeviceClock
 from agfedge_runtime.engines.tensorrt.buffers import Buffer, MemoryChoice, choose_memory
 from agfedge_runtime.engines.tensorrt.cuda import Cuda, open_cuda
+from agfedge_runtime.engines.tensorrt.events import ClockedRunner, EventClock
 from agfedge_runtime.engines.tensorrt.library import Library, open_library
 from agfedge_runtime.engines.tensorrt.options import BuildOptions
 from agfedge_runtime.engines.tensorrt.program import Program, RefusedPlanError
@@ -76,6 +78,7 @@ class TensorRtEngine:
         self._runner: Runner | None = None
         self._done: Shared | None = None
         self._closed = False
+        self._clock: EventClock | None = None
         # Before the engine is built, which takes minutes: without a GPU it would be in vain.
         self._cuda: Cuda = open_cuda()
         with contextlib.ExitStack() as undo:
@@ -151,6 +154,39 @@ class TensorRtEngine:
                 self._submit(runner, inputs)
             return Shared(self._cuda, {name: self._resident(runner, name) for name in outputs})
 
+    def start_clock(self, clock: DeviceClock | None) -> DeviceClock:
+        """Time copies and runs by CUDA events from now on; see `ClockedEngine.start_clock`."""
+        runner = self._opened()
+        shared = clock if isinstance(clock, EventClock) else EventClock(self._cuda)
+        if isinstance(runner, ClockedRunner):
+            raise BackendError(f"{self._title}: it is timed already; end the other measurement first")
+        shared.attach()
+        self._clock, self._runner = shared, cast("Runner", ClockedRunner(runner, shared))
+        return shared
+
+    def stop_clock(self) -> None:
+        """See `ClockedEngine.stop_clock`."""
+        clock, self._clock = self._clock, None
+        if clock is None:
+            return
+        self._runner = cast("ClockedRunner", self._runner).plain
+        clock.detach()
+
+    def layers(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str], runs: int) -> list[tuple[str, float]]:
+        """Time layers by TensorRT's profiler; see `LayeredEngine.layers`. All outputs are computed in every run."""
+        runner = self._opened()
+        self._check_outputs(outputs)
+        with self._cuda.active():
+            self._check_inputs(inputs)
+            self._done = None
+            placed = [(name, *self._placed(runner, inputs, name)) for name in self.input_names]
+            return runner.layers(tuple((name, shape, buffer.address) for name, shape, buffer in placed), runs)
+
+    @property
+    def most_rows(self) -> int:
+        """How many inputs it takes at once."""
+        return self._most_rows
+
     @property
     def graphs(self) -> int:
         """How many CUDA graphs were captured so far."""
@@ -173,6 +209,7 @@ class TensorRtEngine:
             with self._cuda.active():
                 self._closed = True
                 self._done = None
+                self.stop_clock()
                 self._release()
         finally:
             if self._closed:

@@ -9,9 +9,12 @@ from typing import Any
 
 from agfedge_runtime.engines.tensorrt.cuda import Cuda
 from agfedge_runtime.engines.tensorrt.library import Library
+from agfedge_runtime.engines.tensorrt.profiler import LayerProfiler, layer_profiler
 from agfedge_runtime.engines.tensorrt.tensors import Shape, TensorSpec, read_tensors
 from agfedge_runtime.errors import BackendError
 
+# What is put off to the first runs is none of a layer's usual time.
+_WARM_UP = 3
 _USER_MANAGED = "ExecutionContextAllocationStrategy.USER_MANAGED"
 
 
@@ -92,6 +95,10 @@ class Program:
             return self._engine.create_execution_context(module.ExecutionContextAllocationStrategy.USER_MANAGED)
         return self._engine.create_execution_context_without_device_memory()
 
+    def profiler(self) -> LayerProfiler | None:
+        """A new profiler for one of its contexts; None where this TensorRT has none."""
+        return layer_profiler(self._library) if self._library.has("IProfiler") else None
+
     def failure(self, what: str) -> BackendError:
         """What went wrong, with TensorRT's reason."""
         return BackendError(f"{self._title}: {self._library.title} {what}: {self._library.reason()}")
@@ -168,6 +175,24 @@ class BoundContext:
         self._program.forget_messages()
         if not self._context.execute_async_v3(self._cuda.stream):
             raise self._program.failure("failed to enqueue a run")
+
+    def layers(self, runs: int) -> list[tuple[str, float]]:
+        """Name and mean microseconds of each layer, of runs that TensorRT's profiler times; none where it has none.
+
+        It has to be the last that is asked of this context: the profiler stays, and waits in every run.
+
+        Raises:
+            BackendError: TensorRT refused.
+        """
+        profiler = self._program.profiler()
+        if profiler is None:
+            return []
+        self._context.profiler = profiler
+        for _ in range(_WARM_UP + runs):
+            profiler.begin_run()
+            self.enqueue()
+            self._cuda.wait()
+        return profiler.means_us(_WARM_UP)
 
     def is_capturable(self) -> bool:
         """Whether this context, where it can tell, may be captured in its present state."""

@@ -1,0 +1,146 @@
+"""What speaks against a run: it is told before any of its numbers.
+
+`invalid` runs do not say what the bundle costs on the device: it throttled, or the run was cut short, or was another
+bundle's. `unstable` runs say it with more noise than usual. A `note` is what else must be known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge.statistics import variation
+from agfedge_runtime.samples import STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from agfedge_runtime import Bundle
+    from agfedge_runtime.samples import Samples
+
+INVALID, UNSTABLE, NOTE = "invalid", "unstable", "note"
+
+# Of a stage by the device's own clock: beyond it trtexec calls the GPU's compute time unstable.
+DEVICE_VARIATION = 0.025
+# Of a stage as the host sees it: beyond a spread of 10% torch.utils.benchmark tells that it may be noise.
+HOST_VARIATION = 0.10
+# Between the medians of the first and of the last third of a run. The host's clock is steadier than that unless
+# something changed; from the second on the run has no one latency to tell.
+DRIFT, LARGE_DRIFT = 0.05, 0.10
+# Fewer are not looked at for a drift: a third would be less than the 64 of a 90th percentile.
+_DRIFT_SAMPLES = 3 * 64
+# What a profile makes at least; MLPerf's single stream asks for 662 before it tells a 99th percentile.
+FEWEST = 600
+# A stage of a smaller share of the heavy expert's time moves no cost, and the clock's own grain makes it vary.
+_SMALL = 0.05
+# Problems in reading the device's state that are told one by one.
+_PROBLEMS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line that speaks against a run.
+
+    Attributes:
+        grade: "invalid", "unstable" or "note".
+        text: what was seen, what was expected, and what to do.
+    """
+
+    grade: str
+    text: str
+
+
+def findings_of(samples: Samples, bundle: Bundle | None) -> tuple[Finding, ...]:
+    """Returns what speaks against a run, the worst first.
+
+    Args:
+        samples: of the run.
+        bundle: that it is taken for, or None.
+    """
+    found = [*_identity(samples, bundle), *_state(samples), *_drifts(samples), *_spreads(samples), *_served(samples)]
+    order = (INVALID, UNSTABLE, NOTE)
+    return tuple(sorted(found, key=lambda finding: order.index(finding.grade)))
+
+
+def _identity(samples: Samples, bundle: Bundle | None) -> Iterator[Finding]:
+    if bundle is not None and samples.bundle_digest != bundle.digest:
+        yield Finding(
+            INVALID,
+            f"these samples are of bundle {samples.bundle_digest[:12]}, not of {bundle.digest[:12]}: what they are "
+            "compared with here was promised by another one; profile this bundle",
+        )
+    if not samples.complete:
+        yield Finding(INVALID, f"the run was cut short after {len(samples)} decisions: measure again")
+    if len(samples) < FEWEST:
+        yield Finding(UNSTABLE, f"{len(samples)} decisions are few: intervals are wide below {FEWEST}")
+
+
+def _state(samples: Samples) -> Iterator[Finding]:
+    state = samples.state or {}
+    reasons = state.get("invalid", ())
+    for reason in reasons if isinstance(reasons, (list, tuple)) else ():
+        yield Finding(INVALID, str(reason))
+    problems = state.get("problems", ())
+    told = list(problems) if isinstance(problems, (list, tuple)) else []
+    for problem in told[:_PROBLEMS]:
+        yield Finding(NOTE, f"the device's state: {problem}")
+    if len(told) > _PROBLEMS:
+        yield Finding(NOTE, f"the device's state: {len(told) - _PROBLEMS} more such problems, which --out keeps")
+
+
+def _drifts(samples: Samples) -> Iterator[Finding]:
+    """The heavy expert alone does the same work in every decision: what changes is the machine."""
+    count = len(samples)
+    if count < _DRIFT_SAMPLES:
+        return
+    third = count // 3
+    first, last = (float(np.median(part)) for part in (samples.heavy_us[:third], samples.heavy_us[-third:]))
+    change = last / first - 1 if first else 0.0
+    if abs(change) < DRIFT:
+        return
+    cause = "it throttled, or other work came" if change > 0 else "its clocks rose, or other work ended"
+    yield Finding(
+        INVALID if abs(change) >= LARGE_DRIFT else UNSTABLE,
+        f"the heavy expert's median went from {first:,.1f} to {last:,.1f} us ({change:+.0%}) from the first to the "
+        f"last third of the run, at most {DRIFT:.0%} was expected: {cause}; measure again on a machine at rest",
+    )
+
+
+def _spreads(samples: Samples) -> Iterator[Finding]:
+    floor = _SMALL * float(samples.heavy_us.mean())
+    for stage in STAGES:
+        alone = getattr(samples, f"{stage}_us")
+        if np.isnan(alone).all() or np.nanmean(alone) < floor:
+            continue
+        found = {f"{stage} alone": alone, f"{stage} in the cascade": samples.stage_us.get(stage, alone)}
+        yield from _spread(found, HOST_VARIATION, "other work on this machine?")
+    for key, times in samples.device_us.items():
+        if key.endswith(".compute"):
+            yield from _spread({f"{key} by the device's clock": times}, DEVICE_VARIATION, "lock the clocks")
+
+
+def _spread(series: Mapping[str, NDArray[np.float64]], limit: float, remedy: str) -> Iterator[Finding]:
+    """Tells of the series that varies most, where that is too much."""
+    found = {name: variation(times[~np.isnan(times)]) or 0.0 for name, times in series.items()}
+    name = max(found, key=lambda each: found[each], default="")
+    if name and found[name] > limit:
+        yield Finding(
+            UNSTABLE,
+            f"{name} varies by {found[name]:.1%} (standard deviation over mean), at most {limit:.1%} was expected: "
+            f"{remedy}",
+        )
+
+
+def _served(samples: Samples) -> Iterator[Finding]:
+    rate = samples.rate
+    if rate is not None and rate.dropped:
+        came = rate.dropped + len(rate.branches)
+        yield Finding(
+            NOTE,
+            f"at {rate.fps:g} inputs a second {rate.dropped} of {came} were dropped: this is more than it can keep "
+            "up with, and the latencies at that rate are of those that were served",
+        )

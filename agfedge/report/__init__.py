@@ -1,0 +1,1 @@
+"""Reports of measurements: pages for people, tables for a README, rows and traces for programs."""
