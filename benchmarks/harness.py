@@ -31,8 +31,8 @@ from scipy.stats import bootstrap
 
 from agfedge.statistics import ratio_of_means
 from agfedge_runtime import Branch, Cascade
-from agfedge_runtime.measure import measure
-from agfedge_runtime.stopwatch import Stopwatch
+from agfedge_runtime.profile.measure import measure
+from agfedge_runtime.profile.stopwatch import Stopwatch
 
 BAR_US = 5.0
 ROUNDS = 20

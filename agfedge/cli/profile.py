@@ -8,7 +8,7 @@ from pathlib import Path
 from agfedge.cli.output import print_json
 from agfedge.cli.profile_output import print_account
 from agfedge.cli.profile_samples import INTERRUPTED, measure, read_before
-from agfedge_runtime.profile_command import add_asked
+from agfedge_runtime.profile.command import add_asked
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from agfedge.deploy.target import Target
     from agfedge_runtime import Bundle
-    from agfedge_runtime.recorder import SideFile
+    from agfedge_runtime.profile.recorder import SideFile
     from agfedge_runtime.samples import Samples
 
 INTERRUPTED = 130
@@ -35,8 +35,8 @@ def measure(
     """
     from agfedge.deploy.errors import DeployError
     from agfedge.profile.measuring import CutShortError, Measurement, measure_bundle
-    from agfedge_runtime.profile_command import asked_of
-    from agfedge_runtime.recorder import SideFile, side_path
+    from agfedge_runtime.profile.command import asked_of
+    from agfedge_runtime.profile.recorder import SideFile, side_path
 
     asked = asked_of(arguments)
     measurement = Measurement(
@@ -73,7 +73,7 @@ def read_before(arguments: argparse.Namespace, bundle: Bundle, inputs: int | Non
     Raises:
         InputError: The file cannot be read, or is of another bundle or other inputs.
     """
-    from agfedge_runtime.record import read_samples
+    from agfedge_runtime.profile.record import read_samples
 
     if arguments.on is not None or arguments.out is not None:
         raise InputError("got --samples with --on or --out: --samples measures nothing; leave them out")

@@ -17,9 +17,9 @@ from agfedge.deploy.status import read_status
 from agfedge.deploy.target import Completed, Target
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.errors import AgfedgeError, BackendError, InputError
-from agfedge_runtime.profile_command import confirm, locking, words_of
-from agfedge_runtime.profiling import Asked, profile
-from agfedge_runtime.record import HEAD, Reader
+from agfedge_runtime.profile.command import confirm, locking, words_of
+from agfedge_runtime.profile.profiling import Asked, profile
+from agfedge_runtime.profile.record import HEAD, Reader
 from agfedge_runtime.samples import Samples
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def measure_bundle(bundle: Bundle, measurement: Measurement, writers: Sequence[W
     Args:
         bundle: that is meant.
         measurement: what to measure, and where.
-        writers: what takes the lines of the record about once a second, see `agfedge_runtime.record`.
+        writers: what takes the lines of the record about once a second, see `agfedge_runtime.profile.record`.
 
     Returns:
         The samples; not `complete` where the measurement was interrupted.

@@ -11,7 +11,7 @@ import numpy as np
 
 from agfedge.report.profile import Profile, make_profile
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.record import read_samples
+from agfedge_runtime.profile.record import read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

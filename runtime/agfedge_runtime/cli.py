@@ -17,7 +17,7 @@ from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.check_command import add_check
 from agfedge_runtime.errors import AgfedgeError
 from agfedge_runtime.golden import load_golden
-from agfedge_runtime.profile_command import add_profile
+from agfedge_runtime.profile.command import add_profile
 from agfedge_runtime.stream.command import add_run
 from agfedge_runtime.verify import TOLERANCES, verify_golden
 

@@ -21,8 +21,8 @@ from agfedge_runtime.engines.choice import Installed, judge
 from agfedge_runtime.errors import BackendError, MissingPackageError
 from agfedge_runtime.gpus import Gpu, GpuSearch
 from agfedge_runtime.manifest import Costs, Experts, Trunk
-from agfedge_runtime.measure import measure
 from agfedge_runtime.packages import Package, find_package, find_providers
+from agfedge_runtime.profile.measure import measure
 from fake_machine import FakeMachine
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"

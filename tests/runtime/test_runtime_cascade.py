@@ -270,5 +270,5 @@ def test_no_threads_are_refused(tiny):
 def test_a_missing_onnxruntime_names_its_install_command(tiny, monkeypatch):
     bundle = tiny.bundle()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'agfedge-runtime\[cpu\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install onnxruntime"):
         Cascade.open(bundle)

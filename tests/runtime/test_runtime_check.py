@@ -88,8 +88,7 @@ def test_a_jetson_that_was_only_flashed_is_told_what_to_install(tmp_path):
     report = XAVIER_NX_JETPACK_5_1.check(tmp_path)
     assert commands(report) == {
         "tensorrt": "sudo apt-get install python3-libnvinfer",
-        "pycuda": "sudo apt-get install cuda-toolkit-11-4; "
-        "PATH=/usr/local/cuda/bin:$PATH pip install pycuda",
+        "pycuda": "sudo apt-get install cuda-toolkit-11-4; PATH=/usr/local/cuda/bin:$PATH pip install pycuda",
         "onnxruntime-gpu": "pip uninstall onnxruntime; then the onnxruntime-gpu wheel for this JetPack from "
         "https://elinux.org/Jetson_Zoo#ONNX_Runtime",
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import cli
-from agfedge_runtime.measure import Samples
+from agfedge_runtime.profile.measure import Samples
 
 
 @pytest.fixture

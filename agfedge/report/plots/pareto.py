@@ -61,6 +61,7 @@ def pareto(profiles: Sequence[Profile]) -> str:
         for point in points:
             _mark(panel, point)
         _frame(panel, points)
+        panel.locator_params(axis="x", nbins=6)
         panel.set_xlabel(x_label)
         panel.set_ylabel(y_label)
         panel.grid()

@@ -16,8 +16,8 @@ from agfedge.deploy.target import Completed, open_target
 from agfedge.profile.measuring import Measurement, measure_bundle
 from agfedge_runtime import Bundle
 from agfedge_runtime.errors import BackendError, BundleError, InputError
-from agfedge_runtime.profiling import Asked
-from agfedge_runtime.record import read_record
+from agfedge_runtime.profile.profiling import Asked
+from agfedge_runtime.profile.record import read_record
 from agfedge_runtime.samples import Samples
 from nets import SIDE, stripes
 from workshop import Workshop

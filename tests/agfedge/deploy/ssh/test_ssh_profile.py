@@ -13,7 +13,7 @@ from agfedge.cli.main import main
 from agfedge.deploy import DeployError, deploy
 from agfedge.deploy.ssh.target import SshTarget
 from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.record import read_samples
+from agfedge_runtime.profile.record import read_samples
 from ssh_server import SshServer
 
 PATIENCE_S = 60

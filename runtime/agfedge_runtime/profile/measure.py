@@ -15,11 +15,11 @@ from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.decisions import Decisions
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.machine import processors
-from agfedge_runtime.order import Order
-from agfedge_runtime.record import DECISIONS, decision_columns
-from agfedge_runtime.recorder import Recorder
+from agfedge_runtime.profile.order import Order
+from agfedge_runtime.profile.record import DECISIONS, decision_columns
+from agfedge_runtime.profile.recorder import Recorder
+from agfedge_runtime.profile.stopwatch import Stopwatch
 from agfedge_runtime.samples import Samples
-from agfedge_runtime.stopwatch import Stopwatch
 
 __all__ = ["Samples", "header_of", "measure", "record_decisions"]
 

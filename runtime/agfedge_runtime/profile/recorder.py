@@ -11,7 +11,7 @@ from time import perf_counter
 from types import TracebackType
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.record import Record, Section, header_line, section_line
+from agfedge_runtime.profile.record import Record, Section, header_line, section_line
 from agfedge_runtime.samples import Samples
 
 FLUSH_S = 1.0

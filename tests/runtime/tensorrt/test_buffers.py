@@ -9,15 +9,6 @@ from agfedge_runtime.engines.tensorrt.buffers import Buffer, choose_memory
 from agfedge_runtime.engines.tensorrt.cuda import open_cuda
 from agfedge_runtime.errors import InputError
 from fake_machine import FakeMachine
-from fake_pycuda import FakeGpu
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    made = FakeGpu()
-    made.install(monkeypatch)
-    monkeypatch.setattr("agfedge_runtime.engines.tensorrt.cuda._sessions", {})
-    return made
 
 
 @pytest.fixture

@@ -7,23 +7,18 @@ import pytest
 from overhead import SHARED, images_of, tiny_bundle
 
 from agfedge_runtime import Branch
-from agfedge_runtime.batches import check_batch
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.errors import BackendError, InputError
-from agfedge_runtime.layers import layer_times
-from agfedge_runtime.measure import measure
-from agfedge_runtime.stopwatch import Stopwatch
+from agfedge_runtime.profile.batches import check_batch
+from agfedge_runtime.profile.layers import layer_times
+from agfedge_runtime.profile.measure import measure
+from agfedge_runtime.profile.stopwatch import Stopwatch
 from fake_machine import FakeMachine
 from fake_pycuda import LogicError
 from fake_tensorrt import VERSIONS
 
 COPY_US, RUN_US = 2.0, 100.0
 NAN = float("nan")
-
-
-@pytest.fixture
-def machine(monkeypatch, tmp_path):
-    return FakeMachine(monkeypatch, tmp_path)
 
 
 def cascade_of(machine: FakeMachine, tiny, **options) -> Cascade:

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.pace import Clock
-from agfedge_runtime.record import RATE
-from agfedge_runtime.recorder import Recorder
+from agfedge_runtime.profile.pace import Clock
+from agfedge_runtime.profile.record import RATE
+from agfedge_runtime.profile.recorder import Recorder
 
 # Beyond this the arrivals that are dropped take longer to count than a decision takes.
 MOST_FPS = 100_000

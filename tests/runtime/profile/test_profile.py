@@ -19,9 +19,9 @@ from agfedge_runtime.bundle import write_bundle
 from agfedge_runtime.engines.onnx_layers import mean_times
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.manifest_layout import Reference
-from agfedge_runtime.profile_command import asked_of, confirm, words_of
-from agfedge_runtime.profiling import Asked
-from agfedge_runtime.record import read_record, read_samples
+from agfedge_runtime.profile.command import asked_of, confirm, words_of
+from agfedge_runtime.profile.profiling import Asked
+from agfedge_runtime.profile.record import read_record, read_samples
 from agfedge_runtime.samples import Samples
 
 
@@ -196,7 +196,7 @@ def test_a_run_that_is_stopped_before_its_first_decision_leaves_nothing(tiny, tm
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agfedge_runtime.profiling.record_decisions", interrupted)
+    monkeypatch.setattr("agfedge_runtime.profile.profiling.record_decisions", interrupted)
     out = tmp_path / "samples.json"
     assert cli.main(["profile", str(tiny.golden_bundle().path), "--out", str(out)]) == 130
     assert capsys.readouterr().err == "agfedge-runtime: interrupted\n"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.pace import MonotonicClock
-from agfedge_runtime.rate import record_rate
-from agfedge_runtime.record import RATE, Section
-from agfedge_runtime.recorder import Recorder
+from agfedge_runtime.profile.pace import MonotonicClock
+from agfedge_runtime.profile.rate import record_rate
+from agfedge_runtime.profile.record import RATE, Section
+from agfedge_runtime.profile.recorder import Recorder
 
 MS = 1_000_000
 

@@ -11,15 +11,7 @@ from agfedge_runtime.engines.tensorrt import driver
 from agfedge_runtime.engines.tensorrt.capture import CaptureError
 from agfedge_runtime.engines.tensorrt.cuda import open_cuda
 from agfedge_runtime.errors import BackendError, MissingPackageError
-from fake_pycuda import Context, FakeGpu, LogicError
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    made = FakeGpu()
-    made.install(monkeypatch)
-    monkeypatch.setattr("agfedge_runtime.engines.tensorrt.cuda._sessions", {})
-    return made
+from fake_pycuda import Context, LogicError
 
 
 @pytest.fixture
@@ -208,5 +200,5 @@ def test_no_gpu_is_told(gpu):
 
 def test_no_pycuda_is_told_with_the_command_that_installs_it(gpu, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycuda.driver", None)
-    with pytest.raises(MissingPackageError, match=r"pycuda cannot be imported .*pip install 'agfedge-runtime\[tens"):
+    with pytest.raises(MissingPackageError, match=r"pycuda cannot be imported .*pip install pycuda"):
         open_cuda()

@@ -14,8 +14,8 @@ from agfedge_runtime.atomic import write_text
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.profiling import DECISIONS, QUEUE, SECONDS, WARMUP, Asked, profile
-from agfedge_runtime.recorder import SideFile, side_path
+from agfedge_runtime.profile.profiling import DECISIONS, QUEUE, SECONDS, WARMUP, Asked, profile
+from agfedge_runtime.profile.recorder import SideFile, side_path
 from agfedge_runtime.state import locked_clocks
 from agfedge_runtime.stream.sources import load_inputs
 from agfedge_runtime.stream.stopping import Terminated

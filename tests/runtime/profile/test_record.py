@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.measure import header_of, record_decisions
-from agfedge_runtime.record import Reader, read_record, read_samples
-from agfedge_runtime.recorder import FLUSH_S, Recorder, SideFile, side_path
+from agfedge_runtime.profile.measure import header_of, record_decisions
+from agfedge_runtime.profile.record import Reader, read_record, read_samples
+from agfedge_runtime.profile.recorder import FLUSH_S, Recorder, SideFile, side_path
 
 
 def recorded(tiny, writer=None, decisions: int = 6) -> Recorder:

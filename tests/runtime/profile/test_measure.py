@@ -10,8 +10,8 @@ import pytest
 
 from agfedge_runtime import Branch
 from agfedge_runtime.errors import InputError, NotFiniteError
-from agfedge_runtime.measure import Samples, measure
-from agfedge_runtime.stopwatch import Stopwatch
+from agfedge_runtime.profile.measure import Samples, measure
+from agfedge_runtime.profile.stopwatch import Stopwatch
 
 
 @pytest.fixture

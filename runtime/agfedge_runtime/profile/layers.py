@@ -8,7 +8,7 @@ from typing import Callable, Mapping, Sequence
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.engines.protocol import Engine, LayeredEngine
-from agfedge_runtime.stopwatch import PassingEngine, asked_of, behind
+from agfedge_runtime.profile.stopwatch import PassingEngine, asked_of, behind
 
 RUNS = 50
 

@@ -11,8 +11,7 @@ from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.engines.tensorrt.engine import TensorRtEngine
 from agfedge_runtime.engines.tensorrt.options import BuildOptions
 from agfedge_runtime.errors import BackendError
-from fake_machine import FakeMachine, Reference, equal, model
-from fake_tensorrt import VERSIONS
+from fake_machine import FakeMachine, equal, model
 
 ALL = ("probabilities", "confidence", "prior")
 TWO = """
@@ -25,21 +24,6 @@ DOUBLED = """
 <ir_version: 10, opset_import: ["": 20]>
 g (float[N,5] joined) => (float[N,5] doubled) { doubled = Add(joined, joined) }
 """
-
-
-@pytest.fixture(params=VERSIONS)
-def any_version(request, monkeypatch, tmp_path):
-    return FakeMachine(monkeypatch, tmp_path, request.param)
-
-
-@pytest.fixture
-def machine(monkeypatch, tmp_path):
-    return FakeMachine(monkeypatch, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    return Reference(tmp_path_factory.mktemp("reference"))
 
 
 # Every version.

@@ -11,8 +11,8 @@ import numpy as np
 from agfedge_runtime.arrays import AnyArray, Int64Array
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.record import BATCHES
-from agfedge_runtime.recorder import Recorder
+from agfedge_runtime.profile.record import BATCHES
+from agfedge_runtime.profile.recorder import Recorder
 
 COLUMNS = ("cascade_us", "light_us", "heavy_us")
 _LEAST = 2
