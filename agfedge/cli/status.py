@@ -68,4 +68,5 @@ def _profiled(profile: LastProfile | None) -> str:
     if profile is None:
         return "; never profiled"
     p50 = "" if profile.p50_us is None else f", p50 {profile.p50_us:,.0f} us"
-    return f"; cost {profile.cost:.3f}{p50}, {100 * profile.escalated:.1f}% escalated ({profile.at})"
+    doubt = "" if profile.valid else "INVALID run: "
+    return f"; {doubt}cost {profile.cost:.3f}{p50}, {100 * profile.escalated:.1f}% escalated ({profile.at})"

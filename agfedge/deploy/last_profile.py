@@ -27,6 +27,7 @@ class LastProfile:
         p50_us: Median latency of a decision, None where there were too few.
         cost: Measured, the heavy expert alone is 1.
         escalated: Share of the decisions that reached the heavy expert.
+        valid: False where something speaks against the run, such as a device that was throttled.
     """
 
     at: str
@@ -34,6 +35,7 @@ class LastProfile:
     p50_us: float | None
     cost: float
     escalated: float
+    valid: bool = True
 
 
 def keep_profile(target: Target, found: Account) -> None:
@@ -44,7 +46,8 @@ def keep_profile(target: Target, found: Account) -> None:
         decisions=found.decisions,
         p50_us=found.cascade.latency.p50_us,
         cost=found.costs.measured.value,
-        escalated=found.early.value + found.late.value,
+        escalated=found.escalated.value,
+        valid=found.valid,
     )
     try:
         call_function(

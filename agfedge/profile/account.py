@@ -104,13 +104,14 @@ def account(
         labels: the true label of each input, by `samples.input_index`; None where they are unknown.
         bundle: that was measured, for what it promised; None leaves out what is compared with that.
         device: the device profile, or table of measured layers, whose prediction stands beside the measurement; None
-            takes the generic profile.
+            takes that of the module that measured, by its own files, or else the generic one.
 
     Raises:
         InputError: there is no decision, a label is missing, or there is no such profile.
     """
     if not len(samples):
         raise InputError("the samples hold no decision, expected at least one: measure again")
+    device = device or str(samples.environment.get("device", "")) or None
     findings = findings_of(samples, bundle)
     ran = None if bundle is None else bundle_that_ran(samples, bundle)
     graphs, problem = ({}, "") if ran is None else _graphs(ran)

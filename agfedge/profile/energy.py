@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from agfedge_runtime.state import Energy, energy_by_branch
 
 if TYPE_CHECKING:
@@ -31,4 +33,14 @@ def energy_of(samples: Samples) -> Energy | None:
         series,
         float(watts) if isinstance(watts, (int, float)) else None,
         idle_error_w=float(error) if isinstance(error, (int, float)) else 0.0,
+        busy_share=_busy_share(samples),
     )
+
+
+def _busy_share(samples: Samples) -> float:
+    """The share of the run in which something was computed: between its timed parts nothing is."""
+    parts = (samples.cascade_us, samples.heavy_us, samples.light_us, samples.prior_us, samples.trunk_us)
+    each_us = sum(np.nan_to_num(part) for part in parts)
+    # A row begins with any of its parts; the run, so taken, lacks no more than one of them.
+    run_us = 1e6 * float(samples.start_s[-1] - samples.start_s[0]) + float(np.mean(each_us))
+    return min(1.0, float(np.sum(each_us)) / run_us)

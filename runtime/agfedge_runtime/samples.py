@@ -125,7 +125,8 @@ class Samples:
             `agfedge_runtime.state` writes it; None where it was not looked at.
         complete: False where the run was cut short; what was recorded until then is here.
         environment: where it ran: python, numpy, system, machine, processors, backend_version; why it was that
-            backend: backend_reason; and what the graphs computed in: precision.
+            backend: backend_reason; what the graphs computed in: precision; of the inputs: order; and device, the
+            profile of a Jetson module.
     """
 
     bundle_digest: str

@@ -14,7 +14,7 @@ from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array
 from agfedge_runtime.cascade import Cascade
 from agfedge_runtime.decisions import Decisions
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.machine import processors
+from agfedge_runtime.machine import processors, read_machine
 from agfedge_runtime.profile.order import Order
 from agfedge_runtime.profile.record import DECISIONS, decision_columns
 from agfedge_runtime.profile.recorder import Recorder
@@ -127,6 +127,9 @@ def header_of(cascade: Cascade, order: Order | None = None) -> dict[str, object]
         "backend_reason": cascade.backend_reason,
         "precision": cascade.precision,
     }
+    module = read_machine().profile
+    if module is not None:
+        environment["device"] = module
     if order is not None:
         environment["order"] = order.described
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from agfedge_runtime.profile.pace import MonotonicClock
 from agfedge_runtime.profile.rate import check_rate, record_rate
 from agfedge_runtime.profile.recorder import Recorder
 from agfedge_runtime.samples import Samples
-from agfedge_runtime.state import StateSampler
+from agfedge_runtime.state import IdlePower, StateSampler, measure_idle
 from agfedge_runtime.state.validity import WATCHED
 from agfedge_runtime.stream.stopping import Stopping, Terminated
 
@@ -138,6 +139,7 @@ def profile(
 
         recorder = Recorder(header_of(cascade, order), writers, checkpoint)
         sampler = _sampler(cascade, asked)
+        idle = measure_idle() if asked.state else None
         complete = True
         try:
             stopping.shield()
@@ -151,7 +153,11 @@ def profile(
             if recorder.record.decisions == 0:
                 raise KeyboardInterrupt from error
             complete = False
-        return recorder.end(complete, None if sampler is None else sampler.to_dict())
+        return recorder.end(complete, None if sampler is None else {**sampler.to_dict(), "idle": _plain(idle)})
+
+
+def _plain(idle: IdlePower | None) -> dict[str, float] | None:
+    return None if idle is None else dataclasses.asdict(idle)
 
 
 def _sampler(cascade: Cascade, asked: Asked) -> StateSampler | None:

@@ -37,3 +37,17 @@ def test_without_the_idle_power_it_is_not_measured_and_says_why() -> None:
 
 def test_where_nobody_looked_there_is_none() -> None:
     assert energy_of(made_samples()) is None
+
+
+def test_pauses_between_what_is_timed_are_not_charged_to_decisions() -> None:
+    """The same power is seen all along: computing a third of the time takes three times as much above idle."""
+    full = powered({"watts": 3.0, "error_w": 0.1, "readings": 30})
+    parts = (full.cascade_us, full.heavy_us, full.light_us, full.prior_us)
+    row_s = sum(np.nan_to_num(part) for part in parts) / 1e6
+
+    def energy_of_run_with(pause: float) -> float:
+        start_s = np.concatenate([[0.0], np.cumsum(row_s * pause)[:-1]])
+        series = {**full.state["series"], "t_s": np.linspace(0, start_s[-1], 60).tolist()}
+        return energy_of(replace(full, start_s=start_s, state={**full.state, "series": series})).decision.joules
+
+    assert energy_of_run_with(3.0) / energy_of_run_with(1.0) == pytest.approx(3.0, rel=0.01)
