@@ -8,6 +8,7 @@ from pathlib import Path
 from agfedge.cli.output import print_json
 from agfedge.cli.profile_output import print_account
 from agfedge.cli.profile_samples import INTERRUPTED, measure, read_before
+from agfedge.cli.report import check_output, write_page
 from agfedge_runtime.profile.command import add_asked
 
 
@@ -38,6 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="write the measured latencies of layers here, for export and prune --budget --target FILE.json and search "
         "--costs FILE.json; implies --layers",
     )  # fmt: skip
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page for people here")
     parser.add_argument("--json", action="store_true", help="print the account as JSON")
     parser.set_defaults(run=run)
 
@@ -52,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     from agfedge_runtime import Bundle
 
     check_asked(arguments.save_table, arguments.device)
+    if arguments.report is not None:
+        others = (arguments.out, arguments.samples, arguments.save_table)
+        check_output("--report", arguments.report, [each for each in others if each is not None])
     arguments.layers |= arguments.save_table is not None
     bundle = Bundle.open(arguments.bundle)
     data = None if arguments.data is None else load_arrays(arguments.data, bundle.manifest.classes)
@@ -69,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({**vars(found), "explanation": found.costs.explanation})
     else:
         print_account(bundle, found)
+    if arguments.report is not None:
+        write_page(arguments, samples, None if data is None else data.y, bundle, found)
     if arguments.save_table is not None:
         save_table(arguments.save_table, samples, bundle, arguments.device)
     return 0

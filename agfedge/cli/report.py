@@ -95,7 +95,6 @@ def check_output(flag: str, path: Path, inputs: Sequence[Path] = ()) -> None:
 
 def write_page(
     arguments: argparse.Namespace,
-    path: Path,
     samples: Samples,
     labels: NDArray[np.int64] | None,
     bundle: Bundle,
@@ -104,8 +103,7 @@ def write_page(
     """Writes the page of one account: what `agfedge profile --report` does.
 
     Args:
-        arguments: of the command.
-        path: of the page.
+        arguments: of the command; `report` is where the page goes.
         samples: of the run.
         labels: the true label of each input, or None.
         bundle: that was measured.
@@ -116,7 +114,7 @@ def write_page(
     from agfedge_runtime.atomic import write_text
 
     profile = make_profile(bundle.manifest.name, samples, labels, bundle, found=found)
-    write_text(path, report_page([profile], (), typed_command(arguments)))
+    write_text(arguments.report, report_page([profile], (), typed_command(arguments)))
 
 
 def typed_command(arguments: argparse.Namespace) -> str:

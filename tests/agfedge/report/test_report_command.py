@@ -51,6 +51,18 @@ def test_the_command_is_told_as_it_was_typed(run_file: Path) -> None:
     assert str(Path.cwd()) not in page
 
 
+def test_a_profile_writes_the_page_of_its_own_account(
+    run_file: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["profile", str(bundle.path), "--samples", "run.json", "--report", "page.html"]) == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "agfedge profile: tiny" in page
+    assert f"agfedge profile {bundle.path} --samples run.json --report page.html" in page
+    capsys.readouterr()
+    assert main(["profile", str(bundle.path), "--samples", "run.json", "--report", "run.json"]) == 1
+    assert capsys.readouterr().err.startswith("agfedge: --report run.json is run.json")
+
+
 def test_labels_give_accuracies(
     run_file: Path, bundle: Bundle, samples: Samples, capsys: pytest.CaptureFixture[str]
 ) -> None:
