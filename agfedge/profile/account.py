@@ -13,7 +13,7 @@ from agfedge.profile.energy import Energy, energy_of
 from agfedge.profile.findings import INVALID, Finding, findings_of
 from agfedge.profile.graphs import bundle_that_ran, stage_graphs
 from agfedge.profile.latency import Latency, latency_of
-from agfedge.profile.prediction import Prediction, predict
+from agfedge.profile.prediction import Prediction, device_that_ran, predict
 from agfedge.profile.reconciliation import Reconciliation, reconcile
 from agfedge.profile.served import BatchAccount, RateAccount, batch_account, rate_account
 from agfedge.profile.truth import Truth, truth_of
@@ -111,7 +111,7 @@ def account(
     """
     if not len(samples):
         raise InputError("the samples hold no decision, expected at least one: measure again")
-    device = device or str(samples.environment.get("device", "")) or None
+    device = device_that_ran(samples, device)
     findings = findings_of(samples, bundle)
     ran = None if bundle is None else bundle_that_ran(samples, bundle)
     graphs, problem = ({}, "") if ran is None else _graphs(ran)

@@ -89,6 +89,11 @@ def measured_us(samples: Samples) -> dict[str, float]:
     }
 
 
+def device_that_ran(samples: Samples, asked: str | None) -> str:
+    """Returns the device that was asked for, else the module that measured, by its own files, else the generic one."""
+    return asked or str(samples.environment.get("device", "")) or GENERIC
+
+
 def device_of(model: CostModel) -> str:
     """Returns the profile that a table is to be completed by.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agfedge.profile.graphs import bundle_that_ran, stage_graphs
-from agfedge.profile.prediction import GENERIC, device_of
+from agfedge.profile.prediction import GENERIC, device_of, device_that_ran
 from agfedge.profile.table import table_of
 from agfedge_profiles import load_cost_model, write_table
 from agfedge_profiles.cost import TABLE_SUFFIX
@@ -48,4 +48,6 @@ def save_table(path: Path, samples: Samples, bundle: Bundle, device: str | None)
             f"--save-table: the samples are of bundle {samples.bundle_digest[:12]}, asked for {bundle.digest[:12]}: "
             "their layers are not its; give the bundle that was measured"
         )
-    write_table(path, table_of(samples, stage_graphs(bundle_that_ran(samples, bundle)), device or GENERIC))
+    write_table(
+        path, table_of(samples, stage_graphs(bundle_that_ran(samples, bundle)), device_that_ran(samples, device))
+    )

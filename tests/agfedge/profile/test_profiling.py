@@ -114,3 +114,12 @@ def test_the_account_follows_from_the_samples_file_alone() -> None:
     samples = six_decisions()
     again = Samples.from_json(samples.to_json())
     assert account(again, None) == account(samples, None)
+
+
+def test_the_module_that_measured_is_the_device_where_none_is_named() -> None:
+    samples = six_decisions()
+    measured = replace(samples, environment={**samples.environment, "device": "jetson-orin-nano-8"})
+
+    assert device_that_ran(samples, None) == "generic"
+    assert device_that_ran(measured, None) == "jetson-orin-nano-8"
+    assert device_that_ran(measured, "jetson-thor-t5000") == "jetson-thor-t5000"
