@@ -48,6 +48,5 @@ def save_table(path: Path, samples: Samples, bundle: Bundle, device: str | None)
             f"--save-table: the samples are of bundle {samples.bundle_digest[:12]}, asked for {bundle.digest[:12]}: "
             "their layers are not its; give the bundle that was measured"
         )
-    write_table(
-        path, table_of(samples, stage_graphs(bundle_that_ran(samples, bundle)), device_that_ran(samples, device))
-    )
+    graphs = stage_graphs(bundle_that_ran(samples, bundle))
+    write_table(path, table_of(samples, graphs, device_that_ran(samples, device)))

@@ -9,6 +9,7 @@ import pytest
 
 from agfedge.profile.account import account
 from agfedge.profile.costs import costs_of
+from agfedge.profile.prediction import device_that_ran
 from agfedge_runtime import Branch
 from agfedge_runtime.samples import Samples
 
