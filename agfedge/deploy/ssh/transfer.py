@@ -82,9 +82,15 @@ def _send_by_rsync(
         raise DeployError(explain(address, stderr))
     if returncode != 0:
         # The first line is the cause, those that follow what came of it.
-        raise DeployError(
-            NO_SPACE if "No space left" in stderr else (stderr.strip().splitlines() or ["rsync failed"])[0]
-        )
+        first = next(iter(stderr.strip().splitlines()), "")
+        is_full = "No space left" in stderr or (not first and _is_full(target, source, names))
+        raise DeployError(NO_SPACE if is_full else first or f"rsync ended with exit code {returncode}")
+
+
+def _is_full(target: SshTarget, source: Path, names: Sequence[str]) -> bool:
+    """Whether the disk there has no room for these files: rsync may end before its other end has said why it did."""
+    free = call_function(target, "facts.preflight", release="", modules=[])["free"]
+    return isinstance(free, int) and free < sum((source / name).stat().st_size for name in names)
 
 
 def _give(names: bytes, process: subprocess.Popen[bytes]) -> None:

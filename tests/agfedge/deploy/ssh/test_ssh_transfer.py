@@ -87,3 +87,27 @@ def test_a_full_disk_is_told(small_disk: Path, source: Path) -> None:
 
     with pytest.raises(DeployError, match="no space is left on its disk: free some and deploy again"):
         open_target(f"device:{small_disk}").put(source, PurePosixPath("in"))
+
+
+@pytest.fixture
+def silent_rsync(tmp_path: Path, server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An rsync that ends without a word."""
+    program = tmp_path / "bin" / "rsync"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n[ "$1" = --version ] || cat >/dev/null\nexit 11\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("fills", [False, True])
+def test_an_rsync_that_ends_without_a_word_is_explained(
+    silent_rsync: None, small_disk: Path, tmp_path: Path, fills: bool
+) -> None:
+    target = SshTarget.connect(f"device:{small_disk}")
+    target.has_rsync = True
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_bytes(bytes(20_000_000 if fills else 1))
+
+    with pytest.raises(DeployError, match="no space is left" if fills else "rsync ended with exit code 11"):
+        target.put(source, PurePosixPath("in"))
