@@ -101,12 +101,10 @@ def silent_rsync(tmp_path: Path, server: SshServer, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("fills", [False, True])
 def test_an_rsync_that_ends_without_a_word_is_explained(
-    silent_rsync: None, small_disk: Path, tmp_path: Path, fills: bool
+    silent_rsync: None, small_disk: Path, source: Path, fills: bool
 ) -> None:
     target = SshTarget.connect(f"device:{small_disk}")
     target.has_rsync = True
-    source = tmp_path / "source"
-    source.mkdir()
     (source / "file").write_bytes(bytes(20_000_000 if fills else 1))
 
     with pytest.raises(DeployError, match="no space is left" if fills else "rsync ended with exit code 11"):
