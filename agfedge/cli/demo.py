@@ -62,7 +62,11 @@ def commands_of(out: Path, weights: Path, seed: int) -> list[list[str]]:
     ]
     export += ["--keep", KEEP, "--epsilon", EPSILON, "--seed", str(seed), "--out", bundle]
     profile = ["profile", bundle, "--on", device, "--data", str(out / "digits" / "test")]
-    return [export, ["deploy", bundle, device], [*profile, "--out", str(out / "profile.json")]]
+    return [
+        export,
+        ["deploy", bundle, device],
+        [*profile, "--out", str(out / "profile.json"), "--report", str(out / "report.html")],
+    ]
 
 
 def _agfedge(command: list[str]) -> int:
