@@ -63,8 +63,7 @@ def roll_back(target: Target, to: str | None = None) -> Rollback:
         try:
             files = _verify(target, chosen.release)
             require_signature(target, chosen.release)
-            precision = () if chosen.precision is None else ("--precision", chosen.precision)
-            golden = check_golden(target, chosen.release, *precision)
+            golden = check_golden(target, chosen.release, *chosen.as_deployed)
         except AgfedgeError as error:
             raise DeployError(
                 f"{target.name}: no rollback to {chosen.release}: {error} (what runs there is unchanged)"

@@ -41,6 +41,13 @@ class KeptRelease:
     jetpack: str | None = None
     profile: LastProfile | None = None
 
+    @property
+    def as_deployed(self) -> tuple[str, ...]:
+        """Options of the runtime's commands that take the backend and the precision of the deploy."""
+        name = (self.backend or "").partition(" ")[0]  # without its version
+        given = (("--backend", name), ("--precision", self.precision or ""))
+        return tuple(word for option, value in given if value for word in (option, value))
+
 
 @dataclass(frozen=True)
 class TargetStatus:

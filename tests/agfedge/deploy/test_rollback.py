@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agfedge.cli.main import main
-from agfedge.deploy import BusyError, DeployError, deploy
+from agfedge.deploy import BusyError, DeployError, deploy, rollback
 from agfedge.deploy.local import LocalTarget
 from agfedge.deploy.rollback import roll_back
 from agfedge.deploy.status import read_status
@@ -164,3 +164,19 @@ def test_a_python_that_does_not_run_is_told_with_the_targets_name(twice: tuple[s
     with pytest.raises(DeployError, match=f"^{device}: cannot run /nowhere/python: No such file"):
         roll_back(LocalTarget(device, python="/nowhere/python"))
     assert current(device) == twice[1]
+
+
+def test_the_golden_answers_are_those_of_the_backend_that_was_deployed(
+    twice: tuple[str, str], device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    right = rollback.check_golden
+
+    def noted(target: LocalTarget, release: str, *options: str) -> object:
+        asked.append(options)
+        return right(target, release, *options)
+
+    monkeypatch.setattr(rollback, "check_golden", noted)
+    roll_back(LocalTarget(device))
+
+    assert asked == [("--backend", "onnxruntime", "--precision", "fp32")]
