@@ -8,8 +8,8 @@ from pathlib import Path
 
 from agfedge.allocate import AllocationRequest, asked
 from agfedge.bundles.precisions import check_precisions
-from agfedge.calibrate.guarantee import check_bounds
 from agfedge.recover import Recovery
+from agfedge.router.guarantee import check_bounds
 from agfedge.scores import check_score
 from agfedge.torch_tensorrt_engine import TORCH_TENSORRT, require_torch_tensorrt
 from agfedge_runtime.errors import InputError

@@ -12,12 +12,12 @@ from tqdm import tqdm
 from agfedge.bundles.assembling import Assembly, ExportResult, assemble
 from agfedge.bundles.experts import experts_of
 from agfedge.bundles.precisions import check_precisions
-from agfedge.calibrate import check_samples
 from agfedge.distributed import Team, team
 from agfedge.export_request import ExportRequest, check_request
 from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery, held_out
+from agfedge.router import check_samples
 from agfedge.subject import Subject, load_subject
 from agfedge.torch_tensorrt_engine import TORCH_TENSORRT, compile_experts
 from agfedge.trunk_choice import AUTO, NONE, Judge, TrunkTrial, choose_trunk

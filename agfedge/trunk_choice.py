@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge.bundles.experts import experts_of
-from agfedge.calibrate import choose_estimate
+from agfedge.router import choose_estimate
 from agfedge_export.split import trunk_cuts
 
 if TYPE_CHECKING:

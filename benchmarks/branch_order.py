@@ -22,7 +22,7 @@ from agfedge.light import score_subject
 from agfedge.preprocess import model_input
 from agfedge.recover import make_student, reestimate
 from agfedge.scores import Scores
-from agfedge.search.request import depth
+from agfedge.study.search.request import depth
 from agfedge.subject import Subject, load_subject
 
 HERE = Path(__file__).parent

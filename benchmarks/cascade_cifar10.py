@@ -18,13 +18,13 @@ from pathlib import Path
 
 from cascade_plot import write_latency_plot
 
+from agfedge.account.account import Account, account
+from agfedge.account.measuring import Measurement, measure_bundle
 from agfedge.allocate import AllocationRequest
 from agfedge.cli.output import plain
 from agfedge.data import load_dataset
 from agfedge.export_request import ExportRequest
 from agfedge.exporting import export
-from agfedge.profile.account import Account, account
-from agfedge.profile.measuring import Measurement, measure_bundle
 from agfedge.recover import Recovery
 from agfedge_runtime import Bundle
 

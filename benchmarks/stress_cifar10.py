@@ -19,9 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from agfedge.cli.arguments import integers
-from agfedge.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
-from agfedge.compare.plot import write_plots
 from agfedge.recover import Recovery
+from agfedge.study.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
+from agfedge.study.compare.plot import write_plots
 
 SCORES = ("agf", "taylor", "fisher", "l1", "l2", "lamp", "wanda", "ria", "flap", "random")
 RECOVERED = ("agf", "taylor", "l1", "random")

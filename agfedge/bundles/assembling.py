@@ -13,8 +13,8 @@ import numpy as np
 from agfedge.bundles.bundling import GraphFacts, write_expert_bundle
 from agfedge.bundles.evaluate import Evaluation, evaluate
 from agfedge.bundles.precisions import PrecisionReport, precision_warnings, with_precisions
-from agfedge.calibrate import Calibration, Rival, calibrate, rivals
 from agfedge.recover import RecoveryReport
+from agfedge.router import Calibration, Rival, calibrate, rivals
 from agfedge_export.priors import unsigned
 from agfedge_runtime import Bundle, manifest
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agfedge.bundles.golden_inputs import choose_golden
 from agfedge.bundles.report import bundle_report
-from agfedge.calibrate.router import PRIOR
+from agfedge.router.router import PRIOR
 from agfedge_export.heads import CONFIDENCE, IMAGE, attach_heads
 from agfedge_export.priors import reads_trunk
 from agfedge_export.trunk_heads import split_experts
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import onnx
 
     from agfedge.bundles.experts import Experts
-    from agfedge.calibrate import Calibration
     from agfedge.data import Dataset
+    from agfedge.router import Calibration
     from agfedge_export import Plan
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from agfedge.calibrate import Evidence, PriorShapes, Rows, evidence_of, prior_charges, rows_of, shapes_of
+from agfedge.router import Evidence, PriorShapes, Rows, evidence_of, prior_charges, rows_of, shapes_of
 from agfedge_export import GraphCosts, SurgeryError, graph_costs
 from agfedge_export.split import SharedCut, common_trunk, split
 from agfedge_profiles import PassCosts

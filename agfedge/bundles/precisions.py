@@ -17,8 +17,8 @@ import numpy as np
 from agfedge.bundles.golden_inputs import choose_golden
 from agfedge.bundles.report import with_variants
 from agfedge.bundles.rerouting import observe, reroute
-from agfedge.calibrate.guarantee import check_samples
 from agfedge.onnx_run import OnnxRun
+from agfedge.router.guarantee import check_samples
 from agfedge.statistics import Share, share_of
 from agfedge_export.precision import FP16, FP32, INT8, PRECISIONS, to_fp16, to_int8
 from agfedge_runtime import Bundle, manifest

@@ -12,9 +12,9 @@ import numpy as np
 from agfedge.bundles.golden_inputs import choose_golden
 from agfedge.bundles.precisions import precision_golden, rerouted
 from agfedge.bundles.rerouting import Observed, observe, pass_costs, reroute
-from agfedge.calibrate.guarantee import Guarantee, check_bounds, check_samples
 from agfedge.data import load_arrays
 from agfedge.data.split import shares, stratified
+from agfedge.router.guarantee import Guarantee, check_bounds, check_samples
 from agfedge.statistics import Share, share_of
 from agfedge_profiles import Rates, expected
 from agfedge_runtime import Bundle, manifest
@@ -25,8 +25,8 @@ from agfedge_runtime.golden import golden_bytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge.calibrate.early import EarlyTrial
     from agfedge.data import Arrays
+    from agfedge.router.early import EarlyTrial
 
 # Parts of the data, in percent: what chooses, what certifies, what is reported on.
 PARTS = (20, 60, 20)

@@ -6,14 +6,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from agfedge.html import page, section, table
-from agfedge.report.plots.channels import channels
-from agfedge.report.words import sentence
+from agfedge.pages.plots.channels import channels
+from agfedge.pages.words import sentence
 from agfedge_runtime.manifest import FULL_PRECISION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agfedge.calibrate import Calibration
+    from agfedge.router import Calibration
     from agfedge_export import Plan
     from agfedge_runtime.manifest import Guarantee, Manifest, Router, Variant
 

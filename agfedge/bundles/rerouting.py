@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.calibrate.early import EarlyTrial, try_priors
-from agfedge.calibrate.guarantee import METHOD, NEVER, Guarantee, certify, threshold_grid
-from agfedge.calibrate.router import ALWAYS_HEAVY
+from agfedge.router.early import EarlyTrial, try_priors
+from agfedge.router.guarantee import METHOD, NEVER, Guarantee, certify, threshold_grid
+from agfedge.router.router import ALWAYS_HEAVY
 from agfedge_profiles import PassCosts, Rates, expected
 from agfedge_runtime import Bundle, Cascade, manifest
 from agfedge_runtime.monitor import confidence_histogram

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agfedge.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
-    from agfedge.deploy.signing import Signed
+    from agfedge.targets.signing import Signed
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,7 +63,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _sign(args: argparse.Namespace) -> int:
-    from agfedge.deploy.signing import sign_bundle
+    from agfedge.targets.signing import sign_bundle
 
     done = sign_bundle(args.bundle, args.key)
     _print(done, f"signed with the {done.key}", args.json)
@@ -71,7 +71,7 @@ def _sign(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from agfedge.deploy.signing import verify_bundle
+    from agfedge.targets.signing import verify_bundle
 
     done = verify_bundle(args.bundle, args.signers, args.revoked)
     _print(done, _verdict(done), args.json)

@@ -14,7 +14,7 @@ from agfedge.cli.subject import add_subject
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agfedge.compare import Claim, Row
+    from agfedge.study.compare import Claim, Row
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,8 +54,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from agfedge.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
-    from agfedge.compare.plot import write_plots
+    from agfedge.study.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
+    from agfedge.study.compare.plot import write_plots
     from agfedge_runtime.atomic import write_text
 
     asked = {**fields_of(CompareRequest, arguments), "exclude": tuple(arguments.exclude)}
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print(rows: Sequence[Row], claims: Sequence[Claim], score: str, out: str) -> None:
-    from agfedge.compare import sentence, table_of
+    from agfedge.study.compare import sentence, table_of
 
     print_table(*table_of(rows))
     print_line()

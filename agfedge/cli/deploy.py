@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from agfedge.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from agfedge.deploy import Deployment
-    from agfedge.deploy.fleet import Result
+    from agfedge.targets import Deployment
+    from agfedge.targets.fleet import Result
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,8 +47,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from agfedge.cli.deploy_bars import DeployBars
-    from agfedge.deploy import DeployOptions
-    from agfedge.deploy.fleet import deploy_all
+    from agfedge.targets import DeployOptions
+    from agfedge.targets.fleet import deploy_all
 
     options = DeployOptions(args.keep_releases, args.backend, args.precision, args.dry_run)
     with DeployBars() as bars:

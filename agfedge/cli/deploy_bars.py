@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from agfedge.deploy.stages import Progress
+from agfedge.targets.stages import Progress
 
 if TYPE_CHECKING:
-    from agfedge.deploy.release import Release
+    from agfedge.targets.release import Release
 
 
 class DeployBars:

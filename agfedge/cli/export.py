@@ -141,7 +141,7 @@ def document_of(result: ExportResult) -> dict[str, object]:
 
 def print_result(result: ExportResult) -> None:
     """Prints what an export made, for people."""
-    from agfedge.calibrate import rival_table
+    from agfedge.router import rival_table
 
     test = result.evaluation
     rows = [

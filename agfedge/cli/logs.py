@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agfedge.cli.output import plain, print_line
 
 if TYPE_CHECKING:
-    from agfedge.deploy.logs import Health
+    from agfedge.targets.logs import Health
 
 LINES = 20
 STAMP = "2026-01-31T12:00:00.250Z"
@@ -33,8 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from agfedge.deploy.logs import follow, read_logs
-    from agfedge.deploy.target import open_target
+    from agfedge.targets.logs import follow, read_logs
+    from agfedge.targets.target import open_target
     from agfedge_runtime.stream.decision_lines import HEADER
 
     target = open_target(args.target)
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_decision(line: str, as_json: bool) -> None:
-    from agfedge.deploy.logs import parse_decision
+    from agfedge.targets.logs import parse_decision
     from agfedge_runtime.stream.decision_lines import line_of, printable
 
     row = parse_decision(line)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from agfedge.calibrate import Guarantee
+    from agfedge.router import Guarantee
     from agfedge.statistics import Share
 
 

@@ -46,11 +46,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    from agfedge.account.account import account
+    from agfedge.account.saving import check_asked, save_table
     from agfedge.data import load_arrays
-    from agfedge.deploy.last_profile import keep_profile
-    from agfedge.deploy.target import open_target
-    from agfedge.profile.account import account
-    from agfedge.profile.saving import check_asked, save_table
+    from agfedge.targets.last_profile import keep_profile
+    from agfedge.targets.target import open_target
     from agfedge_runtime import Bundle
 
     check_asked(arguments.save_table, arguments.device)

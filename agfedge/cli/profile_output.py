@@ -9,9 +9,9 @@ from agfedge.cli.output import percent, print_line, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agfedge.profile.account import Account, ExpertAccount
-    from agfedge.profile.latency import Latency
-    from agfedge.profile.truth import LayerTruth
+    from agfedge.account.account import Account, ExpertAccount
+    from agfedge.account.latency import Latency
+    from agfedge.account.truth import LayerTruth
     from agfedge_runtime import Bundle
     from agfedge_runtime.manifest import Expert, Trunk
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from agfedge.deploy.target import Target
+    from agfedge.targets.target import Target
     from agfedge_runtime import Bundle
     from agfedge_runtime.profile.recorder import SideFile
     from agfedge_runtime.samples import Samples
@@ -33,8 +33,8 @@ def measure(
     Raises:
         AgfedgeError: Something does not fit, or the measurement fails. What came until then is kept, and told of.
     """
-    from agfedge.deploy.errors import DeployError
-    from agfedge.profile.measuring import CutShortError, Measurement, measure_bundle
+    from agfedge.account.measuring import CutShortError, Measurement, measure_bundle
+    from agfedge.targets.errors import DeployError
     from agfedge_runtime.profile.command import asked_of
     from agfedge_runtime.profile.recorder import SideFile, side_path
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from agfedge.profile.account import Account
-    from agfedge.report.sources import Sources
+    from agfedge.account.account import Account
+    from agfedge.pages.sources import Sources
     from agfedge_runtime import Bundle
     from agfedge_runtime.samples import Samples
 
@@ -49,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from agfedge.report.sources import read_sources
+    from agfedge.pages.sources import read_sources
     from agfedge_runtime.atomic import write_text
 
     out = PAGE if arguments.out is None and arguments.format == "html" else arguments.out
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     sources = read_sources(arguments.sources, arguments.data, arguments.device)
     text = _text(arguments, sources)
     if arguments.trace is not None:
-        from agfedge.report.trace import to_trace
+        from agfedge.pages.trace import to_trace
 
         write_text(arguments.trace, to_trace(sources.profiles))
     if out is None:
@@ -109,8 +109,8 @@ def write_page(
         bundle: that was measured.
         found: the account of all that.
     """
-    from agfedge.report.page import report_page
-    from agfedge.report.profile import make_profile
+    from agfedge.pages.page import report_page
+    from agfedge.pages.profile import make_profile
     from agfedge_runtime.atomic import write_text
 
     profile = make_profile(bundle.manifest.name, samples, labels, bundle, found=found)
@@ -125,15 +125,15 @@ def typed_command(arguments: argparse.Namespace) -> str:
 def _text(arguments: argparse.Namespace, sources: Sources) -> str:
     profiles, warnings, form = sources.profiles, sources.warnings, arguments.format
     if form == "html":
-        from agfedge.report.page import report_page
+        from agfedge.pages.page import report_page
 
         return report_page(profiles, warnings, typed_command(arguments))
     if form == "md":
-        from agfedge.report.page import markdown
+        from agfedge.pages.page import markdown
 
         return markdown(profiles, warnings)
     if form == "csv":
-        from agfedge.report.rows import to_csv
+        from agfedge.pages.rows import to_csv
 
         return to_csv(profiles)
     return _json(sources)
@@ -142,7 +142,7 @@ def _text(arguments: argparse.Namespace, sources: Sources) -> str:
 def _json(sources: Sources) -> str:
     import json
 
-    from agfedge.report.comparison import changes_of
+    from agfedge.pages.comparison import changes_of
 
     document = {
         "warnings": sources.warnings,
@@ -153,7 +153,7 @@ def _json(sources: Sources) -> str:
 
 
 def _tell(sources: Sources, out: Path) -> None:
-    from agfedge.report.page import verdict_of
+    from agfedge.pages.page import verdict_of
 
     for text in sources.warnings:
         print_line(f"WARNING: {text}")

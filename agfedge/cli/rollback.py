@@ -23,8 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from agfedge.deploy.rollback import roll_back
-    from agfedge.deploy.target import open_target
+    from agfedge.targets.rollback import roll_back
+    from agfedge.targets.target import open_target
 
     done = roll_back(open_target(args.target), args.to)
     if args.json:

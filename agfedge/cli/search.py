@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agfedge.bundles.assembling import ExportResult
-    from agfedge.search import SearchRequest, SearchResult
+    from agfedge.study.search import SearchRequest, SearchResult
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -100,7 +100,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from agfedge.search import Search
+    from agfedge.study.search import Search
 
     _check(arguments)
     request = _request(arguments)
@@ -134,7 +134,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _request(arguments: argparse.Namespace) -> SearchRequest:
-    from agfedge.search.request import AMOUNTS, SearchRequest
+    from agfedge.study.search.request import AMOUNTS, SearchRequest
 
     as_given = ("out", "trunks", "score", "per_layer", "costs", "seconds", "epsilon", "delta", *SUBJECT_OPTIONS)
     return SearchRequest(
@@ -148,7 +148,7 @@ def _request(arguments: argparse.Namespace) -> SearchRequest:
 
 
 def _depths(arguments: argparse.Namespace) -> tuple[float, ...]:
-    from agfedge.search.request import DEPTHS
+    from agfedge.study.search.request import DEPTHS
 
     if arguments.depths is not None:
         return tuple(arguments.depths)
@@ -156,8 +156,8 @@ def _depths(arguments: argparse.Namespace) -> tuple[float, ...]:
 
 
 def _write(request: SearchRequest, result: SearchResult) -> None:
-    from agfedge.search.plot import write_plot
-    from agfedge.search.report import json_of, markdown_of
+    from agfedge.study.search.plot import write_plot
+    from agfedge.study.search.report import json_of, markdown_of
     from agfedge_runtime.atomic import write_text
 
     stem = Path(request.out) / "search"
@@ -168,7 +168,7 @@ def _write(request: SearchRequest, result: SearchResult) -> None:
 
 
 def _document(request: SearchRequest, result: SearchResult, accepted: ExportResult | None) -> dict[str, object]:
-    from agfedge.search.report import document_of
+    from agfedge.study.search.report import document_of
 
     return {
         "out": request.out,
@@ -178,8 +178,8 @@ def _document(request: SearchRequest, result: SearchResult, accepted: ExportResu
 
 
 def _print(request: SearchRequest, result: SearchResult, accepts: str | None) -> None:
-    from agfedge.search.front import best
-    from agfedge.search.report import grounds_of, reasons_of, table_of, verdict_of
+    from agfedge.study.search.front import best
+    from agfedge.study.search.report import grounds_of, reasons_of, table_of, verdict_of
 
     print_table(*table_of(result.points, reasons=False))
     print_line()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from agfedge.cli.output import print_json, print_line
 
 if TYPE_CHECKING:
-    from agfedge.deploy.last_profile import LastProfile
-    from agfedge.deploy.status import TargetStatus
+    from agfedge.targets.last_profile import LastProfile
+    from agfedge.targets.status import TargetStatus
 
 AT_ONCE = 8
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from agfedge.deploy.status import status
+    from agfedge.targets.status import status
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(status, args.targets))
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(found: TargetStatus) -> str:
-    from agfedge.deploy.preflight import GENERIC
+    from agfedge.targets.preflight import GENERIC
 
     if found.error is not None:
         return f"{found.target}: {found.error}"

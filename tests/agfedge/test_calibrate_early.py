@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agfedge.calibrate.early import try_priors
+from agfedge.router.early import try_priors
 from agfedge_profiles import PassCosts
 
 

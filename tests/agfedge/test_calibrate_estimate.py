@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agfedge.calibrate import Rows, choose_estimate
+from agfedge.router import Rows, choose_estimate
 from agfedge_profiles import PassCosts, Rates, expected
 from agfedge_runtime.errors import InputError
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agfedge.calibrate import CONFIDENCES, Calibration, Evidence, Measure, Rows, choose_router
-from agfedge.calibrate.confidence import confidence_of
-from agfedge.calibrate.guarantee import METHOD, NEVER
-from agfedge.calibrate.probe import fit_probe, probe_values, unseen_values
-from agfedge.calibrate.rivals import rival_table, rivals, routes
+from agfedge.router import CONFIDENCES, Calibration, Evidence, Measure, Rows, choose_router
+from agfedge.router.confidence import confidence_of
+from agfedge.router.guarantee import METHOD, NEVER
+from agfedge.router.probe import fit_probe, probe_values, unseen_values
+from agfedge.router.rivals import rival_table, rivals, routes
 from agfedge_profiles import PassCosts
 from agfedge_runtime.errors import InputError
 

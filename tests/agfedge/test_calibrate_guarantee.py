@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from agfedge.calibrate.guarantee import NEVER, certify, samples_needed, threshold_grid
-from agfedge.calibrate.net_risk import critical_losses
+from agfedge.router.guarantee import NEVER, certify, samples_needed, threshold_grid
+from agfedge.router.net_risk import critical_losses
 from agfedge_runtime.errors import InputError
 
 CLASSES = 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from agfedge.calibrate.temperature import fit_temperature
+from agfedge.router.temperature import fit_temperature
 
 
 def labelled(temperature: float, count: int) -> tuple[np.ndarray, np.ndarray]:

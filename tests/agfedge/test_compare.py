@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from agfedge.cli.main import main
-from agfedge.compare import HEAVY, SCRATCH, CompareRequest, check_request
-from agfedge.compare.run import tasks
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
+from agfedge.study.compare import HEAVY, SCRATCH, CompareRequest, check_request
+from agfedge.study.compare.run import tasks
 from agfedge_runtime.errors import InputError
 
 REQUEST = CompareRequest("m:f", None, "data", "out", scores=("agf", "l1"), seeds=(0, 1), keeps=(1.0, 0.5, 0.25))
@@ -82,7 +82,7 @@ def test_the_same_command_again_measures_nothing_and_writes_the_same(
     done: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in done.glob("compare.*")}
-    monkeypatch.setattr("agfedge.compare.run._measured", None)  # would fail if it were called
+    monkeypatch.setattr("agfedge.study.compare.run._measured", None)  # would fail if it were called
     assert main([*command, "--out", str(done)]) == 0
     assert {path.name: path.read_bytes() for path in done.glob("compare.*")} == before
 

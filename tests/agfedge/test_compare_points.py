@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.compare import Point
-from agfedge.compare.points import store_of
+from agfedge.study.compare import Point
+from agfedge.study.compare.points import store_of
 from agfedge_runtime.errors import InputError
 
 POINT = Point("agf", 0.25, 1, 100, 5, 7, one_shot=0.5, recovered=0.75, training="slimmed", epochs=3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from agfedge.compare import HEAVY, Point, claims_of, json_of, markdown_of, rows_of, sentence, table_of
+from agfedge.study.compare import HEAVY, Point, claims_of, json_of, markdown_of, rows_of, sentence, table_of
 
 
 def point(score: str, one_shot: float, seed: int = 0, keep: float = 0.25, samples: int = 10_000) -> Point:

@@ -14,7 +14,6 @@ from scipy.special import expit
 from agfedge.allocate import AllocationRequest
 from agfedge.bundles.bundling import write_expert_bundle
 from agfedge.bundles.experts import Experts
-from agfedge.calibrate import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
 from agfedge.cli.main import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
@@ -23,6 +22,7 @@ from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.models import load_module
 from agfedge.preprocess import model_input, preprocessing_for
 from agfedge.recover import Recovery
+from agfedge.router import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
 from agfedge.subject import Subject, load_subject
 from agfedge_export import graph_costs
 from agfedge_export.priors import Probe

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from scipy.special import expit, softmax
 
-from agfedge.calibrate.confidence import CONFIDENCES, Measure, confidence_of
 from agfedge.preprocess import model_input, preprocessing_for
+from agfedge.router.confidence import CONFIDENCES, Measure, confidence_of
 from agfedge_export.errors import SurgeryError
 from agfedge_export.heads import Preprocessing, attach_heads
 from agfedge_export.priors import Probe

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from agfedge.deploy import Deployment
+from agfedge.targets import Deployment
 
 
 def current(device: Path) -> str:

@@ -7,7 +7,7 @@ import onnx
 import onnx.numpy_helper
 import onnx.parser
 
-from agfedge.profile.layers import LayeredGraph
+from agfedge.account.layers import LayeredGraph
 
 
 def layered(text: str) -> LayeredGraph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agfedge.search.points import DONE, FAILED, REJECTED, Estimate, Point
+from agfedge.study.search.points import DONE, FAILED, REJECTED, Estimate, Point
 
 HEAVY = Estimate(0.94, 0.92, 0.955)
 

@@ -17,8 +17,8 @@ from ssh_server import SshServer
 _PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
-from agfedge.deploy import BusyError, deploy, open_target
-from agfedge.deploy.golden import check_golden
+from agfedge.targets import BusyError, deploy, open_target
+from agfedge.targets.golden import check_golden
 from agfedge_runtime.errors import AgfedgeError
 
 def main(bundle, spec, tar, current, patience):

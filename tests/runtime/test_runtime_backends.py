@@ -13,7 +13,7 @@ import onnx.parser
 import onnxruntime
 import pytest
 
-from agfedge.profile.account import account
+from agfedge.account.account import account
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle import write_bundle
 from agfedge_runtime.engines import BACKENDS, Choice, OnnxRuntimeEngine, choose_backend, open_engine

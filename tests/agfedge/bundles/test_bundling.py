@@ -12,8 +12,8 @@ from agfedge.bundles.bundling import write_expert_bundle
 from agfedge.bundles.evaluate import evaluate
 from agfedge.bundles.experts import Experts
 from agfedge.bundles.golden_inputs import GOLDEN_MARGIN
-from agfedge.calibrate import Calibration, EarlyTrial, Guarantee, prior_cost
 from agfedge.data import Arrays, Dataset
+from agfedge.router import Calibration, EarlyTrial, Guarantee, prior_cost
 from agfedge_export import analyse, graph_costs, make_plan, prune
 from agfedge_export.heads import Preprocessing
 from agfedge_export.split import common_trunk, groups_of_trunk, trunk_cuts

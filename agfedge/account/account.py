@@ -1,0 +1,166 @@
+"""The measured account of a bundle: validity first, then latency, accuracy, escalation, and the four costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge.account.branches import BranchAccount, StageAccount, branches_of, distinct_inputs, overhead_us, stages_of
+from agfedge.account.costs import Costs, costs_of
+from agfedge.account.energy import Energy, energy_of
+from agfedge.account.findings import INVALID, Finding, findings_of
+from agfedge.account.graphs import bundle_that_ran, stage_graphs
+from agfedge.account.latency import Latency, latency_of
+from agfedge.account.prediction import Prediction, device_that_ran, predict
+from agfedge.account.reconciliation import Reconciliation, reconcile
+from agfedge.account.served import BatchAccount, RateAccount, batch_account, rate_account
+from agfedge.account.truth import Truth, truth_of
+from agfedge.statistics import Share, share_of
+from agfedge_runtime import Branch
+from agfedge_runtime.errors import AgfedgeError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge.account.layers import LayeredGraph
+    from agfedge_runtime import Bundle
+    from agfedge_runtime.samples import Samples
+
+
+@dataclass(frozen=True)
+class ExpertAccount:
+    """One row of the table: an expert alone (with the trunk, where there is one), or the cascade."""
+
+    latency: Latency
+    accuracy: Share | None
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a bundle costs and answers on one machine.
+
+    Attributes:
+        bundle_digest: of the bundle that was measured.
+        backend: what ran it.
+        threads: CPU threads inside one run.
+        decisions: how many were made, one at a time.
+        complete: whether the run was not cut short.
+        valid: whether the numbers say what the bundle costs there; where not, `findings` say why.
+        findings: what speaks against the run, the worst first; for people to read before any number.
+        heavy: the heavy expert alone.
+        light: the light expert alone.
+        cascade: the cascade, all branches together.
+        early: share of the decisions that the prior escalated.
+        late: share that the light expert's confidence escalated.
+        escalated: share that reached the heavy expert.
+        branches: each branch apart: early, light, late.
+        stages: each engine apart, alone and inside the cascade.
+        overhead: what a decision takes beside its stages; None where the stages were not recorded.
+        costs: the four costs.
+        reconciliation: measured minus expected, in terms; None without a bundle or without recorded stages.
+        truth: MACs saved beside time saved; None without a bundle.
+        prediction: the cost model beside the measurement; None without a bundle.
+        energy: of a decision by branch, each with the reason where it was not measured; None where nobody looked.
+        rate: of the run at a fixed rate; None where there was none.
+        batch: of calls with several inputs; None where there were none.
+        environment: where it ran, and in what.
+    """
+
+    bundle_digest: str
+    backend: str
+    threads: int
+    decisions: int
+    complete: bool
+    valid: bool
+    findings: tuple[Finding, ...]
+    heavy: ExpertAccount
+    light: ExpertAccount
+    cascade: ExpertAccount
+    early: Share
+    late: Share
+    escalated: Share
+    branches: tuple[BranchAccount, ...]
+    stages: tuple[StageAccount, ...]
+    overhead: Latency | None
+    costs: Costs
+    reconciliation: Reconciliation | None
+    truth: Truth | None
+    prediction: Prediction | None
+    energy: Energy | None
+    rate: RateAccount | None
+    batch: BatchAccount | None
+    environment: dict[str, str | int]
+
+
+def account(
+    samples: Samples, labels: NDArray[np.int64] | None, bundle: Bundle | None = None, device: str | None = None
+) -> Account:
+    """Derives the account from raw samples.
+
+    Args:
+        samples: of one interleaved run.
+        labels: the true label of each input, by `samples.input_index`; None where they are unknown.
+        bundle: that was measured, for what it promised; None leaves out what is compared with that.
+        device: the device profile, or table of measured layers, whose prediction stands beside the measurement; None
+            takes that of the module that measured, by its own files, or else the generic one.
+
+    Raises:
+        InputError: there is no decision, a label is missing, or there is no such profile.
+    """
+    if not len(samples):
+        raise InputError("the samples hold no decision, expected at least one: measure again")
+    device = device_that_ran(samples, device)
+    findings = findings_of(samples, bundle)
+    ran = None if bundle is None else bundle_that_ran(samples, bundle)
+    graphs, problem = ({}, "") if ran is None else _graphs(ran)
+    early, late = samples.branches == Branch.EARLY, samples.branches == Branch.LATE
+    return Account(
+        bundle_digest=samples.bundle_digest,
+        backend=samples.backend,
+        threads=samples.threads,
+        decisions=len(samples),
+        complete=samples.complete,
+        valid=all(finding.grade != INVALID for finding in findings),
+        findings=findings,
+        heavy=_row(samples, samples.heavy_us, samples.heavy_labels, labels),
+        light=_row(samples, samples.light_us, samples.light_labels, labels),
+        cascade=_row(samples, samples.cascade_us, samples.labels, labels),
+        early=share_of(early, distinct_inputs(samples)),
+        late=share_of(late, distinct_inputs(samples)),
+        escalated=share_of(early | late, distinct_inputs(samples)),
+        branches=branches_of(samples),
+        stages=stages_of(samples),
+        overhead=latency_of(overhead_us(samples)),
+        costs=costs_of(samples),
+        reconciliation=None if ran is None else reconcile(samples, ran.manifest),
+        truth=None if ran is None else truth_of(samples, ran.manifest, graphs, device, problem),
+        prediction=None if ran is None else predict(samples, graphs, device, problem),
+        energy=energy_of(samples),
+        rate=None if samples.rate is None else rate_account(samples.rate),
+        batch=None if samples.batches is None else batch_account(samples.batches),
+        environment=dict(samples.environment),
+    )
+
+
+def _graphs(bundle: Bundle) -> tuple[dict[str, LayeredGraph], str]:
+    """Returns the graphs by stage, and why there are none: what was measured is told all the same."""
+    try:
+        return stage_graphs(bundle), ""
+    except AgfedgeError as error:
+        return {}, f"the graphs cannot be told apart into layers: {error}"
+
+
+def _row(
+    samples: Samples, times: NDArray[np.float64], answers: NDArray[np.int64], labels: NDArray[np.int64] | None
+) -> ExpertAccount:
+    latency = latency_of(times)
+    assert latency is not None  # noqa: S101 - `account` refuses samples without a decision
+    if labels is None:
+        return ExpertAccount(latency, None)
+    # An input that was measured twice counts once.
+    indices, first = np.unique(samples.input_index, return_index=True)
+    if indices[-1] >= len(labels):
+        raise InputError(f"the samples are of input {indices[-1]}, there are {len(labels)} labels: give the same data")
+    return ExpertAccount(latency, share_of(answers[first] == labels[indices]))

@@ -1,7 +1,0 @@
-"""The search for the cheapest cascade: amounts of pruning x places to part, and light experts of another origin."""
-
-from agfedge.search.points import Estimate, Point
-from agfedge.search.request import SearchRequest
-from agfedge.search.run import Search, SearchResult, search
-
-__all__ = ["Estimate", "Point", "Search", "SearchRequest", "SearchResult", "search"]

@@ -1,0 +1,163 @@
+"""One candidate, tried: its light expert is made, its passes are measured, and its router is chosen on some rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge.bundles.experts import Experts, experts_of
+from agfedge.light import LightExpert, prune_light, recover_light, score_subject
+from agfedge.recover import heavy_answers
+from agfedge.router import choose_estimate
+from agfedge.statistics import share_of
+from agfedge.study.search.charges import charges_of
+from agfedge.study.search.points import DONE, Estimate, Point
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge.data import Arrays
+    from agfedge.recover.lessons import Answers
+    from agfedge.router import RouterEstimate, Rows
+    from agfedge.scores import Scores
+    from agfedge.study.search.candidates import Candidate
+    from agfedge.study.search.request import SearchRequest
+    from agfedge.subject import Subject
+    from agfedge_profiles import PassCosts
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A light expert before its recovery, and what a pass costs."""
+
+    candidate: Candidate
+    expert: LightExpert
+    experts: Experts
+    costs: PassCosts
+
+    @property
+    def floor(self) -> float:
+        """What the cascade costs if the light expert answers everything."""
+        return self.costs.trunk + self.costs.light
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What candidates are tried with.
+
+    Attributes:
+        subject: the heavy expert and its data.
+        request: how light experts are made and judged.
+        choosing: raw inputs that choose among candidates.
+        certifying: how many rows will certify the router of the one that is accepted.
+    """
+
+    subject: Subject
+    request: SearchRequest
+    choosing: Arrays
+    certifying: int
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Of the heavy expert's channels, once for all candidates."""
+        return score_subject(self.subject, self.request.score, self.request.seed)
+
+    @cached_property
+    def heavy_answers(self) -> Answers:
+        """On the training split, which all light experts learn from."""
+        return heavy_answers(self.subject.module, self.subject.x, self.request.recovery)
+
+    def pruned(self, candidate: Candidate, foreign: LightExpert | None = None, costs: PassCosts | None = None) -> Tried:
+        """Makes a candidate's light expert, not yet recovered, and finds what its passes cost, unless that is given.
+
+        Raises:
+            AgfedgeError: the amount cannot be met, or the graph cannot be cut or run.
+        """
+        subject, request = self.subject, self.request
+        expert = foreign
+        if expert is None:
+            if candidate.amount is None:
+                raise ValueError("a light expert of another origin must be given")
+            per_layer = None if request.per_layer is None else Path(request.per_layer)
+            expert = prune_light(
+                subject, self.scores, candidate.amount, candidate.cut, request.exclude, per_layer, request.seed
+            )
+        experts = experts_of(expert.model, subject.exported.model, subject.preprocessing, candidate.cut)
+        _, costs_of = charges_of(request.costs)
+        return Tried(candidate, expert, experts, costs or costs_of(experts, self.choosing.x[:1]))
+
+    def recovered(self, tried: Tried, checkpoint: Path) -> Tried:
+        """Fine-tunes a candidate's light expert, at the cost measured before: its shape stays.
+
+        Raises:
+            AgfedgeError: it cannot be trained.
+        """
+        how, cut = self.request.recovery, tried.candidate.cut
+        answers = self.heavy_answers if how.epochs and tried.expert.plan is not None else None
+        expert = recover_light(self.subject, tried.expert, how, checkpoint, None, cut, answers)
+        experts = experts_of(expert.model, tried.experts.heavy, tried.experts.preprocessing, cut)
+        return replace(tried, expert=expert, experts=experts)
+
+    def judged(self, tried: Tried) -> Point:
+        """Chooses a router on the choosing rows, and says what the cascade would cost and get right there.
+
+        Raises:
+            InputError: an expert answers NaN or infinity.
+        """
+        request, experts = self.request, tried.experts
+        rows = experts.rows(self.choosing)
+        prior_costs = experts.prior_costs(rows, self.choosing.x.shape[1:])
+        bounds = (self.certifying, request.epsilon, request.delta)
+        found = choose_estimate(rows, tried.costs, prior_costs, *bounds, request.seed)
+        return replace(
+            point_of_costs(tried, DONE),
+            prior_kind="" if found.prior is None else found.prior.kind,
+            prior_cost=found.costs.prior,
+            threshold=found.threshold,
+            samples=len(rows),
+            early=float(found.early.mean()),
+            late=float(found.late.mean()),
+            expected=Estimate(float(found.cost.mean()), *found.interval),
+            accuracy=_share(found.right),
+            light_accuracy=_share(rows.light_right),
+            heavy_accuracy=_share(rows.heavy_right),
+            curve=_curve(found, rows),
+            epochs=tried.expert.recovery.best_epoch,
+            training=tried.expert.recovery.kind,
+            training_reason=tried.expert.recovery.reason,
+        )
+
+
+def point_of_costs(tried: Tried, state: str, reason: str = "") -> Point:
+    """Returns a point that knows its costs alone."""
+    candidate, costs, size = tried.candidate, tried.costs, tried.experts.light_costs
+    return Point(
+        candidate.name,
+        candidate.options,
+        candidate.trunk,
+        state,
+        reason,
+        macs=size.macs,
+        parameters=size.parameters,
+        light=costs.light,
+        trunk_cost=costs.trunk,
+        heavy=costs.heavy,
+    )
+
+
+def _share(hits: NDArray[np.bool_]) -> Estimate:
+    found = share_of(hits)
+    return Estimate(found.value, found.low, found.high)
+
+
+def _curve(found: RouterEstimate, rows: Rows) -> tuple[tuple[float, float], ...]:
+    """Returns cost and accuracy over 40 thresholds, strictest first."""
+    points = []
+    for threshold in np.unique(np.quantile(found.confidence, np.linspace(0, 1, 40)))[::-1]:
+        asked = found.at(float(threshold), rows)
+        points.append((float(asked.cost.mean()), float(asked.right.mean())))
+    return tuple(points)

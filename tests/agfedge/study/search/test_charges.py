@@ -1,0 +1,56 @@
+"""What passes cost: measured, predicted, counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from agfedge.bundles.experts import Experts, experts_of
+from agfedge.study.search.charges import charges_of
+from agfedge_export import analyse, make_plan, prune
+from agfedge_export.heads import Preprocessing
+from agfedge_export.split import find_cut, trunk_cuts
+from agfedge_runtime.errors import InputError
+from nets import SIDE, Residual, exported, learned, stripes
+
+AS_IS = Preprocessing(False, 1.0, (0.0,), (1.0,))
+IMAGE = np.zeros((1, 1, SIDE, SIDE), np.float32)
+
+
+@pytest.fixture(scope="module")
+def heavy() -> onnx.ModelProto:
+    return exported(learned(Residual), stripes(4)[0]).model
+
+
+def pair(heavy: onnx.ModelProto, cut: str | None) -> Experts:
+    groups = analyse(heavy)
+    light = prune(heavy, make_plan(groups, {"inner.weight": np.arange(2)})).model
+    return experts_of(light, heavy, AS_IS, None if cut is None else find_cut(trunk_cuts(heavy), cut))
+
+
+@pytest.mark.parametrize("by", ["latency", "macs", "generic"])
+def test_without_a_trunk_the_heavy_pass_is_the_whole(heavy: onnx.ModelProto, by: str) -> None:
+    costs = charges_of(by)[1](pair(heavy, None), IMAGE)
+    assert (costs.heavy, costs.trunk) == (1, 0)
+    assert costs.light > 0
+
+
+@pytest.mark.parametrize("by", ["latency", "macs", "generic"])
+def test_with_a_trunk_every_part_has_its_cost(heavy: onnx.ModelProto, by: str) -> None:
+    costs = charges_of(by)[1](pair(heavy, "stem"), IMAGE)
+    assert min(costs.light, costs.trunk, costs.heavy) > 0
+
+
+def test_parts_add_up_where_they_are_counted(heavy: onnx.ModelProto) -> None:
+    costs = charges_of("macs")[1](pair(heavy, "stem"), IMAGE)
+    assert costs.trunk + costs.heavy == pytest.approx(1)
+
+
+def test_a_prediction_says_what_it_is() -> None:
+    assert charges_of("jetson-orin-nano-8:super")[0].startswith("predicted latency on jetson-orin-nano-8:super")
+
+
+def test_another_unit_is_told_with_those_there_are() -> None:
+    with pytest.raises(InputError, match="--costs is 'joules': choose latency, macs or a device profile"):
+        charges_of("joules")
