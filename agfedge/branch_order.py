@@ -17,9 +17,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from agfedge.allocate.estimate import Estimate
+from agfedge.progress import bar
 from agfedge.recover.batches import cut
 from agfedge.recover.hardware import bring_home, hardware_for, laid_out
 from agfedge.recover.student import masks_of, norms_of
@@ -64,7 +64,7 @@ def branch_order(subject: Subject, seed: int) -> tuple[str, ...]:
     order: list[str] = []
     with (
         _judge(subject, rows) as loss,
-        tqdm(total=len(masks), desc="branches", unit="branch", disable=None, leave=False) as bar,
+        bar(total=len(masks), title="branches", unit="branch") as shown,
     ):
         while True:
             left = [name for name in masks if name not in order and may_go([*order, name])]
@@ -74,7 +74,7 @@ def branch_order(subject: Subject, seed: int) -> tuple[str, ...]:
             for _, name in rated[: max(1, len(left) // TOGETHER)]:
                 if may_go([*order, name]):
                     order.append(name)
-                    bar.update()
+                    shown.update()
     logger.info("branches in the order in which they are missed least: %s", ", ".join(order))
     return tuple(order)
 

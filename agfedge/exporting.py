@@ -7,15 +7,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from agfedge.bundles.assembling import Assembly, ExportResult, assemble
+from agfedge.bundles.assembling import Assembly, assemble
 from agfedge.bundles.experts import experts_of
+from agfedge.bundles.export_result import ExportResult
 from agfedge.bundles.precisions import check_precisions
 from agfedge.distributed import Team, team
 from agfedge.export_request import ExportRequest, check_request
 from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert, make_light, score_subject
+from agfedge.progress import stages
 from agfedge.recover import Recovery, held_out
 from agfedge.router import check_samples
 from agfedge.subject import Subject, load_subject
@@ -45,15 +45,13 @@ def export(request: ExportRequest) -> ExportResult | None:
     """
     check_request(request)
     names = STAGES if request.light is None else FOREIGN_STAGES
-    with team() as crew, tqdm(names, desc="export", unit="stage", disable=None, leave=False) as bar:
-        stages = iter(bar)
-        return _export(request, crew, lambda: bar.set_postfix_str(next(stages)))
+    with team() as crew, stages("export", names if crew.leads else ()) as step:
+        return _export(request, crew, step if crew.leads else lambda: None)
 
 
 def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | None:
     step()
-    origin = (request.model, request.weights, request.data, request.seed, request.mean, request.std)
-    subject = load_subject(*origin, prunes=request.light is None)
+    subject = load_subject(request.origin, request.seed, prunes=request.light is None)
     data, heavy = subject.data, subject.exported.model
     check_samples(len(data.calibration), request.epsilon, request.delta)
     fitting = data.train.take(held_out(len(data.train), request.recovery)[0])
@@ -73,11 +71,11 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
         delta=request.delta,
         seed=request.seed,
         provenance=_provenance(request),
-        precisions=check_precisions(request.engine_precisions),
+        precisions=check_precisions(request.precision),
     )
     result = assemble(subject, expert, experts, how, step)
     checkpoint_of(how.out).unlink(missing_ok=True)
-    if request.engine == TORCH_TENSORRT:
+    if request.torch_tensorrt:
         folder = how.out.with_name(f"{how.out.name}.{TORCH_TENSORRT}")
         result = replace(result, compiled=compile_experts(subject, expert, folder))
     return replace(result, trunks=trials)
@@ -127,7 +125,7 @@ def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | 
     """What made the bundle. No times and no paths: the same request gives the same bytes."""
     from agfedge import __version__
 
-    named = {"agfedge": __version__, "model": request.model.rpartition("/")[2]}
+    named = {"agfedge": __version__, "model": request.origin.name}
     if request.light is not None:
         return {**named, "light": Path(request.light).name, "seed": request.seed}
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,24 +19,45 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def load_module(factory: str, weights: str | Path | None) -> torch.nn.Module:
-    """Builds the module and loads its weights.
+def load_module(model: torch.nn.Module | str, weights: str | Path | None) -> torch.nn.Module:
+    """Builds the module and loads its weights; a module that is given is copied, and left as it is.
 
     Args:
-        factory: `package.module:function` or `path/to/file.py:function`; called without arguments.
-        weights: `.safetensors`, or `.pt`/`.pth` holding a state dict; None keeps what the factory made.
+        model: a module; or `package.module:function` or `path/to/file.py:function`, called without arguments.
+        weights: `.safetensors`, or `.pt`/`.pth` holding a state dict; None keeps what there is.
 
     Raises:
-        InputError: no such factory, it does not return a module, the file cannot be read, or its keys do not fit.
+        InputError: no such factory, it does not return a module, the module is not on the CPU or cannot be copied, the
+            file cannot be read, or its keys do not fit.
     """
     import torch
 
-    module = resolve(factory, "model")()
-    if not isinstance(module, torch.nn.Module):
-        raise InputError(f"--model {factory} returned {type(module).__name__}: expected a torch.nn.Module")
+    if isinstance(model, torch.nn.Module):
+        module = _copied(model)
+    elif isinstance(model, str):
+        made = resolve(model, "model")()
+        if not isinstance(made, torch.nn.Module):
+            raise InputError(f"--model {model} returned {type(made).__name__}: expected a torch.nn.Module")
+        module = made
+    else:
+        raise InputError(
+            f"model is a {type(model).__name__}: expected a torch.nn.Module, or package.module:function as text"
+        )
     if weights is not None:
         _load_state(module, read_state(Path(weights)), str(weights))
     return module.eval()
+
+
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
+    places = {tensor.device.type for tensor in (*module.parameters(), *module.buffers())} - {"cpu"}
+    if places:
+        raise InputError(
+            f"the model is on {', '.join(sorted(places))}: give model.cpu(); where a GPU helps, a copy is moved there"
+        )
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # whatever the user's own attributes raise
+        raise InputError(f"the model cannot be copied ({one_line(error)[:200]}): give its factory instead") from error
 
 
 def read_state(path: Path) -> Mapping[str, torch.Tensor]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.data import Dataset
+    from agfedge.requests import Origin
     from agfedge_export import ChannelGroups
     from agfedge_export.from_torch import TorchExport
     from agfedge_export.heads import Preprocessing
@@ -50,26 +51,14 @@ class Subject:
         return ScoreInputs(self.groups, self.exported.model, self.exported, self.x, self.data.train.y, seed=seed)
 
 
-def load_subject(
-    model: str,
-    weights: str | None,
-    data: str,
-    seed: int,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    prunes: bool = True,
-) -> Subject:
+def load_subject(origin: Origin, seed: int, prunes: bool = True) -> Subject:
     """Loads a module and its data, exports it and finds its channel groups.
 
     The seed is set first: a factory that draws its weights draws the same ones in every process.
 
     Args:
-        model: `package.module:factory` or `file.py:factory`, returning a torch module.
-        weights: .safetensors or .pt, or None for the factory's own.
-        data: folder of images, .npz, or factory.
+        origin: the model and its data.
         seed: of the splits, and of what the factories draw.
-        mean: per channel, after scaling to [0, 1].
-        std: likewise.
         prunes: whether channels of it are to be removed, which a light expert of another origin has no need of.
 
     Raises:
@@ -77,10 +66,10 @@ def load_subject(
         AgfedgeError: the model, the weights or the data do not fit, or torch cannot export the model.
     """
     make_deterministic(seed)
-    arrays = load_dataset(data, seed)
-    preprocessing = preprocessing_for(arrays.train.x, mean, std)
+    arrays = load_dataset(origin.data, seed)
+    preprocessing = preprocessing_for(arrays.train.x, origin.mean, origin.std)
     x = model_input(arrays.train.x, preprocessing)
-    module = load_module(model, weights)
+    module = load_module(origin.model, origin.weights)
     arrays = with_classes_of(arrays, head_size(module, x))
     exported = export_torch(module, _example(x))
     groups = analyse(exported.model)

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
+from agfedge.progress import bar
 from agfedge.targets.errors import DeployError
 from agfedge.targets.status import read_status
 from agfedge.targets.target import Completed, Target
@@ -102,15 +102,15 @@ def measure_bundle(bundle: Bundle, measurement: Measurement, writers: Sequence[W
     if inputs is not None:
         _check_inputs(bundle, inputs)
     total = asked.least_decisions(0 if inputs is None else len(inputs))
-    with tqdm(total=total, desc="profile", unit="decision", disable=None, leave=False) as bar:
+    with bar(total=total, title="profile", unit="decision") as shown:
         if measurement.target is not None:
-            return _on_target(bundle, measurement.target, measurement, asked, writers, bar.update)
+            return _on_target(bundle, measurement.target, measurement, asked, writers, shown.update)
         backend, precision = measurement.backend or "auto", measurement.precision or "fp32"
         with (
             Cascade.open(bundle, backend, measurement.threads, monitor=False, precision=precision) as cascade,
             locking(asked, measurement.yes),
         ):
-            return profile(bundle, cascade, inputs, asked, writers, bar.update)
+            return profile(bundle, cascade, inputs, asked, writers, shown.update)
 
 
 def _check_inputs(bundle: Bundle, inputs: NDArray[np.generic]) -> None:

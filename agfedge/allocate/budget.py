@@ -51,6 +51,14 @@ class Spent:
     device: str | None = None
     precision: str | None = None
 
+    def in_words(self) -> str:
+        """Returns the line that says how the budget was met."""
+        on = "" if self.device is None else f" on {self.device}, {self.precision}"
+        share = self.after / self.before if self.before else 0.0
+        gone = f"; {len(self.dropped)} branches went whole" if self.dropped else ""
+        figures = f"{self.after:,.0f} of {self.before:,.0f} {self.unit}{on}"
+        return f"{self.of}: {figures}, {share:.1%} (budget {self.share:.1%}){gone}"
+
 
 @dataclass(frozen=True)
 class Planned:

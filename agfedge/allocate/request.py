@@ -25,7 +25,7 @@ class AllocationRequest:
         budget: share of the model's cost.
         of: what costs: "width", "macs", "parameters" or "latency"; where not given, latency if a target is.
         target: name of a device profile, or the path of one, and `:MODE`; or a table of measured layers (.json).
-        precision: of the predicted latency, "fp16" or "int8"; where not given, the table's or fp16.
+        target_precision: of the predicted latency, "fp16" or "int8"; where not given, the table's or fp16.
         drop_branches: whether residual branches may go whole; where not given, only for global and latency.
     """
 
@@ -36,7 +36,7 @@ class AllocationRequest:
     budget: float | None = None
     of: str | None = None
     target: str | None = None
-    precision: str | None = None
+    target_precision: str | None = None
     drop_branches: bool | None = None
 
 
@@ -68,11 +68,11 @@ def asked(request: AllocationRequest) -> Asked:
         return Asked(how)
     if request.keep is not None:
         raise InputError("--keep and --budget both say how much stays: give one of them")
-    if of != "latency" and request.precision is not None:
-        raise InputError(f"--precision is for a budget of latency: got --of {of}")
+    if of != "latency" and request.target_precision is not None:
+        raise InputError(f"--target-precision is for a budget of latency: got --of {of}")
     drop = request.drop_branches if request.drop_branches is not None else of == "latency" and kind == "global"
     device = None if request.target is None else load_cost_model(request.target)
-    precision = request.precision or ("fp16" if device is None else device.default_precision)
+    precision = request.target_precision or ("fp16" if device is None else device.default_precision)
     if device is not None:
         device.check_precision(precision)
     budget = Budget(request.budget, of, device, precision, drop)
@@ -85,7 +85,7 @@ def _refuse_parts(request: AllocationRequest, kind: str) -> None:
     parts = {
         "--target": request.target,
         "--of": request.of,
-        "--precision": request.precision,
+        "--target-precision": request.target_precision,
         "--drop-branches": request.drop_branches,
         "--floor": request.floor if kind == "uniform" else None,
     }

@@ -12,19 +12,18 @@ import numpy as np
 
 from agfedge.bundles.bundling import GraphFacts, write_expert_bundle
 from agfedge.bundles.evaluate import Evaluation, evaluate
+from agfedge.bundles.export_result import ExportResult
 from agfedge.bundles.precisions import PrecisionReport, precision_warnings, with_precisions
 from agfedge.recover import RecoveryReport
-from agfedge.router import Calibration, Rival, calibrate, rivals
+from agfedge.router import calibrate, rivals
 from agfedge_export.priors import unsigned
-from agfedge_runtime import Bundle, manifest
+from agfedge_runtime import manifest
 
 if TYPE_CHECKING:
     from agfedge.bundles.experts import Experts
     from agfedge.data import Arrays, Dataset
     from agfedge.light import LightExpert
     from agfedge.subject import Subject
-    from agfedge.torch_tensorrt_engine import Compiled
-    from agfedge.trunk_choice import TrunkTrial
     from agfedge_profiles import PassCosts
 
 
@@ -55,37 +54,6 @@ class Assembly:
     seed: int
     provenance: Mapping[str, str | int | float | bool | None]
     precisions: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """What an export made.
-
-    Attributes:
-        bundle: the written bundle.
-        expert: the light expert: its plan, its check, its recovery.
-        calibration: the router.
-        evaluation: both experts and the cascade on the test split.
-        rivals: the cascade beside other ways to answer, on the test split.
-        heavy: size, multiply-accumulates and parameters.
-        light: likewise.
-        warnings: what a reader of the figures must know.
-        trunks: the places to part that were tried, where that was left to the export.
-        precisions: what the bundle answers in each precision beside fp32, on the test split.
-        compiled: what torch-tensorrt made of both experts, where it was asked to.
-    """
-
-    bundle: Bundle
-    expert: LightExpert
-    calibration: Calibration
-    evaluation: Evaluation
-    rivals: tuple[Rival, ...]
-    heavy: GraphFacts
-    light: GraphFacts
-    warnings: tuple[str, ...]
-    trunks: tuple[TrunkTrial, ...] = ()
-    precisions: tuple[PrecisionReport, ...] = ()
-    compiled: tuple[Compiled, ...] = ()
 
 
 def assemble(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from agfedge.data import load_arrays
 from agfedge.data.split import shares, stratified
 from agfedge.router.guarantee import Guarantee, check_bounds, check_samples
 from agfedge.statistics import Share, share_of
+from agfedge.tables import Result, Table, guarantee_line, percent, plain
 from agfedge_profiles import Rates, expected
 from agfedge_runtime import Bundle, manifest
 from agfedge_runtime.bundle import write_bundle
@@ -23,8 +24,11 @@ from agfedge_runtime.errors import InputError
 from agfedge_runtime.golden import golden_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
+    from agfedge.commands.options import DataLike
     from agfedge.data import Arrays
     from agfedge.router.early import EarlyTrial
 
@@ -32,25 +36,16 @@ if TYPE_CHECKING:
 PARTS = (20, 60, 20)
 
 
-@dataclass(frozen=True)
-class RecalibrationRequest:
-    """What a user asks of `agfedge calibrate`.
-
-    Attributes:
-        bundle: its folder.
-        data: labelled inputs that trained neither expert: folder of images, .npz, or factory.
-        out: folder of the new bundle; may be the old one.
-        epsilon: bound on the accuracy lost; None for the bundle's own.
-        delta: probability with which it may fail; None for the bundle's own.
-        seed: of the parts.
-    """
+@dataclass(frozen=True, eq=False)
+class CalibrateRequest:
+    """The options of `agfedge.calibrate`."""
 
     bundle: str
-    data: str
+    data: DataLike
     out: str
-    epsilon: float | None = None
-    delta: float | None = None
-    seed: int = 0
+    epsilon: float | None
+    delta: float | None
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -70,9 +65,9 @@ class Routed:
     expected: float
 
 
-@dataclass(frozen=True)
-class Recalibration:
-    """What a recalibration made.
+@dataclass(frozen=True, eq=False)
+class CalibrateResult(Result):
+    """A bundle with new thresholds.
 
     Attributes:
         bundle: the new bundle.
@@ -92,8 +87,37 @@ class Recalibration:
     before: Routed
     after: Routed
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `agfedge calibrate --json` prints."""
+        return {**plain(vars(self)), "bundle": str(self.bundle.path), "digest": self.bundle.digest}
 
-def recalibrate(request: RecalibrationRequest) -> Recalibration:
+    def blocks(self) -> Iterator[str | Table]:
+        """Gives both routers beside the experts, and the new guarantee."""
+        yield Table(
+            ("on the test part", "accuracy (95% interval)", "early", "late", "expected cost"),
+            [
+                ("heavy alone", percent(self.heavy), "", "", "1.000"),
+                ("light alone", percent(self.light), "", "", ""),
+                _row("router before", self.before),
+                _row("router now", self.after),
+            ],
+        )
+        yield ""
+        router = self.bundle.manifest.router
+        if router.confidence.threshold > 1:
+            yield "no threshold is both safe and cheaper: the heavy expert answers everything; allow a larger --epsilon"
+        else:
+            yield f"the light expert answers from confidence {router.confidence.threshold:.4f} on"
+        yield guarantee_line(self.guarantee)
+        yield f"bundle: {self.bundle.path} ({self.bundle.digest[:12]})"
+
+
+def _row(name: str, routed: Routed) -> tuple[str, ...]:
+    shares = [f"{100 * each.value:.1f}%" for each in (routed.early, routed.late)]
+    return (name, percent(routed.accuracy), *shares, f"{routed.expected:.3f}")
+
+
+def recalibrate(request: CalibrateRequest) -> CalibrateResult:
     """Chooses and certifies a bundle's thresholds anew, and writes the bundle with them.
 
     Temperature, measure of confidence and kind of prior stay: they are in the graphs.
@@ -115,7 +139,7 @@ def recalibrate(request: RecalibrationRequest) -> Recalibration:
         for precision in bundle.manifest.variants
     }
     made = replace(made, variants=variants)
-    return Recalibration(
+    return CalibrateResult(
         _written(bundle, made, Path(request.out), parts[2].x),
         guarantee,
         trial,

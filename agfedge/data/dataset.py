@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agfedge.data.arrays import Arrays, Dataset, Source
-from agfedge.data.batches import read_factory
+from agfedge.data.batches import read_factory, read_object
 from agfedge.data.checks import check_range
 from agfedge.data.images import read_folder
 from agfedge.data.npz import read_npz
 from agfedge.data.split import shares, stratified
 from agfedge.factory import one_line
 from agfedge_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from agfedge.commands.options import DataLike
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +33,15 @@ HALVED_CALIBRATION = (
 )
 
 
-def load_dataset(spec: str, seed: int) -> Dataset:
+def load_dataset(spec: DataLike, seed: int) -> Dataset:
     """Load data for an export, in three parts.
 
     Undivided data is split 60/20/20, and a test part without a calibration part is halved; each class is
     spread evenly, and the same seed gives the same parts.
 
     Args:
-        spec: A directory (see ``images.read_folder``), an ``.npz`` file (``npz.read_npz``), or a factory
-            (``batches.read_factory``).
+        spec: A directory (see ``images.read_folder``), an ``.npz`` file (``npz.read_npz``), a factory
+            (``batches.read_factory``), or data in memory (``batches.read_object``).
         seed: Of the splits.
 
     Returns:
@@ -53,7 +57,7 @@ def load_dataset(spec: str, seed: int) -> Dataset:
     return Dataset(classes, parts["train"], parts["calibration"], parts["test"], warning)
 
 
-def load_arrays(spec: str, classes: Sequence[str] | None = None) -> Arrays:
+def load_arrays(spec: DataLike, classes: Sequence[str] | None = None) -> Arrays:
     """Load one set of samples, to measure on: all of undivided data, the test part of divided data.
 
     Args:
@@ -72,8 +76,10 @@ def load_arrays(spec: str, classes: Sequence[str] | None = None) -> Arrays:
     return arrays
 
 
-def _open(spec: str, classes: Sequence[str] | None) -> Source:
-    path = Path(spec)
+def _open(given: DataLike, classes: Sequence[str] | None) -> Source:
+    if not isinstance(given, (str, PurePath)):
+        return read_object(given)
+    spec, path = str(given), Path(given)
     if path.is_dir():
         try:
             return read_folder(path, classes)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agfedge.data.arrays import Arrays, Source
 from agfedge.factory import one_line
+from agfedge.progress import bar
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -162,13 +163,9 @@ def _with_image(path: Path, use: Callable[[Image], T]) -> T:
 @contextmanager
 def _in_threads(work: Callable[[Path], T], paths: Sequence[Path], title: str) -> Iterator[Iterator[T]]:
     """Give the results in order; on an error or an interrupt what has not begun is dropped."""
-    from tqdm import tqdm
-
     pool = ThreadPoolExecutor(THREADS)
     try:
-        results: Iterable[T] = tqdm(
-            pool.map(work, paths), title, len(paths), disable=None, delay=1, leave=False, unit="image"
-        )
+        results: Iterable[T] = bar(pool.map(work, paths), title=title, unit="image", total=len(paths), delay=1)
         yield iter(results)
     finally:
         pool.shutdown(cancel_futures=True)

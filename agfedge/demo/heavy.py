@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from agfedge.data import Arrays
 from agfedge.preprocess import model_input, preprocessing_for
+from agfedge.progress import bar
 from agfedge_runtime.atomic import write_bytes
 
 
@@ -32,7 +32,7 @@ def train_heavy(data: Arrays, weights: Path, epochs: int = 12, seed: int = 0) ->
     x, y = torch.from_numpy(model_input(data.x, preprocessing_for(data.x))), torch.from_numpy(data.y)
     optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * -(-len(x) // 64))
-    for _ in tqdm(range(epochs), desc="train the heavy expert", unit="epoch", disable=None, leave=False):
+    for _ in bar(range(epochs), title="train the heavy expert", unit="epoch"):
         for chosen in np.array_split(generator.permutation(len(x)), -(-len(x) // 64)):
             down, across = (int(step) for step in generator.integers(-1, 2, 2))
             shifted = torch.roll(x[chosen], (down, across), (2, 3))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agfedge.commands.options import DataLike
     from agfedge_runtime import Bundle
     from agfedge_runtime.samples import Samples
 
@@ -39,7 +40,7 @@ class Sources:
     warnings: tuple[str, ...]
 
 
-def read_sources(paths: Sequence[Path], data: str | None = None, device: str | None = None) -> Sources:
+def read_sources(paths: Sequence[Path], data: DataLike | None = None, device: str | None = None) -> Sources:
     """Reads samples and bundles.
 
     Samples are taken for the bundle of their digest. Where one bundle alone is named, those of another one are
@@ -90,7 +91,7 @@ def _read(path: Path) -> Samples:
     return samples
 
 
-def _labels(data: str, bundle: Bundle | None) -> NDArray[np.int64]:
+def _labels(data: DataLike, bundle: Bundle | None) -> NDArray[np.int64]:
     from agfedge.data import load_arrays
 
     return load_arrays(data, None if bundle is None else bundle.manifest.classes).y

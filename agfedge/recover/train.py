@@ -14,12 +14,12 @@ import logging
 from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from agfedge.distributed import Team
+from agfedge.progress import bar
 from agfedge.recover.batches import cut, held_out, shuffled
 from agfedge.recover.checkpoint import Course, fingerprint, load_course, save_course
 from agfedge.recover.hardware import Hardware, bring_home, hardware_for, laid_out
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     import torch
     from numpy.typing import NDArray
+    from tqdm import tqdm
 
     from agfedge.recover.student import Student
 
@@ -205,16 +206,15 @@ class Trainer:
         else:
             self._restore(course)
             logger.info("recovery continues after epoch %d of %d", course.epoch, self.how.epochs)
-        with tqdm(
+        with bar(
+            title="recover",
+            unit="batch",
             total=self.how.epochs * self.batches,
             initial=course.epoch * self.batches,
-            desc="recover",
-            unit="batch",
-            disable=None if self.team.leads else True,
-            leave=False,
-        ) as bar:
+            silent=not self.team.leads,
+        ) as shown:
             while course.epoch < self.how.epochs and not self._stops(course):
-                self._epoch(course, bar)
+                self._epoch(course, shown)
                 done(course)
         return course
 
@@ -229,9 +229,9 @@ class Trainer:
         better = int(np.argmax(course.accuracies))  # the first of the best: an equal one is no improvement
         return course.epoch - better >= self.how.patience
 
-    def _epoch(self, course: Course, bar: tqdm) -> None:
+    def _epoch(self, course: Course, shown: tqdm[Any]) -> None:
         epoch = course.epoch + 1
-        loss = self._pass(epoch, bar, course.accuracies[-1])
+        loss = self._pass(epoch, shown, course.accuracies[-1])
         self._share_statistics()
         accuracy = self._accuracy()
         course.state = _copied(self.student.module)
@@ -242,7 +242,7 @@ class Trainer:
         course.accuracies.append(accuracy)
         logger.info("epoch %d: loss %.4f, validation accuracy %.4f", epoch, loss, accuracy)
 
-    def _pass(self, epoch: int, bar: tqdm, accuracy: float) -> float:
+    def _pass(self, epoch: int, shown: tqdm[Any], accuracy: float) -> float:
         """Trains one epoch; returns the mean loss."""
         import torch
 
@@ -252,8 +252,8 @@ class Trainer:
         losses = []
         for number, batch in enumerate(self._cut(shuffled(self.training, self.how.seed, epoch))):
             losses.append(self._step(batch, epoch, number))
-            bar.update()
-            bar.set_postfix(
+            shown.update()
+            shown.set_postfix(
                 refresh=False, epoch=epoch, loss=f"{np.mean(losses[-50:]):.3f}", validation=f"{accuracy:.3f}"
             )
         return float(np.mean(losses))

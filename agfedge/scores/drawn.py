@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
+from agfedge.progress import bar
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ class Drawn:
         import torch
 
         starts = list(enumerate(range(0, len(self.rows), self.batch_size)))[self.team.rank :: self.team.size]
-        silent = None if self.team.leads else True
-        for number, start in tqdm(starts, desc="score", unit="batch", disable=silent, delay=1, leave=False):
+        for number, start in bar(starts, title="score", unit="batch", silent=not self.team.leads, delay=1):
             chosen = self.rows[start : start + self.batch_size]
             x, y = (torch.from_numpy(each[chosen]) if each is not None else torch.empty(0) for each in (self.x, self.y))
             yield Batch(number, x, y)

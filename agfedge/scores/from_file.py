@@ -66,6 +66,18 @@ def read_scores(
             units only; an array has another size than its axis, or is not of finite numbers.
     """
     arrays = _chosen(path, _read(path), score, _known(groups, model))
+    return scores_of_arrays(str(path), arrays, groups, model, wanted)
+
+
+def scores_of_arrays(
+    path: str,
+    given: Mapping[str, NDArray[np.generic]],
+    groups: ChannelGroups,
+    model: onnx.ModelProto,
+    wanted: Collection[str],
+) -> Scores:
+    """Returns the scores of the wanted groups from arrays; as `read_scores`, of which `path` is what messages name."""
+    arrays = {name: _checked(path, name, np.asarray(values)) for name, values in given.items()}
     _check_names(path, arrays, groups, model)
     chosen = [group for group in groups.groups if group.name in wanted]
     by_group = _is_by_group(arrays, groups)
@@ -106,7 +118,7 @@ def _is_by_group(arrays: Arrays, groups: ChannelGroups) -> bool:
     return {name: len(values) for name, values in arrays.items()} == {each.name: each.size for each in groups.groups}
 
 
-def _group_scores(path: Path, arrays: Arrays, group: Group) -> NDArray[np.float64] | None:
+def _group_scores(path: str, arrays: Arrays, group: Group) -> NDArray[np.float64] | None:
     """Adds up what the file says of a group; None where it says nothing."""
     # A weight that several nodes read alike counts once; a bias that an exporter merged counts for each of its layers.
     producing = {(each.tensor, each.units.tobytes()): each for each in group.members if each.role == "produces"}
@@ -134,7 +146,7 @@ def _group_scores(path: Path, arrays: Arrays, group: Group) -> NDArray[np.float6
     return scores if named else None
 
 
-def _check_names(path: Path, arrays: Arrays, groups: ChannelGroups, model: onnx.ModelProto) -> None:
+def _check_names(path: str, arrays: Arrays, groups: ChannelGroups, model: onnx.ModelProto) -> None:
     members = {member.tensor for group in groups.groups for member in group.members}
     known = [*dict.fromkeys([*(group.name for group in groups.groups), *sorted(members)])]
     everything = _known(groups, model)
@@ -149,14 +161,14 @@ def _read(path: Path) -> Arrays:
         with zipfile.ZipFile(path):
             pass
         with np.load(path, allow_pickle=False) as archive:
-            return {name: _checked(path, name, archive[name]) for name in archive.files}
+            return {name: _checked(str(path), name, archive[name]) for name in archive.files}
     except InputError:
         raise
     except Exception as error:  # zipfile, zlib and numpy each raise their own for broken bytes
         raise InputError(f"{path} cannot be read as scores: {one_line(error)}; expected an .npz of numbers") from error
 
 
-def _checked(path: Path, name: str, value: NDArray[np.generic]) -> NDArray[np.float64]:
+def _checked(path: str, name: str, value: NDArray[np.generic]) -> NDArray[np.float64]:
     if value.ndim != 1 or value.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: {name!r} is {value.dtype} of shape {value.shape}: expected one number for each channel"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.distributed import Team
+from agfedge.requests import suggestion
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def check_score(name: str) -> None:
     """
     known = score_names()
     if name not in known:
-        raise InputError(f"no score is called {name!r}: expected one of {', '.join(known)}")
+        raise InputError(f"no score is called {name!r}{suggestion(name, known)}: expected one of {', '.join(known)}")
 
 
 def score_groups(name: str, inputs: ScoreInputs) -> Scores:

@@ -14,7 +14,7 @@ from agfedge_runtime.errors import AgfedgeError, InputError
 
 
 @dataclass(frozen=True)
-class Result:
+class HostResult:
     """How a deploy to one of several targets ended; ``dataclasses.asdict`` makes it JSON.
 
     Attributes:
@@ -34,7 +34,7 @@ def deploy_all(
     options: DeployOptions,
     jobs: int,
     progress: Callable[[str, Release], Progress],
-) -> list[Result]:
+) -> list[HostResult]:
     """Deploy a bundle to several targets.
 
     Args:
@@ -58,13 +58,13 @@ def deploy_all(
         raise InputError(f"got --jobs {jobs}; expected 1 or more")
     release = release_of(bundle_path, options)
 
-    def one(spec: str) -> Result:
+    def one(spec: str) -> HostResult:
         try:
-            return Result(spec, deploy_release(release, open_target(spec), options, progress(spec, release)), None)
+            return HostResult(spec, deploy_release(release, open_target(spec), options, progress(spec, release)), None)
         except AgfedgeError as error:
-            return Result(spec, None, _line(spec, str(error)))
+            return HostResult(spec, None, _line(spec, str(error)))
         except OSError as error:
-            return Result(spec, None, _line(spec, f"{error.filename or 'the system'}: {error.strerror or error}"))
+            return HostResult(spec, None, _line(spec, f"{error.filename or 'the system'}: {error.strerror or error}"))
 
     pool = ThreadPoolExecutor(jobs)
     try:

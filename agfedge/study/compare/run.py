@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from agfedge.allocate import Allocation, allocate
 from agfedge.group_names import select
 from agfedge.preprocess import model_input
+from agfedge.progress import bar
 from agfedge.scores import score_many
 from agfedge.study.compare.points import HEAVY, SCRATCH, Point, store_of
 from agfedge.study.compare.request import CompareRequest, check_request
@@ -52,14 +52,14 @@ def compare(request: CompareRequest) -> list[Point]:
         AgfedgeError: the model, the data or an option does not fit. What was measured stays.
     """
     check_request(request)
-    subject = load_subject(request.model, request.weights, request.data, 0, request.mean, request.std)
+    subject = load_subject(request.origin, 0)
     store = store_of(Path(request.out), _identity(request, subject))
     _left_alone(request, subject.groups)  # a name that matches nothing shows before any work
     x, y = _held_out(subject)
     trial = Trial(subject, model_input(x, subject.preprocessing), y, request.samples, request.recovery)
     missing = [task for task in tasks(request) if not _done(store.get(task.key), task)]
     scores: dict[int, dict[str, Scores]] = {}
-    for task in tqdm(missing, desc="compare", unit="point", disable=None):
+    for task in bar(missing, title="compare", unit="point"):
         if _done(store.get(task.key), task):  # another process was quicker
             continue
         if task.score not in (HEAVY, SCRATCH) and task.seed not in scores:

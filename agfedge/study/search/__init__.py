@@ -2,6 +2,7 @@
 
 from agfedge.study.search.points import Estimate, Point
 from agfedge.study.search.request import SearchRequest
-from agfedge.study.search.run import Search, SearchResult, search
+from agfedge.study.search.result import SearchResult
+from agfedge.study.search.run import Search
 
-__all__ = ["Estimate", "Point", "Search", "SearchRequest", "SearchResult", "search"]
+__all__ = ["Estimate", "Point", "Search", "SearchRequest", "SearchResult"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from agfedge.allocate.kernels import graph_kernels
 from agfedge.onnx_run import OnnxRun
+from agfedge.requests import suggestion
 from agfedge_export.heads import attach_heads
 from agfedge_export.split import split
 from agfedge_export.trunk_heads import split_experts
@@ -27,29 +28,32 @@ if TYPE_CHECKING:
     from agfedge.bundles.experts import Experts
     from agfedge_profiles import CostModel
 
-LATENCY, MACS = "latency", "macs"
+MEASURED, MACS, PREDICTED = "measured", "macs", "predicted"
 # Rounds that are timed, and rounds before them.
 ROUNDS, WARM_UP = 150, 15
 
 
-def charges_of(by: str) -> tuple[str, Callable[[Experts, NDArray[np.generic]], PassCosts]]:
+def charges_of(by: str | None, target: str | None) -> tuple[str, Callable[[Experts, NDArray[np.generic]], PassCosts]]:
     """Returns what costs are counted in, in words, and what finds them for two experts and a raw input (1, ...).
 
     Args:
-        by: "latency", "macs", the name of a device profile, or the path of a table of measured layers (.json).
+        by: "measured", "macs" or "predicted"; None for predicted where there is a target, else measured.
+        target: a device profile, or the path of a table of measured layers (.json), that predicts.
 
     Raises:
-        InputError: there is no such profile.
+        InputError: there is no such way or profile, or none to predict by.
     """
-    if by == MACS:
+    way = by or (MEASURED if target is None else PREDICTED)
+    if way == MACS:
         return "multiply-accumulates", lambda experts, _: experts.macs
-    if by == LATENCY:
+    if way == MEASURED:
         return "latency on this machine, ONNX Runtime, one thread, one input at a time", measured_costs
-    try:
-        model = load_cost_model(by)
-    except InputError as error:
-        known = f"{LATENCY}, {MACS} or a device profile, or a table of measured layers (.json)"
-        raise InputError(f"--costs is {by!r}: choose {known} ({error})") from error
+    if way != PREDICTED:
+        known = (MEASURED, MACS, PREDICTED)
+        raise InputError(f"--costs is {by!r}{suggestion(way, known)}: choose {', '.join(known)}")
+    if target is None:
+        raise InputError(f"--costs {PREDICTED} needs the device that is predicted for: add --target")
+    model = load_cost_model(target)
     how = "a model with assumed constants" if model.table is None else "a table of measured layers"
     where = f"{model.device.name}:{model.device.mode} at {model.default_precision}"
     return f"predicted latency on {where}, by {how}", lambda experts, _: predicted_costs(experts, model)

@@ -5,28 +5,29 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
-from agfedge.bundles.assembling import Assembly, ExportResult, assemble
+from agfedge.bundles.assembling import Assembly, assemble
 from agfedge.bundles.experts import experts_of
 from agfedge.data.split import shares, stratified
-from agfedge.export_request import check_out
 from agfedge.foreign import foreign_light
 from agfedge.light import LightExpert
+from agfedge.progress import bar
 from agfedge.recover import RecoveryReport
+from agfedge.requests import check_bundle_place
 from agfedge.router import check_samples
 from agfedge.store import Store
 from agfedge.study.search.candidates import Candidate, candidates
-from agfedge.study.search.charges import LATENCY, MACS, charges_of
+from agfedge.study.search.charges import MACS, charges_of
 from agfedge.study.search.front import best
 from agfedge.study.search.points import DONE, FAILED, REJECTED, Point, point_of
 from agfedge.study.search.request import SearchRequest, check_request
+from agfedge.study.search.result import SearchResult
 from agfedge.study.search.trial import Trial, Tried, point_of_costs
 from agfedge.subject import load_subject
 from agfedge_export import Plan
@@ -39,26 +40,13 @@ from agfedge_runtime.errors import AgfedgeError, InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-logger = logging.getLogger(__name__)
+    from agfedge.bundles.export_result import ExportResult
+
+logger = logging.getLogger("agfedge.progress")
 
 BEST = "best"
 # Parts of the calibration split, in percent: what chooses among candidates, and what certifies the accepted one.
 PARTS = (20, 80)
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search knows by now.
-
-    Attributes:
-        points: one a candidate that was looked at, in the order of their names.
-        cost_note: what costs were measured by, in words.
-        warnings: what a reader must know, a sentence each.
-    """
-
-    points: tuple[Point, ...]
-    cost_note: str
-    warnings: tuple[str, ...] = ()
 
 
 class Search:
@@ -72,9 +60,7 @@ class Search:
         """
         check_request(request)
         self._request = request
-        self._subject = load_subject(
-            request.model, request.weights, request.data, request.seed, request.mean, request.std, not request.lights
-        )
+        self._subject = load_subject(request.origin, request.seed, prunes=not request.lights)
         calibration = self._subject.data.calibration
         sizes = shares(len(calibration), PARTS)
         check_samples(sizes[1], request.epsilon, request.delta)
@@ -114,10 +100,11 @@ class Search:
         ready = [(costs, each) for each in missing if (costs := self._costs(each)) is not None]
         ready.sort(key=lambda each: (each[0].trunk + each[0].light, each[1].name))
         left_out = []
-        for costs, candidate in tqdm(ready, desc="search", unit="candidate", disable=None):
+        for number, (costs, candidate) in enumerate(bar(ready, title="search", unit="candidate"), 1):
+            logger.info("search: %s (%d of %d)", candidate.name, number, len(ready))
             tried = self._trial.pruned(candidate, self._foreign(candidate), costs)
             spent = time.monotonic() - started
-            if self._request.seconds is not None and spent + self._foreseen(tried) > self._request.seconds:
+            if self._request.time_limit_s is not None and spent + self._foreseen(tried) > self._request.time_limit_s:
                 left_out.append(candidate.name)
                 continue
             self._store.put(self._point(tried))
@@ -133,7 +120,7 @@ class Search:
         Raises:
             InputError: there is no such candidate, or the bundle cannot be written there; told before hours of work.
         """
-        check_out("--bundle", Path(bundle))
+        check_bundle_place("--bundle", Path(bundle))
         if name == BEST:
             return False
         names = [each.name for each in self._candidates]
@@ -162,7 +149,7 @@ class Search:
             out=Path(bundle),
             fitting=self._choosing,
             certifying=self._certifying,
-            unit=MACS if request.costs == MACS else LATENCY,
+            unit=MACS if request.costs == MACS else "latency",
             costs=PassCosts(point.light, trunk=point.trunk_cost, heavy=point.heavy),
             epsilon=request.epsilon,
             delta=request.delta,
@@ -173,8 +160,8 @@ class Search:
 
     def _result(self, left_out: Sequence[str]) -> SearchResult:
         points = tuple(self._store.all())
-        note, _ = charges_of(self._request.costs)
-        return SearchResult(points, note, self._warnings(left_out))
+        note, _ = charges_of(self._request.costs, self._request.target)
+        return SearchResult(self._request, points, note, self._warnings(left_out))
 
     def _foreign(self, candidate: Candidate) -> LightExpert | None:
         return None if candidate.foreign is None else self._lights[candidate.foreign]
@@ -271,6 +258,7 @@ class Search:
             "per_layer_sha256": None if per_layer is None else hashlib.sha256(per_layer).hexdigest(),
             "recovery": asdict(request.recovery),
             "costs": request.costs,
+            "target": request.target,
             **self._tables(),
             "epsilon": request.epsilon,
             "delta": request.delta,
@@ -278,7 +266,7 @@ class Search:
 
     def _tables(self) -> dict[str, object]:
         """Names the contents of tables of measured layers: the same file may hold others another time."""
-        names = {self._request.costs, *(amount.target for amount in self._request.amounts)}
+        names = {self._request.target, *(amount.target for amount in self._request.amounts)}
         tables = sorted(name for name in names if name is not None and name.endswith(TABLE_SUFFIX))
         return (
             {"tables_sha256": [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in tables]}
@@ -292,18 +280,13 @@ class Search:
         request = self._request
         made: dict[str, str | int | float | bool | None] = {
             "agfedge": __version__,
-            "model": request.model.rpartition("/")[2],
+            "model": request.origin.name,
             "search": point.name,
             "seed": request.seed,
         }
         if point.amount:
             made |= {"score": request.score, "amount": point.amount, "epochs": request.recovery.epochs}
         return made
-
-
-def search(request: SearchRequest) -> SearchResult:
-    """Searches for the best cascade; raises as `Search`."""
-    return Search(request).run()
 
 
 def _settled(point: Point | None) -> bool:

@@ -87,7 +87,7 @@ class Trial:
                 subject, self.scores, candidate.amount, candidate.cut, request.exclude, per_layer, request.seed
             )
         experts = experts_of(expert.model, subject.exported.model, subject.preprocessing, candidate.cut)
-        _, costs_of = charges_of(request.costs)
+        _, costs_of = charges_of(request.costs, request.target)
         return Tried(candidate, expert, experts, costs or costs_of(experts, self.choosing.x[:1]))
 
     def recovered(self, tried: Tried, checkpoint: Path) -> Tried:

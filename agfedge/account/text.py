@@ -1,13 +1,13 @@
-"""What `agfedge profile` prints for people: what speaks against the run first, then its numbers."""
+"""An account for people: what speaks against the run first, then its numbers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agfedge.cli.output import percent, print_line, print_table
+from agfedge.tables import Table, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from agfedge.account.account import Account, ExpertAccount
     from agfedge.account.latency import Latency
@@ -16,45 +16,45 @@ if TYPE_CHECKING:
     from agfedge_runtime.manifest import Expert, Trunk
 
 
-def print_account(bundle: Bundle, found: Account) -> None:
-    """Prints an account of a bundle."""
+def account_blocks(bundle: Bundle, found: Account) -> Iterator[str | Table]:
+    """Gives an account of a bundle as lines and tables."""
     for finding in found.findings:
-        print_line(f"{finding.grade.upper()}: {finding.text}")
+        yield f"{finding.grade.upper()}: {finding.text}"
     if found.findings:
-        print_line()
+        yield ""
     where = f"{found.backend} at {found.environment.get('precision', 'fp32')} on {found.threads} thread(s)"
-    print_line(f"{found.decisions} decisions at batch 1, interleaved, {where}")
-    _print_experts(bundle, found)
-    _print_parts(found)
-    print_line()
-    print_line(_escalation(bundle, found))
-    print_line()
-    _print_costs(found)
-    _print_reconciliation(found)
-    _print_truth(found)
-    _print_prediction(found)
-    _print_energy(found)
-    _print_served(found)
+    yield f"{found.decisions} decisions at batch 1, interleaved, {where}"
+    yield from _experts(bundle, found)
+    yield from _parts(found)
+    yield ""
+    yield _escalation(bundle, found)
+    yield ""
+    yield from _costs(found)
+    yield from _reconciliation(found)
+    yield from _truth(found)
+    yield from _prediction(found)
+    yield from _energy(found)
+    yield from _served(found)
 
 
-def _print_experts(bundle: Bundle, found: Account) -> None:
+def _experts(bundle: Bundle, found: Account) -> Iterator[str | Table]:
     experts = bundle.manifest.experts
     rows = [
         _row("heavy", found.heavy, bundle, (experts.trunk, experts.heavy)),
         _row("light", found.light, bundle, (experts.trunk, experts.light)),
         _row("cascade", found.cascade, bundle, ()),
     ]
-    print_table(("", "accuracy (95% interval)", "KiB", "MMACs", "p50 us", "p90 us", "p99 us", "mean us"), rows)
+    yield Table(("", "accuracy (95% interval)", "KiB", "MMACs", "p50 us", "p90 us", "p99 us", "mean us"), rows)
 
 
-def _print_parts(found: Account) -> None:
+def _parts(found: Account) -> Iterator[str | Table]:
     """Prints the branches apart, then the stages apart."""
     rows = [
         (f"{each.name}: {each.path}", str(each.share.count), percent(each.share), *_times(each.latency))
         for each in found.branches
     ]
-    print_line()
-    print_table(("branch", "decisions", "share (95% interval)", *_TIMES), rows)
+    yield ""
+    yield Table(("branch", "decisions", "share (95% interval)", *_TIMES), rows)
     stages = [(f"{each.name} alone", *_times(each.alone)) for each in found.stages]
     stages += [(f"{each.name} in the cascade", *_times(each.inside)) for each in found.stages if each.inside]
     stages += [
@@ -64,14 +64,14 @@ def _print_parts(found: Account) -> None:
     ]
     if found.overhead is not None:
         stages.append(("beside the stages", *_times(found.overhead)))
-    print_line()
-    print_table(("stage", *_TIMES), stages)
+    yield ""
+    yield Table(("stage", *_TIMES), stages)
 
 
-def _print_costs(found: Account) -> None:
+def _costs(found: Account) -> Iterator[str | Table]:
     costs = found.costs
     measured = f"{costs.measured.value:.3f} ({costs.measured.low:.3f} to {costs.measured.high:.3f})"
-    print_table(
+    yield Table(
         ("cost, heavy expert = 1", "value"),
         [
             ("mixture (the paper's estimate)", f"{costs.mixture:.3f}"),
@@ -80,10 +80,10 @@ def _print_costs(found: Account) -> None:
             ("measured (95% interval)", measured),
         ],
     )
-    print_line(f"{costs.explanation}.")
+    yield f"{costs.explanation}."
 
 
-def _print_reconciliation(found: Account) -> None:
+def _reconciliation(found: Account) -> Iterator[str | Table]:
     account = found.reconciliation
     if account is None:
         return
@@ -93,32 +93,32 @@ def _print_reconciliation(found: Account) -> None:
         for each in account.terms
     ]
     rows.append(("measured", f"{account.measured_us:,.2f}", ""))
-    print_line()
-    print_table(("a decision's mean", "us", "95% interval"), rows)
-    print_line(f"{account.explanation}.")
+    yield ""
+    yield Table(("a decision's mean", "us", "95% interval"), rows)
+    yield f"{account.explanation}."
     unit = "multiply-accumulates" if account.promised_unit == "macs" else account.promised_unit
-    print_line(f"By {unit} alone, as the bundle was calibrated, it would be {account.promised_us:,.1f} us.")
+    yield f"By {unit} alone, as the bundle was calibrated, it would be {account.promised_us:,.1f} us."
 
 
-def _print_truth(found: Account) -> None:
+def _truth(found: Account) -> Iterator[str | Table]:
     truth = found.truth
     if truth is None:
         return
     stage = truth.stage
-    print_line()
-    print_line(
+    yield ""
+    yield (
         f"pruning saved {stage.macs_saved:.1%} of the MACs and {stage.time_saved:.1%} of the time "
         f"({stage.heavy_us:,.1f} to {stage.light_us:,.1f} us){f'; {truth.note}' if truth.note else ''}"
     )
     slow = truth.slow
     if not slow:
         return
-    print_line(f"{len(slow)} of {len(truth.layers)} layers did not get faster as their MACs say:")
+    yield f"{len(slow)} of {len(truth.layers)} layers did not get faster as their MACs say:"
     rows = [(each.name, _channels(each), f"{each.heavy_us:,.1f} to {each.light_us:,.1f}", each.reason) for each in slow]
-    print_table(("layer", "channels", "us", "likely"), rows)
+    yield Table(("layer", "channels", "us", "likely"), rows)
     for advice in dict.fromkeys(each.advice for each in slow):
         names = [each.name for each in slow if each.advice == advice]
-        print_line(f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {advice}")
+        yield f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {advice}"
 
 
 def _channels(layer: LayerTruth) -> str:
@@ -128,7 +128,7 @@ def _channels(layer: LayerTruth) -> str:
     return f"{before} to {after}"
 
 
-def _print_prediction(found: Account) -> None:
+def _prediction(found: Account) -> Iterator[str | Table]:
     prediction = found.prediction
     if prediction is None:
         return
@@ -136,44 +136,44 @@ def _print_prediction(found: Account) -> None:
         (each.stage, f"{each.predicted_us:,.1f}", f"{each.measured_us:,.1f}", f"{each.error:+.0%}")
         for each in prediction.stages
     ]
-    print_line()
-    print_table((f"cost model: {prediction.device}", "predicted us", "measured us", "error"), rows)
+    yield ""
+    yield Table((f"cost model: {prediction.device}", "predicted us", "measured us", "error"), rows)
     if prediction.note:
-        print_line(prediction.note)
+        yield prediction.note
 
 
-def _print_energy(found: Account) -> None:
+def _energy(found: Account) -> Iterator[str | Table]:
     energy = found.energy
-    print_line()
+    yield ""
     if energy is None:
-        print_line("energy: not measured: nothing read the device's power")
+        yield "energy: not measured: nothing read the device's power"
         return
     if energy.decision.joules is None:
-        print_line(f"energy: not measured: {energy.decision.reason}")
+        yield f"energy: not measured: {energy.decision.reason}"
         return
     for name, branch in {"a decision": energy.decision, **energy.branches}.items():
         if branch.joules is None or branch.interval is None:
-            print_line(f"energy of {name}: not measured: {branch.reason}")
+            yield f"energy of {name}: not measured: {branch.reason}"
             continue
         low, high = (f"{1000 * each:,.2f}" for each in branch.interval)
-        print_line(f"energy of {name}: {1000 * branch.joules:,.2f} mJ above idle ({low} to {high})")
+        yield f"energy of {name}: {1000 * branch.joules:,.2f} mJ above idle ({low} to {high})"
 
 
-def _print_served(found: Account) -> None:
+def _served(found: Account) -> Iterator[str | Table]:
     rate, batch = found.rate, found.batch
     if rate is not None:
-        print_line()
-        print_line(f"at {rate.fps:g} inputs a second: {percent(rate.dropped)} dropped")
-        print_table(
+        yield ""
+        yield f"at {rate.fps:g} inputs a second: {percent(rate.dropped)} dropped"
+        yield Table(
             ("since it was due", *_TIMES),
             [("latency", *_times(rate.latency)), ("the call alone", *_times(rate.service))],
         )
     if batch is not None:
-        print_line()
+        yield ""
         rows = {"heavy": batch.heavy, "light": batch.light, "cascade": batch.cascade}
-        print_table((f"{batch.size} inputs a call", *_TIMES), [(name, *_times(each)) for name, each in rows.items()])
+        yield Table((f"{batch.size} inputs a call", *_TIMES), [(name, *_times(each)) for name, each in rows.items()])
         if batch.inputs_per_s is not None:
-            print_line(f"{batch.inputs_per_s:,.0f} inputs a second")
+            yield f"{batch.inputs_per_s:,.0f} inputs a second"
 
 
 def _escalation(bundle: Bundle, found: Account) -> str:

@@ -1,25 +1,28 @@
-"""A bar a target, with the stage that it is in and the bytes that were sent."""
+"""How deploys fare while they run: on a terminal a bar a target, elsewhere a line a stage."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
+from agfedge.progress import bar
 from agfedge.targets.stages import Progress
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from agfedge.targets.release import Release
+
+logger = logging.getLogger("agfedge.progress")
 
 
 class DeployBars:
-    """The bars of a deploy, on a terminal; elsewhere nothing is drawn. A context manager that takes them away."""
+    """The bars of a deploy; a context manager that takes them away."""
 
     def __init__(self) -> None:
-        self._bars: list[tqdm[Iterator[object]]] = []
+        self._bars: list[tqdm[Any]] = []
         self._lock = threading.Lock()
 
     def __enter__(self) -> DeployBars:
@@ -28,31 +31,24 @@ class DeployBars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for bar in self._bars:
-            bar.close()
+        for shown in self._bars:
+            shown.close()
 
     def progress(self, target: str, release: Release) -> Progress:
         """Add a bar for a target."""
         with self._lock:
-            bar = tqdm(
-                total=release.size,
-                position=len(self._bars),
-                disable=None,
-                leave=False,
-                delay=1,
-                unit="B",
-                unit_scale=True,
-            )
-            self._bars.append(bar)
-        return _Bar(bar, target)
+            shown = bar(title=target, unit="B", total=release.size, position=len(self._bars), delay=1, unit_scale=True)
+            self._bars.append(shown)
+        return _Bar(shown, target)
 
 
 class _Bar(Progress):
-    def __init__(self, bar: tqdm[Iterator[object]], target: str) -> None:
-        self._bar, self._target = bar, target
+    def __init__(self, shown: tqdm[Any], target: str) -> None:
+        self._bar, self._target = shown, target
 
     def stage(self, name: str) -> None:
         self._bar.set_description(f"{self._target}: {name}")
+        logger.info("deploy: %s: %s", self._target, name)
 
     def shipping(self, total: int) -> None:
         self._bar.reset(total)

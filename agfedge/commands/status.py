@@ -1,11 +1,13 @@
-"""``agfedge status TARGET [TARGET ...]``."""
+"""`agfedge.status`: what runs where."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from agfedge.cli.output import print_json, print_line
+from agfedge.commands import options as o
+from agfedge.tables import Result, Table, plain
 
 if TYPE_CHECKING:
     from agfedge.targets.last_profile import LastProfile
@@ -14,33 +16,45 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the program's parser."""
-    parser = subparsers.add_parser(
-        "status",
-        help="what runs where",
-        description="Tell what runs on each target, since when, and which releases it keeps, a line a target. The "
-        "exit code is 1 where one of them cannot be reached or what it has does not run.",
-    )
-    parser.add_argument("targets", nargs="+", metavar="TARGET", help="as for deploy")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
-    parser.set_defaults(run=run)
+@dataclass(frozen=True, eq=False)
+class StatusResult(Result):
+    """What runs on each host.
+
+    Attributes:
+        hosts: one a host, in the order in which they were named; what is wrong with one is its `error`.
+    """
+
+    hosts: list[TargetStatus]
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """1 where a host cannot be reached, or what it has does not run."""
+        return 1 if any(host.error for host in self.hosts) else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `agfedge status --json` prints."""
+        return {"hosts": plain(self.hosts)}
+
+    def blocks(self) -> Iterator[str | Table]:
+        """Gives a line for each host."""
+        return map(_line, self.hosts)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
+def status(on: o.Hosts) -> StatusResult:
+    """Say what runs on each host, since when, and which releases it keeps.
+
+    Returns:
+        One status a host. What fails is in it, and never raised.
+
+    Example:
+        >>> print(agfedge.status("user@jetson:/opt/classifier"))
+    """
     from concurrent.futures import ThreadPoolExecutor
 
-    from agfedge.targets.status import status
+    from agfedge.targets.status import status as status_of
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(status, args.targets))
-    if args.json:
-        print_json(found)
-    else:
-        for each in found:
-            print_line(_line(each))
-    return 1 if any(each.error for each in found) else 0
+        return StatusResult(list(pool.map(status_of, o.names_of(on))))
 
 
 def _line(found: TargetStatus) -> str:

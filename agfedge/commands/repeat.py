@@ -1,0 +1,72 @@
+"""How a call is repeated: as a configuration file, or as a command line."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+
+def changed(function: Callable[..., object], arguments: Mapping[str, object]) -> list[str]:
+    """Returns the names of the arguments that differ from their defaults."""
+    parameters = inspect.signature(function).parameters
+    return [
+        name
+        for name, parameter in parameters.items()
+        if arguments[name] is not None
+        and arguments[name] is not parameter.default
+        and arguments[name] != parameter.default
+    ]
+
+
+def given(function: Callable[..., object], arguments: Mapping[str, object]) -> dict[str, Any] | None:
+    """Returns the arguments that differ from their defaults, as text, numbers, booleans and lists of these.
+
+    None where one of them is an object, such as a module, which no file can name.
+    """
+    found: dict[str, Any] = {}
+    for name in changed(function, arguments):
+        value = arguments[name]
+        values = [
+            str(each) if isinstance(each, PurePath) else each
+            for each in (value if isinstance(value, (list, tuple)) else [value])
+        ]
+        if not all(isinstance(each, (str, int, float)) for each in values):
+            return None
+        found[name] = values if isinstance(value, (list, tuple)) else values[0]
+    return found
+
+
+def to_toml(function: Callable[..., object], arguments: Mapping[str, object]) -> str | None:
+    """Returns the file that `--config` takes to repeat a call; None where no file can."""
+    found = given(function, arguments)
+    if found is None:
+        return None
+    import tomli_w
+
+    name = function.__name__
+    options = {option.replace("_", "-"): value for option, value in found.items()}
+    comment = f"# Repeats the {name}: agfedge {name} --config THIS_FILE, from the same folder.\n"
+    return comment + tomli_w.dumps({name: options})
+
+
+def command_line(function: Callable[..., object], arguments: Mapping[str, object]) -> str:
+    """Returns the command that makes a call, quoted for a shell; a call with objects has only the function's name."""
+    found = given(function, arguments)
+    if found is None:
+        return f"agfedge.{function.__name__}(...)"
+    words = ["agfedge", function.__name__]
+    positional = [
+        name for name, each in inspect.signature(function).parameters.items() if each.kind != each.KEYWORD_ONLY
+    ]
+    for name, value in found.items():
+        flag, values = f"--{name.replace('_', '-')}", value if isinstance(value, list) else [value]
+        if name in positional:
+            words += [str(each) for each in values]
+        elif isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [word for each in values for word in (flag, f"{each}")]
+    return shlex.join(words)

@@ -1,0 +1,145 @@
+"""`agfedge.report`: measured profiles as a page, alone or side by side."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from agfedge.commands import options as o
+from agfedge.commands.repeat import command_line
+from agfedge.requests import check_file
+from agfedge.tables import Result, plain
+
+if TYPE_CHECKING:
+    from agfedge.pages.sources import Sources
+
+logger = logging.getLogger(__name__)
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True, eq=False)
+class ReportResult(Result):
+    """Measured profiles, side by side.
+
+    Attributes:
+        sources: the profiles, and what a reader must know first.
+        format: of `text`.
+        text: the page, or the table.
+        out: the file that holds it; None where nothing was written.
+    """
+
+    sources: Sources = field(repr=False)
+    format: str
+    text: str = field(repr=False)
+    out: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `agfedge report --json` prints."""
+        return _document(self.sources)
+
+    def write(self, *, as_json: bool) -> None:
+        """Prints the text as it is where no file holds it."""
+        if self.out is None and not as_json:
+            sys.stdout.write(self.text)
+        else:
+            super().write(as_json=as_json)
+
+    def blocks(self) -> Iterator[str]:
+        """Gives the findings and the verdict, or the text where no file holds it."""
+        from agfedge.pages.page import verdict_of
+
+        if self.out is None and self.format != "html":
+            yield self.text.rstrip("\n")
+            return
+        for profile in self.sources.profiles:
+            for finding in profile.account.findings:
+                yield f"{finding.grade.upper()}: {profile.name}: {finding.text}"
+        yield verdict_of(self.sources.profiles)
+        yield f"page: {self.out}"
+
+    def _repr_html_(self) -> str:
+        if self.format != "html":
+            return super()._repr_html_()
+        import html
+
+        # In a frame of its own, since its styles are for a whole page.
+        return f'<iframe srcdoc="{html.escape(self.text)}" width="100%" height="800" frameborder="0"></iframe>'
+
+
+def report(
+    sources: Annotated[
+        o.Paths, Parameter(help="Samples as `profile --out` writes them, and the bundles that they are of.")
+    ],
+    *,
+    data: o.MeasuredData = None,
+    target: o.Target = None,
+    format: Annotated[  # noqa: A002 - the flag's name
+        Literal["html", "json", "csv", "md"], Parameter(help="Of the report: a page, or for programs.")
+    ] = "html",
+    out: Annotated[
+        o.PathLike | None, Parameter(help=f"File of the report (default: {PAGE} for html, else it is printed).")
+    ] = None,
+    trace: Annotated[o.PathLike | None, Parameter(help="Write the decisions as a Chrome trace here, too.")] = None,
+) -> ReportResult:
+    """Make a page of measured profiles, alone or side by side.
+
+    Raises:
+        AgfedgeError: The samples, the bundles or an option do not fit.
+
+    Example:
+        >>> agfedge.report(["orin.json", "xavier.json", "bundle"], out="report.html")
+    """
+    arguments = dict(locals())
+    from agfedge.pages.sources import read_sources
+    from agfedge_runtime.atomic import write_text
+
+    named = o.paths_of(sources)
+    place = PAGE if out is None and format == "html" else o.path_of(out)
+    for option, path, others in (("--out", place, ()), ("--trace", o.path_of(trace), (place,))):
+        if path is not None:
+            check_file(option, path, taken=[*named, *(each for each in others if each is not None)])
+    found = read_sources([Path(each) for each in named], data, o.path_of(target))
+    for warning in found.warnings:
+        logger.warning("%s", warning)
+    text = _text(format, found, command_line(report, arguments))
+    if trace is not None:
+        from agfedge.pages.trace import to_trace
+
+        write_text(Path(trace), to_trace(found.profiles))
+    if place is not None:
+        write_text(Path(place), text)
+    return ReportResult(found, format, text, place)
+
+
+def _text(form: str, sources: Sources, command: str) -> str:
+    if form == "html":
+        from agfedge.pages.page import report_page
+
+        return report_page(sources.profiles, sources.warnings, command)
+    if form == "md":
+        from agfedge.pages.page import markdown
+
+        return markdown(sources.profiles, sources.warnings)
+    if form == "csv":
+        from agfedge.pages.rows import to_csv
+
+        return to_csv(sources.profiles)
+    return json.dumps(_document(sources), indent=1, allow_nan=False) + "\n"
+
+
+def _document(sources: Sources) -> dict[str, Any]:
+    from agfedge.pages.comparison import changes_of
+
+    return {
+        "warnings": list(sources.warnings),
+        "profiles": [{"name": profile.name, "account": plain(profile.account)} for profile in sources.profiles],
+        "changes": plain(changes_of(sources.profiles)),
+    }
