@@ -42,8 +42,10 @@ app = App(
     help="Prune a light expert out of a trained vision model, and run both as a measured cascade.",
     version=__version__,
     help_format="markdown",
-    default_parameter=Parameter(negative_iterable=()),
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative_iterable=(), allow_repeating=True),
 )
+app.meta.suppress_keyboard_interrupt = False
 for _name, _module in COMMANDS.items():
     app.command(f"agfedge.commands.{_module}:{_name}", name=_name)
 app.register_install_completion_command()

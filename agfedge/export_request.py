@@ -15,7 +15,7 @@ from agfedge.torch_tensorrt_engine import require_torch_tensorrt
 from agfedge_runtime.errors import InputError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ExportRequest:
     """The options of `agfedge.export`; `amount` and `recovery` hold those of how much stays and of recovery."""
 

@@ -1,4 +1,4 @@
-"""The page of `agfedge inspect MODEL.onnx --html`: what can be removed, and why the rest cannot. For people."""
+"""The page of `agfedge inspect MODEL.onnx --report`: what can be removed, and why the rest cannot. For people."""
 
 from __future__ import annotations
 

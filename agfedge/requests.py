@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LARGEST_SEED = 2**63 - 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Origin:
     """A model and its data, as the options of the same names give them."""
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agfedge_export import ChannelGroups
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ScoreRequest:
     """The options of `agfedge.score`."""
 

@@ -23,6 +23,7 @@ from agfedge.preprocess import model_input
 from agfedge.recover import make_student, reestimate
 from agfedge.scores import Scores
 from agfedge.study.search.request import depth
+from agfedge.requests import Origin
 from agfedge.subject import Subject, load_subject
 
 HERE = Path(__file__).parent
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--markdown", type=Path)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    subject = load_subject(f"{HERE / 'cifar_resnet.py'}:resnet56", given.weights, given.data, 0, MEAN, STD)
+    subject = load_subject(Origin(f"{HERE / 'cifar_resnet.py'}:resnet56", given.data, given.weights, MEAN, STD), 0)
     names = [group.name for group in subject.groups.groups if group.may_vanish]
     shuffled = [names[place] for place in np.random.default_rng(0).permutation(len(names))]
     orders: dict[str, list[str] | None] = {

@@ -21,11 +21,11 @@ from cascade_plot import write_latency_plot
 from agfedge.account.account import Account, account
 from agfedge.account.measuring import Measurement, measure_bundle
 from agfedge.allocate import AllocationRequest
-from agfedge.cli.output import plain
 from agfedge.data import load_dataset
 from agfedge.export_request import ExportRequest
 from agfedge.exporting import export
 from agfedge.recover import Recovery
+from agfedge.tables import plain
 from agfedge_runtime import Bundle
 
 HERE = Path(__file__).parent

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agfedge.cli.arguments import integers
+
 from agfedge.recover import Recovery
 from agfedge.study.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
 from agfedge.study.compare.plot import write_plots

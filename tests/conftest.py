@@ -30,7 +30,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     import numpy as np
     import torch
 
-    from agfedge.cli.main import main
+    from agfedge.cli import main
     from nets import Residual, learned, stripes
 
     folder = tmp_path_factory.mktemp("workshop")

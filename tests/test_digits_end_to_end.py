@@ -21,8 +21,8 @@ import pytest
 import torch
 from PIL import Image
 
-from agfedge.cli.demo import commands_of
-from agfedge.cli.main import main
+from agfedge.cli import main
+from agfedge.commands.demo import commands_of
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
@@ -239,7 +239,7 @@ def test_what_was_deployed_is_the_bundle(demo: Demo) -> None:
 def test_a_second_export_in_another_process_gives_the_same_bundle(demo: Demo) -> None:
     command = [*export_command(demo.folder), "--out", str(demo.folder / "again"), "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "agfedge.cli.main", *command],
+        [sys.executable, "-m", "agfedge", *command],
         env={**os.environ, "PYTHONHASHSEED": "12345"},
         capture_output=True,
         text=True,

@@ -87,7 +87,7 @@ def test_the_runtime_imports_in_a_bare_environment_with_numpy_alone(tmp_path: Pa
 def test_light_commands_do_not_import_torch_or_onnx() -> None:
     program = (
         "import sys\n"
-        "from agfedge.cli.main import main\n"
+        "from agfedge.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'scipy', 'sklearn', 'PIL'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"

@@ -101,14 +101,14 @@ def device_of(model: CostModel) -> str:
         InputError: it is a table itself.
     """
     if model.table is not None:
-        raise InputError("--device is a table: a table that is saved needs the profile of a device, such as generic")
+        raise InputError("--target is a table: a table that is saved needs the profile of a device, such as generic")
     return f"{model.device.name}:{model.device.mode}"
 
 
 def _note(model: CostModel, ran: str, precision: str) -> str:
     notes = []
     if model.device.name == GENERIC and model.table is None:
-        notes.append("generic is no profile of this machine: name one by --device")
+        notes.append("generic is no profile of this machine: name one by --target")
     if ran != precision:
         notes.append(f"no profile has a peak for {ran}, {precision} stands in for it")
     return "; ".join(notes)

@@ -75,7 +75,7 @@ def check_precisions(names: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = [name for name in names if name not in PRECISIONS]
     if unknown:
-        raise InputError(f"--engine-precision {unknown[0]}: expected of {', '.join(PRECISIONS)}")
+        raise InputError(f"--precision {unknown[0]}: expected of {', '.join(PRECISIONS)}")
     return tuple(name for name in PRECISIONS if name in names and name != FP32)
 
 

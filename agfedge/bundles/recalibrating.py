@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PARTS = (20, 60, 20)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class CalibrateRequest:
     """The options of `agfedge.calibrate`."""
 

@@ -107,7 +107,7 @@ def verify_bundle(
     lists = _read(signers), None if revoked is None else _read(revoked)
     if bundle.signature is None:
         raise SignatureError(
-            f"{bundle.path}: the bundle has no signature: sign it with `agfedge bundle sign {bundle.path} --key KEY`"
+            f"{bundle.path}: the bundle has no signature: sign it with `agfedge sign {bundle.path} --key KEY`"
         )
     return _signed(bundle, _verify(bundle, *lists))
 

@@ -52,7 +52,7 @@ def add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--precision", choices=PRECISIONS, default=FULL_PRECISION,
         help="of the bundle's graphs; best is the lowest that it has; default: %(default)s",
     )  # fmt: skip
-    parser.add_argument("--batch", type=_sizes, metavar="MIN,OPT,MAX", help="batch sizes; default: 1,1,8")
+    parser.add_argument("--batch-sizes", type=_sizes, metavar="MIN,OPT,MAX", help="batch sizes; default: 1,1,8")
     parser.add_argument("--dla", type=int, metavar="N", help="run on this DLA core instead of the GPU")
     parser.add_argument("--workspace", type=int, metavar="MIB", help="default: half of the memory that is free")
     parser.add_argument("--beside", action="store_true", help="keep the engines in BUNDLE.engines, not in your cache")
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         AgfedgeError: the bundle cannot be trusted, the library is missing, or a graph cannot be built.
     """
-    batch = arguments.batch or (_BATCH if arguments.dla is None else _ONE)
+    batch = arguments.batch_sizes or (_BATCH if arguments.dla is None else _ONE)
     options = BuildOptions(arguments.precision, batch, arguments.dla, arguments.workspace)
     bundle = Bundle.open(arguments.bundle)
     if options.precision == "best":

@@ -124,7 +124,7 @@ class Manifest:
             known = ", ".join([FULL_PRECISION, *sorted(self.variants)])
             raise InputError(
                 f"got the precision {shorten(precision)}, the bundle has {known}; "
-                f"export it with --engine-precision for {' or '.join(VARIANT_PRECISIONS)}"
+                f"export it with --precision for {' or '.join(VARIANT_PRECISIONS)}"
             )
         variant = self.variants[precision]
         return dataclasses.replace(self, experts=variant.experts_of(self.experts), router=variant.router)

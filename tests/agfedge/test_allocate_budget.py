@@ -19,7 +19,7 @@ from agfedge.allocate import Allocation, AllocationRequest, Budget, allocate, as
 from agfedge.allocate.estimate import Estimate
 from agfedge.allocate.kernels import graph_kernels
 from agfedge.allocate.ladder import normalised
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_export import ChannelGroups, Group, Member
 from agfedge_profiles import load_cost_model
 from agfedge_runtime.errors import InputError
@@ -201,7 +201,7 @@ def test_attention_heads_stay_balanced_under_a_budget() -> None:
         ({"floor": 0.2}, "--floor is part of a budget"),
         ({"budget": 0.5, "floor": 0.0}, "--floor is 0.0"),
         ({"budget": 0.5, "drop_branches": True}, "--drop-branches lets groups compete"),
-        ({"budget": 0.5, "precision": "int8"}, "--precision is for a budget of latency"),
+        ({"budget": 0.5, "target_precision": "int8"}, "--target-precision is for a budget of latency"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(given: dict[str, object], message: str) -> None:
@@ -220,10 +220,10 @@ def test_the_command_prunes_to_a_latency_and_inspect_shows_what_stays(
 ) -> None:
     path, out, plan = (str(tmp_path / name) for name in ("m.onnx", "o.onnx", "plan.json"))
     onnx.save(MODEL, path)
-    options = ("--target", "jetson-orin-nano-8", "--budget", "0.6", "--plan", plan)
+    options = ("--target", "jetson-orin-nano-8", "--budget", "0.6", "--save-plan", plan)
     assert main(["prune", path, "-o", out, *options]) == 0
     assert "branches went whole" in capsys.readouterr().out
-    assert main(["inspect", path, "--plan", plan, "--html", str(tmp_path / "page.html")]) == 0
+    assert main(["inspect", path, "--plan", plan, "--report", str(tmp_path / "page.html")]) == 0
     assert "." * 24 in capsys.readouterr().out
     assert "the plan keeps 0" in (tmp_path / "page.html").read_text()
     assert main(["inspect", path, "--plan", plan, "--json"]) == 0

@@ -14,6 +14,7 @@ from agfedge.allocate import AllocationRequest
 from agfedge.branch_order import branch_order
 from agfedge.data import Arrays, Dataset
 from agfedge.light import prune_light
+from agfedge.requests import Origin
 from agfedge.subject import Subject, load_subject
 from nets import stripes
 
@@ -68,7 +69,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
             block.outer.bias.grad.zero_()
         train.step()
     torch.save(module.state_dict(), folder / "weights.pt")
-    loaded = load_subject(f"{__file__}:blocks", str(folder / "weights.pt"), str(folder / "data.npz"), 0)
+    loaded = load_subject(Origin(f"{__file__}:blocks", str(folder / "data.npz"), str(folder / "weights.pt")), 0)
     part = Arrays(x, y)
     return replace(loaded, data=Dataset(loaded.data.classes, part, part, part, None), x=x)
 

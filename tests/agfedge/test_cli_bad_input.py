@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from nets import SIDE, Residual, seeded, stripes
 from workshop import Workshop
 
@@ -68,7 +68,7 @@ class Bench:
 
     def told(self, *command: str) -> str:
         """Returns the one line."""
-        assert main([*command]) == 1
+        assert main([*command, "--quiet"]) == 1
         out, err = self._capfd.readouterr()
         assert out == ""
         assert err.startswith("agfedge: ")
@@ -123,7 +123,7 @@ def bench(workshop: Workshop, tmp_path: Path, capfd: pytest.CaptureFixture[str])
         ({"seed": -1}, "--seed is -1: expected 0 to 9223372036854775807"),
         ({"epsilon": 0}, "--epsilon is 0.0: expected a number between 0 and 1, such as 0.01"),
         ({"delta": 2}, "--delta is 2.0: expected a number between 0 and 1, such as 0.01"),
-        ({"score": "wand"}, "no score is called 'wand': expected one of agf, "),
+        ({"score": "wand"}, "no score is called 'wand' (did you mean wanda or random?): expected one of agf, "),
         ({"mean": "0.5,0.5"}, "--mean has 2 numbers: expected 1"),
         ({"std": "0"}, "--std holds 0.0: expected numbers above zero"),
         ({"mean": "nan"}, "--mean holds nan: expected numbers"),
@@ -356,7 +356,7 @@ def test_from_a_shell_it_is_the_same_one_line(bench: Bench, name: str) -> None:
     command = bench.workshop.export(bench.folder / "out", model=bench.model(name), weights=None)
     helpers = Path(__file__).parents[1] / "helpers"
     done = subprocess.run(
-        [sys.executable, "-m", "agfedge.cli.main", *command, "--json"],
+        [sys.executable, "-m", "agfedge", *command, "--json", "--quiet"],
         env={**os.environ, "PYTHONPATH": str(helpers)},
         capture_output=True,
         text=True,

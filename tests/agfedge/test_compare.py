@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
-from agfedge.study.compare import HEAVY, SCRATCH, CompareRequest, check_request
+from agfedge.study.compare import HEAVY, SCRATCH, check_request
 from agfedge.study.compare.run import tasks
 from agfedge_runtime.errors import InputError
+from asking import compare_request
 
-REQUEST = CompareRequest("m:f", None, "data", "out", scores=("agf", "l1"), seeds=(0, 1), keeps=(1.0, 0.5, 0.25))
+REQUEST = compare_request()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         "compare",
         *("--model", "agfedge.demo.network:digits_net", "--weights", str(folder / "heavy.safetensors")),
-        *("--data", str(folder / "digits"), "--score", "agf,l1", "--keep", "1,0.25", "--seeds", "0,1"),
+        *("--data", str(folder / "digits"), "--score", "agf,l1", "--keep", "1,0.25", "--seed", "0,1"),
         *("--recover", "agf,random", "--epochs", "1", "--samples", "128", "--scratch"),
     ]
 
@@ -111,12 +112,12 @@ def test_each_point_is_planned_once_and_the_heavy_expert_first() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scores": ("agf", "magic")}, r"no score is called 'magic': expected one of agf, "),
+        ({"scores": ("agf", "magic")}, r"no score is called 'magic'.*: expected one of agf, "),
         ({"recover": ("l2",)}, r"--recover names l2, which --score does not: add it there"),
         ({"keeps": (0.5, 1.5)}, r"--keep holds 1\.5: expected shares in \(0, 1\]"),
         ({"keeps": ()}, r"--keep holds nothing"),
         ({"keeps": (0.5,), "scratch": True}, r"--recover-keep asks for a width that --keep does not"),
-        ({"seeds": ()}, r"--seeds is empty"),
+        ({"seeds": ()}, r"--seed is empty"),
         ({"seeds": (-1,)}, r"--seed is -1"),
         ({"samples": 0}, r"--samples is 0"),
     ],

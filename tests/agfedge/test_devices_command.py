@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_profiles import device_names, load_device, power_modes
 from agfedge_runtime.errors import InputError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_runtime import Bundle
 from workshop import Workshop
 
@@ -20,7 +20,7 @@ from workshop import Workshop
 NURSERY = """
 import json, os, signal, sys
 import agfedge.bundles.bundling, agfedge.exporting, agfedge_runtime.atomic as atomic
-from agfedge.cli.main import main
+from agfedge.cli import main
 
 # A shell starts background jobs with interrupts ignored, and Python then leaves them so.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.exporting import checkpoint_of
 from agfedge.recover import train
 from agfedge_runtime import Bundle
@@ -57,7 +57,7 @@ def test_the_progress_of_another_recovery_is_not_overwritten(
 
 def test_two_processes_write_one_bundle(workshop: Workshop, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "agfedge.cli.main"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "agfedge"]
     done = subprocess.run(
         [*torchrun, *workshop.export(out, epochs=1)], capture_output=True, text=True, timeout=300, check=False
     )

@@ -12,11 +12,13 @@ from agfedge.allocate import AllocationRequest
 from agfedge.bundles.assembling import warnings_of
 from agfedge.bundles.evaluate import Evaluation
 from agfedge.data import Arrays, Dataset
-from agfedge.export_request import ExportRequest, check_request, check_seed
+from agfedge.export_request import ExportRequest, check_request
 from agfedge.recover import Recovery, RecoveryReport
+from agfedge.requests import Origin, check_seed
 from agfedge.statistics import share_of
 from agfedge.subject import with_classes_of
 from agfedge_runtime.errors import InputError
+from asking import export_request
 
 SLIM = RecoveryReport("slimmed", 1, (0.5, 0.6))
 
@@ -87,7 +89,7 @@ def test_what_the_data_warns_of_and_a_masked_recovery_are_passed_on() -> None:
 
 
 def request(tmp_path: Path, **options: object) -> ExportRequest:
-    return ExportRequest(**{"model": "m:f", "weights": None, "data": "d", "out": str(tmp_path / "out"), **options})
+    return export_request(**{"out": str(tmp_path / "out"), **options})
 
 
 @pytest.mark.parametrize(
@@ -101,9 +103,9 @@ def request(tmp_path: Path, **options: object) -> ExportRequest:
         ("recovery", Recovery(seed=2**64), "--seed is 18446744073709551616"),
         ("epsilon", 0.0, r"--epsilon is 0\.0: expected a number between 0 and 1"),
         ("delta", 1.0, r"--delta is 1\.0: expected a number between 0 and 1"),
-        ("score", "wand", "no score is called 'wand': expected one of agf"),
-        ("mean", (0.5, math.nan), "--mean holds nan: expected numbers"),
-        ("std", (math.inf,), "--std holds inf: expected numbers"),
+        ("score", "wand", "no score is called 'wand' \\(did you mean wanda or random\\?\\): expected one of agf"),
+        ("origin", Origin("m:f", "d", mean=(0.5, math.nan)), "--mean holds nan: expected numbers"),
+        ("origin", Origin("m:f", "d", std=(math.inf,)), "--std holds inf: expected numbers"),
     ],
 )
 def test_options_that_cannot_work_are_refused_at_once(tmp_path: Path, option: str, value: object, told: str) -> None:

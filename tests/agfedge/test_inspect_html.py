@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.kept_whole import by_reason
 from agfedge_export import KeptWhole
 from pruning import build
@@ -53,7 +53,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def page(model: Path, tmp_path: Path) -> Page:
-    assert main(["inspect", str(model), "--html", str(tmp_path / "page.html")]) == 0
+    assert main(["inspect", str(model), "--report", str(tmp_path / "page.html")]) == 0
     return Page((tmp_path / "page.html").read_text())
 
 
@@ -87,7 +87,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     model.graph.initializer[0].name = model.graph.node[0].input[1] = evil
     model.graph.node[1].name = "</table><b>"
     onnx.save(model, tmp_path / "m.onnx")
-    assert main(["inspect", str(tmp_path / "m.onnx"), "--html", str(tmp_path / "page.html")]) == 0
+    assert main(["inspect", str(tmp_path / "m.onnx"), "--report", str(tmp_path / "page.html")]) == 0
     page = Page((tmp_path / "page.html").read_text())
     assert page.texts["b"] == [evil]
     assert page.texts["td"].count(evil) == 2
@@ -97,18 +97,18 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
 
 def test_the_same_model_gives_the_same_page(model: Path, tmp_path: Path) -> None:
     for name in ("one.html", "two.html"):
-        assert main(["inspect", str(model), "--html", str(tmp_path / name)]) == 0
+        assert main(["inspect", str(model), "--report", str(tmp_path / name)]) == 0
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
 def test_a_model_without_groups_has_a_page(tmp_path: Path) -> None:
     onnx.save(build("y = Relu(x)", {}), tmp_path / "m.onnx")
-    assert main(["inspect", str(tmp_path / "m.onnx"), "--html", str(tmp_path / "page.html")]) == 0
+    assert main(["inspect", str(tmp_path / "m.onnx"), "--report", str(tmp_path / "page.html")]) == 0
     assert any("0 groups" in text for text in Page((tmp_path / "page.html").read_text()).texts["p"])
 
 
 def test_the_page_comes_with_json_too(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", str(model), "--html", str(tmp_path / "page.html"), "--json"]) == 0
+    assert main(["inspect", str(model), "--report", str(tmp_path / "page.html"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["groups"][0]["name"] == "w1"
     assert (tmp_path / "page.html").is_file()
 
@@ -118,13 +118,13 @@ def test_a_page_that_cannot_be_written_is_one_line(
     model: Path, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = model.read_bytes()
-    assert main(["inspect", str(model), "--html", str(model.parent / target)]) == 1
-    assert capsys.readouterr().err.startswith("agfedge: --html ")
+    assert main(["inspect", str(model), "--report", str(model.parent / target)]) == 1
+    assert capsys.readouterr().err.startswith("agfedge: --report ")
     assert model.read_bytes() == before
 
 
 def test_a_bundle_has_its_own_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", str(tmp_path), "--html", str(tmp_path / "page.html")]) == 1
+    assert main(["inspect", str(tmp_path), "--report", str(tmp_path / "page.html")]) == 1
     assert "report.html" in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import agfedge_export as ax
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_export.check import trial_inputs
 from pruning import build, replayed_mask
 
@@ -76,7 +76,7 @@ def test_json_holds_the_same_facts_for_machines(prune: Prune, out: Path, capsys:
 
 
 def test_the_best_channels_by_l1_stay(prune: Prune, model: Path, tmp_path: Path) -> None:
-    assert prune("--score", "l1", "--plan", tmp_path / "plan.json") == 0
+    assert prune("--score", "l1", "--save-plan", tmp_path / "plan.json") == 0
     weights = {each.name: onnx.numpy_helper.to_array(each) for each in onnx.load(model).graph.initializer}
     worth = np.abs(weights["w2"]).sum(axis=(1, 2, 3))
     kept = json.loads((tmp_path / "plan.json").read_text())["groups"][1]["keep"]
@@ -92,7 +92,7 @@ def test_every_score_without_data_prunes(prune: Prune, out: Path, score: str) ->
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(prune: Prune, out: Path, tmp_path: Path) -> None:
     written = []
     for seed in (1, 1, 2):
-        assert prune("--score", "random", "--seed", seed, "--plan", tmp_path / "plan.json") == 0
+        assert prune("--score", "random", "--seed", seed, "--save-plan", tmp_path / "plan.json") == 0
         written.append((out.read_bytes(), (tmp_path / "plan.json").read_bytes()))
     assert written[0] == written[1]
     assert written[0][0] != written[2][0]
@@ -114,13 +114,13 @@ def test_alignment_holds_behind_a_channel_shuffle(model: Path, out: Path) -> Non
 
 
 def test_anybody_can_repeat_the_plan_with_numpy_alone(prune: Prune, model: Path, out: Path, tmp_path: Path) -> None:
-    assert prune("--plan", tmp_path / "plan.json") == 0
+    assert prune("--save-plan", tmp_path / "plan.json") == 0
     masked = replayed_mask(onnx.load(model), (tmp_path / "plan.json").read_text())
     assert ax.compare(masked, onnx.load(out), trial_inputs(masked)).max_relative_error <= 1e-4
 
 
 def test_the_plan_is_one_that_the_library_takes(prune: Prune, model: Path, out: Path, tmp_path: Path) -> None:
-    assert prune("--plan", tmp_path / "plan.json") == 0
+    assert prune("--save-plan", tmp_path / "plan.json") == 0
     plan = ax.Plan.from_json((tmp_path / "plan.json").read_text())
     assert ax.prune(model, plan).model.SerializeToString(deterministic=True) == out.read_bytes()
 
@@ -156,7 +156,7 @@ def test_exclude_leaves_every_axis_of_a_parameter_as_it_is(prune: Prune, out: Pa
 
 
 def test_names_may_be_globs_and_options_may_repeat(prune: Prune, out: Path) -> None:
-    assert prune("--only", "w[12]", "--exclude", "b*", "--exclude", "w4", "b2") == 1
+    assert prune("--only", "w[12]", "--exclude", "b*", "--exclude", "w4", "--exclude", "b2") == 1
     assert prune("--only", "w*", "--exclude", "b*") == 0
     assert channels(out) == {"w1": 12, "w2": 20, "w3": 12, "w4": 4}
 
@@ -190,7 +190,7 @@ def test_exclude_goes_before_per_layer(prune: Prune, out: Path, tmp_path: Path) 
 
 def test_scores_of_ones_own_decide(prune: Prune, tmp_path: Path) -> None:
     np.savez(tmp_path / "own.npz", w1=np.arange(24.0), w2=-np.arange(20))
-    assert prune("--score", tmp_path / "own.npz", "--plan", tmp_path / "plan.json") == 0
+    assert prune("--score", tmp_path / "own.npz", "--save-plan", tmp_path / "plan.json") == 0
     groups = json.loads((tmp_path / "plan.json").read_text())["groups"]
     assert [group["keep"] for group in groups] == [list(range(12, 24)), list(range(10))]
 
@@ -207,7 +207,7 @@ def test_a_failed_check_writes_nothing(
 ) -> None:
     out.write_bytes(b"what was there before")
     monkeypatch.setattr("agfedge.pruning.check", failing_check)
-    assert prune("--plan", tmp_path / "plan.json") == 1
+    assert prune("--save-plan", tmp_path / "plan.json") == 1
     assert out.read_bytes() == b"what was there before"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["model.onnx", "out.onnx"]
     assert capsys.readouterr().err.count("\n") == 1
@@ -262,15 +262,15 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, out: Path) -> str:
         (("--keep", "nan"), "--keep is nan: expected a share in (0, 1]"),
         (("--align", "0"), "--align is 0: expected 1 or more"),
         (("--seed", "-1"), "--seed is -1: expected 0 to"),
-        (("--score", "l3"), "--score is 'l3': a bare graph can be scored by l1, l2, lamp, random or by an .npz file"),
+        (("--score", "l3"), "--score is 'l3' (did you mean l2 or l1?): a bare graph can be scored by l1, l2, lamp, random or by an .npz file"),
         (("--score", "agf"), "a bare graph can be scored by"),
         (("--score", "nowhere.npz"), "--score nowhere.npz: no such file"),
         (("--per-layer", "nowhere.toml"), "--per-layer nowhere.toml: no such file"),
         (("--only", "w1x"), "--only 'w1x' matches no channel group and no parameter of one; did you mean 'w1'"),
         (("--exclude", "conv*"), "--exclude 'conv*' matches no channel group"),
         (("--exclude", "w*"), "--only and --exclude leave none of the 2 channel groups"),
-        (("--only", "w1", "--exclude", "w1", "w2"), "--only and --exclude leave none"),
-        (("--plan", "nowhere/plan.json"), "--plan nowhere/plan.json: there is no folder nowhere"),
+        (("--only", "w1", "--exclude", "w1", "--exclude", "w2"), "--only and --exclude leave none"),
+        (("--save-plan", "nowhere/plan.json"), "--save-plan nowhere/plan.json: there is no folder nowhere"),
     ],
 )
 def test_an_option_that_does_not_fit_is_one_line(
@@ -279,11 +279,9 @@ def test_an_option_that_does_not_fit_is_one_line(
     assert message in refused(capsys, prune(*options), out)
 
 
-@pytest.mark.parametrize("option", [("--keep", "half"), ("--align", "8.5"), ("--only",)])
+@pytest.mark.parametrize("option", [("--keep", "half"), ("--align", "8.5"), ("--only",), ("--kep", "0.5")])
 def test_an_option_that_is_no_number_or_no_name_is_usage(prune: Prune, option: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        prune(*option)
-    assert stopped.value.code == 2
+    assert prune(*option) == 2
 
 
 def test_a_missing_model_is_one_line(model: Path, prune: Prune, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,13 +315,13 @@ def test_an_output_in_a_missing_folder_is_refused_before_any_work(
 
 def test_an_output_that_is_a_folder_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["prune", str(model), "-o", str(tmp_path)])
-    assert f"-o {tmp_path} is a folder" in refused(capsys, code, tmp_path / "none")
+    assert f"--out {tmp_path} is a folder" in refused(capsys, code, tmp_path / "none")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "out.onnx", "./out.onnx"])
 def test_a_plan_never_replaces_a_model(prune: Prune, out: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code = prune("--plan", f"{out.parent}/{name}")
-    assert "would replace another file of this command" in refused(capsys, code, out)
+    code = prune("--save-plan", f"{out.parent}/{name}")
+    assert " would replace " in refused(capsys, code, out)
 
 
 def test_a_name_that_is_kept_whole_is_told_why(

@@ -14,7 +14,7 @@ from scipy.special import expit
 from agfedge.allocate import AllocationRequest
 from agfedge.bundles.bundling import write_expert_bundle
 from agfedge.bundles.experts import Experts
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
@@ -22,6 +22,7 @@ from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.models import load_module
 from agfedge.preprocess import model_input, preprocessing_for
 from agfedge.recover import Recovery
+from agfedge.requests import Origin
 from agfedge.router import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
 from agfedge.subject import Subject, load_subject
 from agfedge_export import graph_costs
@@ -94,7 +95,7 @@ def test_decisions_do_not_depend_on_the_batch(bundle: Bundle, folder: Path) -> N
 def test_a_profile_charges_the_trunk_once(bundle: Bundle, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     data = str(folder / "digits" / "test")
-    assert main(["profile", str(bundle.path), "--data", data, "--json", "--seconds", "0"]) == 0
+    assert main(["profile", str(bundle.path), "--data", data, "--json", "--time", "0s"]) == 0
     costs = json.loads(capsys.readouterr().out)["costs"]
     assert 0 < costs["mixture"] <= costs["sequential"] < 2
 
@@ -119,7 +120,7 @@ def test_a_stage_that_does_not_exist_is_told_with_those_that_do(
 def parted(folder: Path) -> Parted:
     """Both experts, where they part, and what they say of the data; nothing is fine-tuned."""
     data = str(folder / "digits")
-    subject = load_subject(NETWORK, str(folder / "heavy.safetensors"), data, 0)
+    subject = load_subject(Origin(NETWORK, data, str(folder / "heavy.safetensors")), 0)
     heavy = subject.exported.model
     cut = find_cut(trunk_cuts(heavy), "stages.1")
     scores = score_subject(subject, "l1", 0)

@@ -12,6 +12,7 @@ from agfedge.allocate import AllocationRequest
 from agfedge.light import LightExpert, make_light, score_subject
 from agfedge.onnx_run import OnnxRun
 from agfedge.recover import Recovery
+from agfedge.requests import Origin
 from agfedge.subject import Subject, load_subject
 from agfedge.torch_tensorrt_engine import light_module, require_torch_tensorrt
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
@@ -40,7 +41,7 @@ def test_without_the_package_it_is_refused_with_the_command(monkeypatch: pytest.
 @pytest.fixture(scope="module")
 def subject(workshop: Workshop) -> Subject:
     data = str(workshop.folder / "stripes.npz")
-    return load_subject(f"{NETS}:Residual", str(workshop.folder / "weights.pt"), data, 0)
+    return load_subject(Origin(f"{NETS}:Residual", data, str(workshop.folder / "weights.pt")), 0)
 
 
 @pytest.mark.parametrize("epochs", [0, 2])

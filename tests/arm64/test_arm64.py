@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.data import load_arrays
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.verify import TOLERANCE

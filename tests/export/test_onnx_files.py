@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_export import onnx_files
 from agfedge_export.onnx_files import model_bytes, write_model
 from agfedge_runtime.errors import InputError

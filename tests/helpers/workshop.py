@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from agfedge.requests import Origin
+
 NETS = Path(__file__).with_name("nets.py")
 
 
@@ -23,6 +25,10 @@ class Workshop:
     @property
     def bundle(self) -> Path:
         return self.folder / "bundle"
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(f"{NETS}:Residual", str(self.folder / "stripes.npz"), str(self.folder / "weights.pt"))
 
     def export(self, out: Path, **options: object) -> list[str]:
         """Arguments of an export to `out`; an option of None is left out."""

@@ -15,7 +15,7 @@ from agfedge_runtime.errors import InputError
 FLOOR = "random"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class CompareRequest:
     """The options of `agfedge.compare`: scores x kept widths x seeds."""
 

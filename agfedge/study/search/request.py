@@ -18,7 +18,7 @@ from agfedge_runtime.errors import InputError
 KEEPS, DEPTHS = (0.5, 0.25), (0.33, 0.2)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class SearchRequest:
     """A search: amounts of pruning x trunk cuts, and light experts of another origin.
 

@@ -66,7 +66,7 @@ def check_signature(release: str) -> Json:
         if not os.path.lexists(signature):
             raise SignatureProblem(
                 "the bundle has no signature, and this target has a file allowed_signers: sign it with "
-                "`agfedge bundle sign BUNDLE --key KEY` and deploy it again"
+                "`agfedge sign BUNDLE --key KEY` and deploy it again"
             )
         signer = verify_signature(_read_plain(manifest)[0], _read_plain(signature)[0], signers, revoked)
     except SignatureProblem as problem:
@@ -149,7 +149,7 @@ def _signing_key(folder: str, manifest: bytes) -> str:
         )
     if "namespace does not match" in done.stderr:
         raise SignatureProblem(
-            f"the signature was made for something else than the namespace {NAMESPACE}: use `agfedge bundle sign`"
+            f"the signature was made for something else than the namespace {NAMESPACE}: use `agfedge sign`"
         )
     raise SignatureProblem(
         "the signature cannot be read, sign the bundle again"

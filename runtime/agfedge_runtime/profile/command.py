@@ -21,6 +21,7 @@ from agfedge_runtime.stream.sources import load_inputs
 from agfedge_runtime.stream.stopping import Terminated
 
 _INTERRUPTED = 130
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def add_asked(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +31,8 @@ def add_asked(parser: argparse.ArgumentParser) -> None:
         help=f"make N at least; default: {DECISIONS}, or every input once where there are more",
     )  # fmt: skip
     parser.add_argument(
-        "--seconds", type=float, metavar="S",
-        help=f"go on for S seconds at least; default: {SECONDS:g}, or no longer than --decisions takes",
+        "--time", dest="seconds", type=_seconds, metavar="TIME",
+        help=f"go on for so long at least, as in 30s; default: {SECONDS:g}s, or no longer than --decisions takes",
     )  # fmt: skip
     parser.add_argument(
         "--warmup", type=int, default=WARMUP, metavar="N", help="decisions to forget at first; default: %(default)s"
@@ -78,16 +79,24 @@ def words_of(asked: Asked) -> list[str]:
     """The arguments of `add_asked` that ask for it."""
     given = {
         "decisions": asked.decisions,
-        "seconds": asked.seconds,
+        "time": None if asked.seconds is None else f"{asked.seconds}s",
         "warmup": asked.warmup,
         "seed": asked.seed,
         "rate": asked.rate,
         "queue": asked.queue,
         "batch": asked.batch,
     }
-    words = [word for name, value in given.items() if value is not None for word in (f"--{name}", repr(value))]
+    words = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     flags = {"layers": asked.layers, "no-state": not asked.state, "lock-clocks": asked.lock_clocks}
     return [*words, *(f"--{name}" for name, is_set in flags.items() if is_set)]
+
+
+def _seconds(text: str) -> float:
+    """Read 90s, 30m or 1.5h."""
+    try:
+        return float(text[:-1]) * _UNITS[text[-1:]]
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 30m or 2h") from None
 
 
 def confirm(question: str) -> bool:

@@ -69,7 +69,7 @@ class Asked:
         if self.decisions is not None and self.decisions < 1:
             raise InputError(f"--decisions is {self.decisions}: expected 1 or more")
         if self.seconds is not None and not (self.seconds >= 0 and isfinite(self.seconds)):
-            raise InputError(f"--seconds is {self.seconds:g}: expected 0 or more")
+            raise InputError(f"--time is {self.seconds:g}: expected 0 or more")
         for name, value in (("--warmup", self.warmup), ("--seed", self.seed)):
             if value < 0:
                 raise InputError(f"{name} is {value}: expected 0 or more")

@@ -13,7 +13,7 @@ import pytest
 
 from agfedge.account.account import Account, account
 from agfedge.account.layers import LayeredGraph
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_profiles import load_cost_model
 from agfedge_runtime import Bundle
 from agfedge_runtime.errors import InputError
@@ -106,8 +106,8 @@ def test_a_budget_and_a_search_take_the_table(workshop: Workshop, folder: Path, 
     budget = asked(AllocationRequest(budget=0.5, target=table)).budget
     assert (budget.of, budget.precision, budget.device.table) == ("latency", "fp32", load_cost_model(table).table)
     with pytest.raises(InputError, match="is of fp32, asked for int8"):
-        asked(AllocationRequest(budget=0.5, target=table, precision="int8"))
-    note, _ = charges_of(table)
+        asked(AllocationRequest(budget=0.5, target=table, target_precision="int8"))
+    note, _ = charges_of(None, table)
     assert note == "predicted latency on generic:base at fp32, by a table of measured layers"
     out = io.StringIO()
     command = ["prune", str(workshop.bundle / "heavy.onnx"), "-o", str(folder / "small.onnx"), "--json"]
@@ -121,7 +121,7 @@ def test_a_budget_and_a_search_take_the_table(workshop: Workshop, folder: Path, 
 def test_people_read_what_speaks_against_a_run_before_any_number(
     workshop: Workshop, folder: Path, printed: dict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["profile", str(workshop.bundle), "--samples", str(folder / "samples.json")]) == 0
+    assert main(["profile", str(workshop.bundle), "--from-samples", str(folder / "samples.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("UNSTABLE: 400 decisions are few") for line in lines[: lines.index("")])
     text = "\n".join(lines)
@@ -141,8 +141,8 @@ def test_people_read_what_speaks_against_a_run_before_any_number(
     [
         (("--save-table", "table.toml"), r"--save-table table.toml: expected a name that ends in .json"),
         (("--save-table", "nowhere/t.json"), "there is no folder nowhere"),
-        (("--save-table", "t.json", "--device", "toaster"), "no device profile is called 'toaster'"),
-        (("--device", "toaster"), "no device profile is called 'toaster'"),
+        (("--save-table", "t.json", "--target", "toaster"), "no device profile is called 'toaster'"),
+        (("--target", "toaster"), "no device profile is called 'toaster'"),
     ],
 )
 def test_what_cannot_be_saved_or_predicted_is_told(
@@ -150,7 +150,7 @@ def test_what_cannot_be_saved_or_predicted_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    command = ["profile", str(workshop.bundle), "--samples", str(folder / "samples.json"), *options]
+    command = ["profile", str(workshop.bundle), "--from-samples", str(folder / "samples.json"), *options]
     assert main(command) == 1
     assert message in capsys.readouterr().err
 
@@ -160,7 +160,7 @@ def test_a_table_needs_layers(
 ) -> None:
     document = {**json.loads(samples.to_json()), "layers": {}}
     (folder / "bare.json").write_text(json.dumps(document))
-    command = ["profile", str(workshop.bundle), "--samples", str(folder / "bare.json")]
+    command = ["profile", str(workshop.bundle), "--from-samples", str(folder / "bare.json")]
     assert main([*command, "--save-table", str(folder / "none.json")]) == 1
     assert "timed no layers" in capsys.readouterr().err
     assert not (folder / "none.json").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets import DeployError
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.stages import deploy
@@ -62,7 +62,7 @@ def test_a_device_that_is_lost_is_one_line_that_says_where_its_samples_are(
     assert told.out == ""
     assert told.err == (
         f"agfedge: the measurement on {tmp_path / 'device'} was cut short: the connection failed: Broken pipe; {KEPT} "
-        f"decisions are in {out}, marked incomplete: agfedge profile {bundle.path} --samples {out}\n"
+        f"decisions are in {out}, marked incomplete: agfedge profile {bundle.path} --from-samples {out}\n"
     )
     samples = Samples.from_json(out.read_text())
     assert (len(samples), samples.complete) == (KEPT, False)
@@ -104,9 +104,9 @@ def test_samples_that_are_not_complete_are_accounted_for_and_say_so_first(
     out = tmp_path / "samples.json"
     profile(bundle, "--out", str(out))
     capsys.readouterr()
-    assert main(["profile", str(bundle.path), "--samples", str(out)]) == 0
+    assert main(["profile", str(bundle.path), "--from-samples", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"INVALID: the run was cut short after {KEPT} decisions")
-    assert main(["profile", str(bundle.path), "--samples", str(out), "--json"]) == 0
+    assert main(["profile", str(bundle.path), "--from-samples", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["complete"] is False
 
 
@@ -120,10 +120,10 @@ def test_samples_of_another_bundle_or_of_nothing_are_one_line(
     (tmp_path / "other.json").write_text(json.dumps({**document, "bundle_digest": "ab" * 32}))
     (tmp_path / "broken.json").write_text(out.read_text()[:100])
     for words, part in (
-        (("--samples", str(tmp_path / "other.json")), "measured on bundle abababababab, asked for"),
-        (("--samples", str(tmp_path / "broken.json")), "not plain JSON"),
-        (("--samples", str(tmp_path / "missing.json")), "cannot be read: No such file"),
-        (("--samples", str(out), "--out", "x"), "--samples measures nothing; leave them out"),
+        (("--from-samples", str(tmp_path / "other.json")), "measured on bundle abababababab, asked for"),
+        (("--from-samples", str(tmp_path / "broken.json")), "not plain JSON"),
+        (("--from-samples", str(tmp_path / "missing.json")), "cannot be read: No such file"),
+        (("--from-samples", str(out), "--out", "x"), "--from-samples measures nothing; leave them out"),
     ):
         assert main(["profile", str(bundle.path), *words]) == 1
         told = capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_samples_of_another_bundle_or_of_nothing_are_one_line(
         (("--rate", "0"), "--rate is 0: expected inputs a second, above 0"),
         (("--batch", "1"), "--batch is 1: expected 2 or more"),
         (("--decisions", "0"), "--decisions is 0: expected 1 or more"),
-        (("--seconds", "-1"), "--seconds is -1: expected 0 or more"),
+        (("--time=-1s",), "--time is -1: expected 0 or more"),
         (("--queue", "3"), "--queue is 3 without a rate"),
         (("--decisions", "1", "--precision", "fp16"), "fp16"),
         (("--decisions", "1", "--backend", "abacus"), "got the backend 'abacus'"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.golden import load_golden
 from agfedge_runtime.verify import verify_golden

@@ -15,6 +15,7 @@ from onnx import numpy_helper, version_converter
 from agfedge.bundles.experts import experts_of
 from agfedge.foreign import foreign_light, load_foreign
 from agfedge.onnx_run import OnnxRun
+from agfedge.requests import Origin
 from agfedge.subject import Subject, load_subject
 from agfedge_export import ModelError, graph_costs
 from agfedge_export.heads import attach_heads
@@ -29,7 +30,7 @@ Saved = Callable[..., Path]
 @pytest.fixture(scope="module")
 def subject(workshop: Workshop) -> Subject:
     data = str(workshop.folder / "stripes.npz")
-    return load_subject(f"{NETS}:Residual", str(workshop.folder / "weights.pt"), data, 0)
+    return load_subject(Origin(f"{NETS}:Residual", data, str(workshop.folder / "weights.pt")), 0)
 
 
 def check_adopted(path: Path, subject: Subject, size: int = 1) -> onnx.ModelProto:

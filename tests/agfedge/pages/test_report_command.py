@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_runtime import Bundle
 from agfedge_runtime.samples import Samples
 from made_samples import made_samples
@@ -54,13 +54,13 @@ def test_the_command_is_told_as_it_was_typed(run_file: Path) -> None:
 def test_a_profile_writes_the_page_of_its_own_account(
     run_file: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["profile", str(bundle.path), "--samples", "run.json", "--report", "page.html"]) == 0
+    assert main(["profile", str(bundle.path), "--from-samples", "run.json", "--report", "page.html"]) == 0
     page = Path("page.html").read_text(encoding="utf-8")
     assert "agfedge profile: tiny" in page
-    assert f"agfedge profile {bundle.path} --samples run.json --report page.html" in page
+    assert f"agfedge profile {bundle.path} --from-samples run.json --report page.html" in page
     capsys.readouterr()
-    assert main(["profile", str(bundle.path), "--samples", "run.json", "--report", "run.json"]) == 1
-    assert capsys.readouterr().err.startswith("agfedge: --report run.json is run.json")
+    assert main(["profile", str(bundle.path), "--from-samples", "run.json", "--report", "run.json"]) == 1
+    assert capsys.readouterr().err.startswith("agfedge: --report run.json would replace run.json")
 
 
 def test_labels_give_accuracies(
@@ -123,7 +123,7 @@ def test_samples_of_another_bundle_are_warned_of(
     assert main(["report", "other.json", str(bundle.path)]) == 0
     assert capsys.readouterr().out.startswith("INVALID: other: these samples are of bundle cdcdcdcdcdcd")
     assert main(["report", "run.json", "other.json", str(bundle.path)]) == 0
-    assert capsys.readouterr().out.startswith("WARNING: these are profiles of different bundles")
+    assert capsys.readouterr().err.startswith("agfedge: WARNING: these are profiles of different bundles")
     page = Path("report.html").read_text(encoding="utf-8")
     assert page.index("different bundles") < page.index('class="verdict"')
 
@@ -205,7 +205,7 @@ def test_a_page_does_not_go_into_a_bundle(run_file: Path, bundle: Bundle, capsys
 
 
 def test_page_and_trace_are_two_files(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--trace x is x" in complaint(capsys, run_file, "--out", "x", "--trace", "x")
+    assert "--trace x would replace x" in complaint(capsys, run_file, "--out", "x", "--trace", "x")
 
 
 def test_a_bundle_alone_is_one_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import agfedge_export as ax
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.scores.from_file import read_scores
 from agfedge_runtime.errors import InputError
 from nets import stripes
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 def score(tmp_path: Path, data: Path) -> Score:
     def run(*options: object, **replaced: object) -> int:
         given = {"model": f"{NETS}:Residual", "data": data, "out": tmp_path / "scores.npz", **replaced}
-        return main(["score", *(f"--{name}={value}" for name, value in given.items()), *map(str, options)])
+        return main(["score", "--quiet", *(f"--{name}={value}" for name, value in given.items()), *map(str, options)])
 
     return run
 
@@ -45,8 +45,8 @@ def groups_of(path: Path) -> ax.ChannelGroups:
 
 def test_prune_reads_what_score_writes(score: Score, tmp_path: Path) -> None:
     graph, plan = tmp_path / "heavy.onnx", tmp_path / "plan.json"
-    assert score("--onnx", graph) == 0
-    pruned = ["-o", str(tmp_path / "light.onnx"), "--plan", str(plan)]
+    assert score("--save-onnx", graph) == 0
+    pruned = ["-o", str(tmp_path / "light.onnx"), "--save-plan", str(plan)]
     assert main(["prune", str(graph), "--score", str(tmp_path / "scores.npz"), *pruned]) == 0
     kept = {group["name"]: group["keep"] for group in json.loads(plan.read_text())["groups"]}
     with np.load(tmp_path / "scores.npz") as scores:
@@ -57,7 +57,7 @@ def test_prune_reads_what_score_writes(score: Score, tmp_path: Path) -> None:
 
 def test_prune_takes_one_of_several_scores(score: Score, tmp_path: Path) -> None:
     graph = tmp_path / "heavy.onnx"
-    assert score("--score", "agf,l1", "--onnx", graph) == 0
+    assert score("--score", "agf,l1", "--save-onnx", graph) == 0
     groups, model = groups_of(graph), ax.load_model(graph)
     names = [group.name for group in groups.groups]
     with np.load(tmp_path / "scores.npz") as file:
@@ -70,7 +70,7 @@ def test_prune_takes_one_of_several_scores(score: Score, tmp_path: Path) -> None
 
 def test_several_scores_without_a_choice_are_listed(score: Score, tmp_path: Path) -> None:
     graph, path = tmp_path / "heavy.onnx", tmp_path / "scores.npz"
-    assert score("--score", "agf,l1", "--onnx", graph) == 0
+    assert score("--score", "agf,l1", "--save-onnx", graph) == 0
     with pytest.raises(InputError, match=r"holds several scores: choose one of .*scores\.npz:agf, .*scores\.npz:l1"):
         read_scores(path, groups_of(graph), ax.load_model(graph), ["stem.weight"])
     with pytest.raises(InputError, match="holds no score 'taylor': it holds agf, l1"):
@@ -79,7 +79,7 @@ def test_several_scores_without_a_choice_are_listed(score: Score, tmp_path: Path
 
 def test_a_choice_in_a_file_of_one_score_is_refused(score: Score, tmp_path: Path) -> None:
     graph, path = tmp_path / "heavy.onnx", tmp_path / "scores.npz"
-    assert score("--onnx", graph) == 0
+    assert score("--save-onnx", graph) == 0
     with pytest.raises(InputError, match="it holds one, without a name"):
         read_scores(path, groups_of(graph), ax.load_model(graph), ["stem.weight"], "agf")
 
@@ -127,7 +127,7 @@ def test_json_is_alone_on_stdout(score: Score, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--score", "agf,wand"), "no score is called 'wand': expected one of agf, fisher, flap"),
+        (("--score", "agf,wand"), "no score is called 'wand' (did you mean wanda or random?): expected one of agf, fisher, flap"),
         (("--score", ","), "--score names none: expected some of agf"),
         (("--score", "l1,l1"), "--score names one twice"),
         (("--samples", "0"), "--samples is 0: expected 1 or more"),
@@ -136,7 +136,7 @@ def test_json_is_alone_on_stdout(score: Score, capsys: pytest.CaptureFixture[str
         (("--seed", "-1"), "--seed is -1: expected 0 to"),
         (("--out", "scores.txt"), "--out is scores.txt: expected a name that ends in .npz"),
         (("--out", "nowhere/scores.npz"), "there is no folder nowhere"),
-        (("--onnx", "graph.bin"), "--onnx is graph.bin: expected a name that ends in .onnx"),
+        (("--save-onnx", "graph.bin"), "--save-onnx is graph.bin: expected a name that ends in .onnx"),
         (("--data", "nowhere"), "no such data: nowhere"),
         (("--weights", "nowhere.pt"), "no weights at nowhere.pt"),
         (("--model", f"{NETS}:Nothing"), "has no 'Nothing'"),

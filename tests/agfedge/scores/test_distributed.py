@@ -24,7 +24,7 @@ SCORES = "agf,taylor,fisher,wanda,ria,flap,l1,random"
 
 def scored(out: Path, data: Path, *, processes: int, batch_size: int) -> subprocess.CompletedProcess[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "--no-python"]
-    command = [sys.executable, "-m", "agfedge.cli.main", "score", "--model", f"{NETS}:Residual", "--data", str(data)]
+    command = [sys.executable, "-m", "agfedge", "score", "--model", f"{NETS}:Residual", "--data", str(data)]
     command += ["--score", SCORES, "--out", str(out), "--batch-size", str(batch_size), "--json"]
     return subprocess.run(
         [sys.executable, *launcher, *command] if processes > 1 else command,

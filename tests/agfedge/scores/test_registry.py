@@ -177,7 +177,7 @@ def refusal(name: str, inputs: ScoreInputs) -> str:
 
 def test_an_unknown_score_is_told_with_the_known_ones() -> None:
     message = refusal("wand", case(Flat).inputs)
-    assert message == f"no score is called 'wand': expected one of {', '.join(KNOWN)}"
+    assert message == f"no score is called 'wand' (did you mean wanda or random?): expected one of {', '.join(KNOWN)}"
 
 
 def test_a_score_that_is_not_finite_names_its_group() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.mirror import mirror
 from agfedge.targets.on_target import releases

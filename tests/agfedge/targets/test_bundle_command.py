@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge_runtime.bundle import SIGNATURE_NAME, Bundle
 from ssh_keys import MISSING, SshKey
 
@@ -35,7 +35,7 @@ def signers(key: SshKey, tmp_path: Path) -> str:
 def test_sign_then_verify_says_who_signed(
     bundle: Bundle, key: SshKey, signers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["bundle", "sign", str(bundle.path), "--key", str(key.path)]) == 0
+    assert main(["sign", str(bundle.path), "--key", str(key.path)]) == 0
     assert main(["bundle", "verify", str(bundle.path), "--signers", signers]) == 0
 
     out, err = capsys.readouterr()
@@ -51,7 +51,7 @@ def test_verify_without_a_list_says_what_that_is_worth(
     bundle: Bundle, key: SshKey, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bundle", "verify", str(bundle.path)]) == 0
-    assert main(["bundle", "sign", str(bundle.path), "--key", str(key.path)]) == 0
+    assert main(["sign", str(bundle.path), "--key", str(key.path)]) == 0
     assert main(["bundle", "verify", str(bundle.path)]) == 0
 
     unsigned, _, signed = capsys.readouterr().out.splitlines()
@@ -60,7 +60,7 @@ def test_verify_without_a_list_says_what_that_is_worth(
 
 
 def test_json_says_the_same(bundle: Bundle, key: SshKey, signers: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bundle", "sign", str(bundle.path), "--key", str(key.path), "--json"]) == 0
+    assert main(["sign", str(bundle.path), "--key", str(key.path), "--json"]) == 0
     signed = json.loads(capsys.readouterr().out)
     assert main(["bundle", "verify", str(bundle.path), "--signers", signers, "--json"]) == 0
     verified = json.loads(capsys.readouterr().out)
@@ -84,15 +84,14 @@ def test_what_does_not_verify_is_one_line_on_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        f"agfedge: {bundle.path}: the bundle has no signature: sign it with `agfedge bundle sign {bundle.path} "
-        "--key KEY`\n"
+        f"agfedge: {bundle.path}: the bundle has no signature: sign it with `agfedge sign {bundle.path} --key KEY`\n"
     )
 
 
 def test_a_revoked_key_is_refused(
     bundle: Bundle, key: SshKey, signers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["bundle", "sign", str(bundle.path), "--key", str(key.path)]) == 0
+    assert main(["sign", str(bundle.path), "--key", str(key.path)]) == 0
     argv = ["bundle", "verify", str(bundle.path), "--signers", signers, "--revoked", str(key.public)]
     assert main(argv) == 1
     assert "which is revoked" in capsys.readouterr().err
@@ -101,7 +100,7 @@ def test_a_revoked_key_is_refused(
 def test_other_thresholds_are_not_what_was_signed(bundle: Bundle, key: SshKey, tmp_path: Path) -> None:
     x = np.random.default_rng(1).integers(0, 256, (200, 2, 2, 1), np.uint8)
     np.savez(tmp_path / "fresh.npz", x=x, y=(x[:, 0, 1, 0] < 128).astype(np.int64))
-    assert main(["bundle", "sign", str(bundle.path), "--key", str(key.path)]) == 0
+    assert main(["sign", str(bundle.path), "--key", str(key.path)]) == 0
     folder, data = str(bundle.path), str(tmp_path / "fresh.npz")
 
     assert main(["calibrate", folder, "--data", data, "--out", folder, "--epsilon", "0.5", "--json"]) == 0
@@ -111,7 +110,7 @@ def test_other_thresholds_are_not_what_was_signed(bundle: Bundle, key: SshKey, t
     assert made.signature is None
 
 
-@pytest.mark.parametrize("argv", [["bundle"], ["bundle", "sign", "x"], ["bundle", "burn", "x"], ["bundle", "verify"]])
+@pytest.mark.parametrize("argv", [["bundle"], ["sign", "x"], ["bundle", "burn", "x"], ["bundle", "verify"]])
 def test_usage_is_told(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(argv)
@@ -129,7 +128,7 @@ def test_a_passphrase_is_asked_for_on_the_terminal(bundle: Bundle, tmp_path: Pat
         "--wait",
         sys.executable,
         "-m",
-        "agfedge.cli.main",
+        "agfedge",
         "bundle",
         "sign",
         str(bundle.path),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
 from agfedge.cli.deploy import add_parser
+
 from agfedge.targets.stages import STAGES
 from agfedge_runtime.bundle import Bundle
 from agfedge_runtime.errors import InputError

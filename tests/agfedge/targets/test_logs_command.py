@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets import DeployError
 from agfedge.targets import logs as deploy_logs
 from agfedge.targets.local import LocalTarget

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets import BusyError, DeployError, deploy, rollback
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.rollback import roll_back

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets.on_target.signature import check_signature
 from agfedge.targets.signing import SignatureError, sign_bundle, verify_bundle
 from agfedge_runtime.bundle import SIGNATURE_NAME, Bundle
@@ -266,7 +266,7 @@ def test_revoked_keys_without_allowed_ones_are_refused(bundle: Path, jane: SshKe
 
 
 def test_a_bundle_without_a_signature_is_refused(bundle: Path, signers: Path) -> None:
-    with pytest.raises(SignatureError, match=r"the bundle has no signature: sign it with `agfedge bundle sign "):
+    with pytest.raises(SignatureError, match=r"the bundle has no signature: sign it with `agfedge sign "):
         verify_bundle(bundle, signers)
 
 

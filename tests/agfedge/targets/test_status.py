@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import onnxruntime
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets import DeployError, deploy
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.rollback import roll_back

@@ -100,8 +100,8 @@ def test_the_state_of_the_device_goes_with_the_samples_unless_it_is_not_wanted(t
     ("option", "value", "part"),
     [
         ("--decisions", 0, "--decisions is 0: expected 1 or more"),
-        ("--seconds", -1, "--seconds is -1: expected 0 or more"),
-        ("--seconds", "nan", "--seconds is nan: expected 0 or more"),
+        ("--time", "-1s", "--time is -1: expected 0 or more"),
+        ("--time", "nans", "--time is nan: expected 0 or more"),
         ("--warmup", -1, "--warmup is -1: expected 0 or more"),
         ("--seed", -1, "--seed is -1: expected 0 or more"),
         ("--rate", 0, "--rate is 0: expected inputs a second, above 0 and at most 100000"),
@@ -155,7 +155,7 @@ def test_streamed_lines_are_a_whole_record(tiny, capsys):
 
 def start(bundle: Path, out: Path) -> subprocess.Popen[str]:
     """A long measurement in a process of its own, once there are decisions on the disk."""
-    argv = [sys.executable, "-m", "agfedge_runtime", "profile", str(bundle), "--seconds", "100", "--warmup", "1"]
+    argv = [sys.executable, "-m", "agfedge_runtime", "profile", str(bundle), "--time", "100s", "--warmup", "1"]
     argv += ["--out", str(out)]
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     partial, waited = out.with_name(f"{out.name}.partial"), time.monotonic() + 60

@@ -102,7 +102,7 @@ def test_json_says_what_was_built_before(build, fake, capsys):
 
 def test_the_options_reach_the_builder(build, fake):
     fake.dla_cores = 1
-    assert build("--precision", "fp32", "--batch", "1,2,4", "--workspace", 64, "--backend", "tensorrt") == 0
+    assert build("--precision", "fp32", "--batch-sizes", "1,2,4", "--workspace", 64, "--backend", "tensorrt") == 0
     assert {request.options for request in fake.requests} == {BuildOptions("fp32", (1, 2, 4), workspace=64)}
 
 
@@ -117,7 +117,7 @@ def test_a_dla_runs_one_input_at_a_time_unless_told(build, fake, halved):
 
 def test_a_cascade_finds_the_engine_that_was_built(build, fake, tiny):
     for batch in ("1,2,4", "1,1,8"):
-        assert build("--batch", batch) == 0
+        assert build("--batch-sizes", batch) == 0
         made = len(fake.requests)
         found = store.EngineStore(open_library("tensorrt")).plan(
             tiny.folder / "bundle/light.onnx", BuildOptions("fp32")
@@ -155,8 +155,8 @@ def test_it_builds_anew_on_request(build, fake):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("--batch", "1,2"), "expected three numbers"),
-        (("--batch", "4,2,1"), "got the batch sizes 4,2,1"),
+        (("--batch-sizes", "1,2"), "expected three numbers"),
+        (("--batch-sizes", "4,2,1"), "got the batch sizes 4,2,1"),
         (("--precision", "fp8"), "invalid choice"),
         (("--backend", "onnxruntime"), "invalid choice"),
         (("--dla", "one"), "invalid int value"),
@@ -172,7 +172,7 @@ def test_wrong_usage_exits_with_2(arguments, part, build, capsys):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("--dla", 0, "--batch", "1,1,2"), "runs one size alone"),
+        (("--dla", 0, "--batch-sizes", "1,1,2"), "runs one size alone"),
         (("--dla", 0), "got fp32 for a DLA"),
         (("--precision", "int8"), "got the precision 'int8', the bundle has fp32"),
         (("--workspace", 0), "expected at least 1"),
@@ -218,6 +218,6 @@ def test_every_graph_of_a_real_bundle_with_a_trunk_builds(workshop, build, tmp_p
 
 
 def cli_of_the_workstation(arguments: list[str]) -> int:
-    from agfedge.cli.main import main
+    from agfedge.cli import main
 
     return main(arguments)

@@ -74,7 +74,7 @@ def _refusal(library: Library, graph: Graph, asked: str) -> str:
         why = "its types say so"
     return (
         f"{graph.path.name}: got a graph in {graph.precision}, expected one in {asked}: {why}; "
-        f"export the bundle with --engine-precision {asked}, or build with --precision {graph.precision} or best"
+        f"export the bundle with --precision {asked}, or build with --precision {graph.precision} or best"
     )
 
 

@@ -29,28 +29,36 @@ def pair(heavy: onnx.ModelProto, cut: str | None) -> Experts:
     return experts_of(light, heavy, AS_IS, None if cut is None else find_cut(trunk_cuts(heavy), cut))
 
 
-@pytest.mark.parametrize("by", ["latency", "macs", "generic"])
-def test_without_a_trunk_the_heavy_pass_is_the_whole(heavy: onnx.ModelProto, by: str) -> None:
-    costs = charges_of(by)[1](pair(heavy, None), IMAGE)
+WAYS = pytest.mark.parametrize(("by", "target"), [("measured", None), ("macs", None), ("predicted", "generic")])
+
+
+@WAYS
+def test_without_a_trunk_the_heavy_pass_is_the_whole(heavy: onnx.ModelProto, by: str, target: str | None) -> None:
+    costs = charges_of(by, target)[1](pair(heavy, None), IMAGE)
     assert (costs.heavy, costs.trunk) == (1, 0)
     assert costs.light > 0
 
 
-@pytest.mark.parametrize("by", ["latency", "macs", "generic"])
-def test_with_a_trunk_every_part_has_its_cost(heavy: onnx.ModelProto, by: str) -> None:
-    costs = charges_of(by)[1](pair(heavy, "stem"), IMAGE)
+@WAYS
+def test_with_a_trunk_every_part_has_its_cost(heavy: onnx.ModelProto, by: str, target: str | None) -> None:
+    costs = charges_of(by, target)[1](pair(heavy, "stem"), IMAGE)
     assert min(costs.light, costs.trunk, costs.heavy) > 0
 
 
 def test_parts_add_up_where_they_are_counted(heavy: onnx.ModelProto) -> None:
-    costs = charges_of("macs")[1](pair(heavy, "stem"), IMAGE)
+    costs = charges_of("macs", None)[1](pair(heavy, "stem"), IMAGE)
     assert costs.trunk + costs.heavy == pytest.approx(1)
 
 
 def test_a_prediction_says_what_it_is() -> None:
-    assert charges_of("jetson-orin-nano-8:super")[0].startswith("predicted latency on jetson-orin-nano-8:super")
+    assert charges_of(None, "jetson-orin-nano-8:super")[0].startswith("predicted latency on jetson-orin-nano-8:super")
 
 
 def test_another_unit_is_told_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="--costs is 'joules': choose latency, macs or a device profile"):
-        charges_of("joules")
+    with pytest.raises(InputError, match="--costs is 'joules': choose measured, macs, predicted"):
+        charges_of("joules", None)
+
+
+def test_a_prediction_needs_a_device() -> None:
+    with pytest.raises(InputError, match="--costs predicted needs the device that is predicted for: add --target"):
+        charges_of("predicted", None)

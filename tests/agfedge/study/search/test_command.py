@@ -8,14 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
+import agfedge
 from agfedge.allocate import AllocationRequest, asked
-from agfedge.cli.main import main
-from agfedge.export_request import ExportRequest
-from agfedge.exporting import export
+from agfedge.cli import main
 from agfedge.recover import Recovery
+from agfedge.requests import Origin
 from agfedge.study.search import SearchRequest, SearchResult
-from agfedge.study.search.request import AMOUNTS, DEPTHS
+from agfedge.study.search.request import DEPTHS, KEEPS
 from agfedge_runtime import Bundle
+from asking import search_request
 from search_points import done, failed, rejected
 from workshop import NETS, Workshop
 
@@ -40,7 +41,7 @@ class Bench:
         return SimpleNamespace(run=self.result, result=self.result, accept=self.accept, is_done=self.is_done)
 
     def result(self) -> SearchResult:
-        return SearchResult(self.points, "multiply-accumulates", ("one was left out",))
+        return SearchResult(self.requests[-1], self.points, "multiply-accumulates", ("one was left out",))
 
     def is_done(self, name: str, bundle: str) -> bool:
         return name != "best"
@@ -65,21 +66,19 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def test_what_is_not_given_is_as_the_request_has_it(bench: Bench) -> None:
-    assert bench.asked() == SearchRequest("m:f", None, "d", str(bench.out), recovery=Recovery(epochs=10))
+    assert bench.asked() == search_request(origin=Origin("m:f", "d"), out=str(bench.out))
 
 
 def test_every_option_reaches_the_request(bench: Bench) -> None:
     request = bench.asked(
         *("--weights", "w.pt", "--mean", "0.5", "--std", "0.25", "--keep", "0.5,0.25", "--align", "8"),
         *("--share-trunk", "none,layer1", "--light", "a.onnx", "--light", "b.onnx", "--score", "l1"),
-        *("--epochs", "3", "--patience", "2", "--exclude", "conv1", "head", "--per-layer", "p.toml"),
-        *("--costs", "macs", "--time", "1.5h", "--epsilon", "0.01", "--delta", "0.1", "--seed", "7"),
+        *("--epochs", "3", "--patience", "2", "--exclude", "conv1", "--exclude", "head", "--per-layer", "p.toml"),
+        *("--costs", "macs", "--time-limit", "1.5h", "--epsilon", "0.01", "--delta", "0.1", "--seed", "7"),
     )
-    assert request == SearchRequest(
-        "m:f",
-        "w.pt",
-        "d",
-        str(bench.out),
+    assert request == search_request(
+        origin=Origin("m:f", "d", "w.pt", (0.5,), (0.25,)),
+        out=str(bench.out),
         amounts=(AllocationRequest(keep=0.5, align=8), AllocationRequest(keep=0.25, align=8)),
         trunks=("none", "layer1"),
         lights=("a.onnx", "b.onnx"),
@@ -89,18 +88,16 @@ def test_every_option_reaches_the_request(bench: Bench) -> None:
         per_layer="p.toml",
         depths=(),
         costs="macs",
-        seconds=5400.0,
+        time_limit_s=5400.0,
         epsilon=0.01,
         delta=0.1,
-        mean=(0.5,),
-        std=(0.25,),
     )
 
 
 @pytest.mark.parametrize(
     ("options", "amounts"),
     [
-        ((), AMOUNTS),
+        ((), tuple(AllocationRequest(keep=keep) for keep in KEEPS)),
         (("--keep", "0.5"), (AllocationRequest(keep=0.5),)),
         (
             ("--budget", "0.3,0.2", "--of", "macs"),
@@ -135,7 +132,7 @@ def test_what_is_part_of_a_budget_stays_where_there_is_none(bench: Bench) -> Non
 @pytest.mark.parametrize(
     ("options", "depths", "widths"),
     [
-        ((), DEPTHS, len(AMOUNTS)),
+        ((), DEPTHS, len(KEEPS)),
         (("--keep", "0.5"), (), 1),
         (("--depth", "0.4,0.3"), (0.4, 0.3), 0),
         (("--depth", "0.4", "--keep", "0.5"), (0.4,), 1),
@@ -151,24 +148,22 @@ def test_a_depth_stands_beside_widths(
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("0.5m", 30)])
 def test_a_duration_has_a_unit(bench: Bench, text: str, seconds: float) -> None:
-    assert bench.asked("--time", text).seconds == seconds
+    assert bench.asked("--time-limit", text).time_limit_s == seconds
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "code", "told"),
     [
-        (("--time", "90"), "'90' is no duration such as 90s, 30m or 2h"),
-        (("--time", "-5s"), "expected one argument"),
-        (("--keep", "half"), "'half' is not a list of numbers"),
-        (("--budget", "none"), "'none' is not a list of numbers"),
+        (("--time-limit", "90"), 1, "--time-limit is '90': expected a duration such as 90s, 30m or 2h"),
+        (("--time-limit", "-5s"), 2, "--time-limit"),
+        (("--keep", "half"), 1, "--keep is half: expected shares such as 0.5,0.25, or none"),
+        (("--budget", "none"), 2, "Invalid value for --budget: could not convert string to float: 'none'"),
     ],
 )
-def test_options_that_cannot_be_read_are_usage_errors(
-    bench: Bench, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+def test_options_that_cannot_be_read_are_refused(
+    bench: Bench, options: tuple[str, ...], code: int, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as caught:
-        bench.run(*options)
-    assert caught.value.code == 2
+    assert bench.run(*options) == code
     assert told in capsys.readouterr().err
 
 
@@ -236,16 +231,14 @@ def test_json_is_alone_on_stdout(bench: Bench, capsys: pytest.CaptureFixture[str
 @pytest.fixture(scope="module")
 def bundled(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> object:
     folder = workshop.folder
-    return export(
-        ExportRequest(
-            f"{NETS}:Residual",
-            str(folder / "weights.pt"),
-            str(folder / "stripes.npz"),
-            str(tmp_path_factory.mktemp("accepted") / "bundle"),
-            recovery=Recovery(epochs=0),
-            epsilon=0.05,
-            delta=0.1,
-        )
+    return agfedge.export(
+        f"{NETS}:Residual",
+        folder / "stripes.npz",
+        tmp_path_factory.mktemp("accepted") / "bundle",
+        weights=folder / "weights.pt",
+        epochs=0,
+        epsilon=0.05,
+        delta=0.1,
     )
 
 

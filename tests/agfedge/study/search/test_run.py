@@ -11,24 +11,23 @@ import pytest
 from agfedge.allocate import AllocationRequest
 from agfedge.data import load_dataset
 from agfedge.recover import Recovery
-from agfedge.study.search import Point, Search, SearchRequest, search
+from agfedge.study.search import Point, Search, SearchRequest
 from agfedge.study.search.points import DONE, FAILED, REJECTED
 from agfedge.study.search.trial import Trial
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.golden import load_golden
 from agfedge_runtime.verify import verify_golden
-from workshop import NETS, Workshop
+from asking import search_request
+from workshop import Workshop
 
 HALF, QUARTER = AllocationRequest(keep=0.5), AllocationRequest(keep=0.25)
 
 
 @pytest.fixture
 def request_(workshop: Workshop, tmp_path: Path) -> SearchRequest:
-    return SearchRequest(
-        model=f"{NETS}:Residual",
-        weights=str(workshop.folder / "weights.pt"),
-        data=str(workshop.folder / "stripes.npz"),
+    return search_request(
+        origin=workshop.origin,
         out=str(tmp_path / "search"),
         amounts=(HALF, QUARTER),
         depths=(),
@@ -52,7 +51,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_candidate_becomes_a_point_with_its_light_expert(request_: SearchRequest) -> None:
-    result = search(request_)
+    result = Search(request_).run()
     assert [(point.name, point.state) for point in result.points] == [("keep0.25-none", DONE), ("keep0.5-none", DONE)]
     assert result.points[0].light < result.points[1].light < 1
     for point in result.points:
@@ -64,9 +63,9 @@ def test_every_candidate_becomes_a_point_with_its_light_expert(request_: SearchR
 
 
 def test_what_was_tried_is_not_tried_again(request_: SearchRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = search(request_)
+    first = Search(request_).run()
     untrained(monkeypatch)
-    assert search(request_).points == first.points
+    assert Search(request_).run().points == first.points
 
 
 def test_a_stopped_search_ends_as_if_it_had_not_been(
@@ -84,24 +83,24 @@ def test_a_stopped_search_ends_as_if_it_had_not_been(
     with monkeypatch.context() as patch:
         patch.setattr(Trial, "judged", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
-            search(request_)
-    resumed = search(request_)
-    whole = search(replace(request_, out=str(tmp_path / "whole")))
+            Search(request_).run()
+    resumed = Search(request_).run()
+    whole = Search(replace(request_, out=str(tmp_path / "whole"))).run()
     assert timeless(resumed.points) == timeless(whole.points)
 
 
 def test_what_cannot_become_cheaper_is_not_trained(request_: SearchRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap = search(replace(request_, amounts=(QUARTER,))).points[0]
+    cheap = Search(replace(request_, amounts=(QUARTER,))).run().points[0]
     assert cheap.expected.value < 0.9
     untrained(monkeypatch)
-    points = search(replace(request_, amounts=(QUARTER, AllocationRequest(keep=0.9)))).points
+    points = Search(replace(request_, amounts=(QUARTER, AllocationRequest(keep=0.9)))).run().points
     (rejected,) = (point for point in points if point.state == REJECTED)
     assert rejected.light >= cheap.expected.value
     assert cheap.name in rejected.reason
 
 
 def test_a_depth_takes_whole_branches_and_no_channels(request_: SearchRequest) -> None:
-    (point,) = search(replace(request_, amounts=(), depths=(0.6,))).points
+    (point,) = Search(replace(request_, amounts=(), depths=(0.6,))).run().points
     assert point.state == DONE
     assert (point.name, point.amount) == ("depth0.6-none", "--depth 0.6")
     plan = json.loads((Path(request_.out) / "experts" / f"{point.name}.plan.json").read_text())
@@ -116,7 +115,7 @@ def test_without_a_branch_that_may_go_there_is_no_depth(request_: SearchRequest)
 
 
 def test_a_candidate_that_fails_is_told_and_the_others_go_on(request_: SearchRequest) -> None:
-    result = search(replace(request_, amounts=(AllocationRequest(budget=0.001, of="macs"), HALF)))
+    result = Search(replace(request_, amounts=(AllocationRequest(budget=0.001, of="macs"), HALF))).run()
     states = {point.name: point.state for point in result.points}
     assert states == {"budget0.001-ofmacs-none": FAILED, "keep0.5-none": DONE}
     assert result.points[0].reason.startswith("--budget 0.001")
@@ -124,7 +123,7 @@ def test_a_candidate_that_fails_is_told_and_the_others_go_on(request_: SearchReq
 
 def test_nothing_is_begun_when_the_time_is_up(request_: SearchRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     untrained(monkeypatch)
-    result = search(replace(request_, seconds=1e-6))
+    result = Search(replace(request_, time_limit_s=1e-6)).run()
     assert result.points == ()
     assert "2 candidates were left out for lack of time (keep0.25-none, keep0.5-none)" in result.warnings[-1]
 
@@ -135,7 +134,7 @@ def test_an_accepted_point_is_certified_on_rows_that_chose_nothing(request_: Sea
     result = work.accept("keep0.5-none", str(tmp_path / "bundle"))
     bundle = Bundle.open(tmp_path / "bundle")
     point = next(each for each in work.run().points if each.name == "keep0.5-none")
-    calibration = load_dataset(request_.data, request_.seed).calibration
+    calibration = load_dataset(request_.origin.data, request_.seed).calibration
     assert bundle.manifest.router.guarantee.samples + point.samples == len(calibration)
     assert bundle.manifest.costs.light == point.light
     assert bundle.manifest.provenance["search"] == "keep0.5-none"
@@ -169,7 +168,7 @@ def test_a_name_or_a_folder_that_cannot_be_is_told_before_any_work(request_: Sea
 
 
 def test_a_point_that_is_done_needs_no_further_search(request_: SearchRequest, tmp_path: Path) -> None:
-    search(replace(request_, amounts=(HALF,)))
+    Search(replace(request_, amounts=(HALF,))).run()
     work = Search(request_)
     assert work.is_done("keep0.5-none", str(tmp_path / "bundle"))
     assert not work.is_done("keep0.25-none", str(tmp_path / "bundle"))
@@ -184,7 +183,7 @@ def test_where_no_cascade_is_cheaper_there_is_no_best(request_: SearchRequest, t
 
 
 def test_an_accepted_point_needs_the_options_it_was_tried_with(request_: SearchRequest, tmp_path: Path) -> None:
-    search(request_)
+    Search(request_).run()
     with pytest.raises(InputError, match="give the options again"):
         Search(replace(request_, amounts=(HALF,))).accept("keep0.25-none", str(tmp_path / "bundle"))
 
@@ -196,7 +195,7 @@ def test_the_folder_of_another_search_is_refused(request_: SearchRequest) -> Non
 
 
 def test_measured_costs_are_of_passes_that_ran(request_: SearchRequest) -> None:
-    (point,) = search(replace(request_, costs="latency", amounts=(HALF,), trunks=("stem",))).points
+    (point,) = Search(replace(request_, costs="measured", amounts=(HALF,), trunks=("stem",))).run().points
     if point.state == DONE:
         assert point.trunk_cost > 0
     assert point.trunk == "stem"
@@ -212,7 +211,7 @@ def test_measured_costs_are_of_passes_that_ran(request_: SearchRequest) -> None:
         ({"depths": (1.5,)}, "--depth holds 1.5"),
         ({"lights": ("nowhere.onnx",)}, "nowhere.onnx: no such file"),
         ({"costs": "joules"}, "--costs is 'joules'"),
-        ({"seconds": -1.0}, "--time is -1 seconds"),
+        ({"time_limit_s": -1.0}, "--time-limit is -1 seconds"),
         ({"epsilon": 0.0}, "--epsilon is 0"),
         ({"score": "vibes"}, "vibes"),
     ],

@@ -9,10 +9,11 @@ import pytest
 
 from agfedge.allocate import AllocationRequest
 from agfedge.recover import Recovery
-from agfedge.study.search import Search, SearchRequest, search
+from agfedge.study.search import Search, SearchRequest
 from agfedge_profiles import LatencyTable, LayerPoint, write_table
 from agfedge_runtime.errors import InputError
-from workshop import NETS, Workshop
+from asking import search_request
+from workshop import Workshop
 
 TABLE = LatencyTable(
     device="generic:base",
@@ -37,23 +38,21 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def by_table(workshop: Workshop, tmp_path: Path, table: Path) -> SearchRequest:
-    return SearchRequest(
-        model=f"{NETS}:Residual",
-        weights=str(workshop.folder / "weights.pt"),
-        data=str(workshop.folder / "stripes.npz"),
+    return search_request(
+        origin=workshop.origin,
         out=str(tmp_path / "search"),
         amounts=(AllocationRequest(keep=0.5),),
         depths=(),
         trunks=("none",),
         recovery=Recovery(epochs=0),
-        costs=str(table),
+        target=str(table),
         epsilon=0.1,
         delta=0.2,
     )
 
 
 def test_costs_are_those_of_the_table_and_the_result_says_so(by_table: SearchRequest) -> None:
-    result = search(by_table)
+    result = Search(by_table).run()
     assert result.cost_note == "predicted latency on generic:base at fp32, by a table of measured layers"
     (point,) = result.points
     assert 0 < point.light < 1

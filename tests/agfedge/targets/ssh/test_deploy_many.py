@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets import open_target, preflight
 from agfedge.targets.ssh import connection
 from agfedge_runtime.bundle import Bundle

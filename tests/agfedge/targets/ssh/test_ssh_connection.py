@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets import DeployError, deploy, open_target
 from agfedge.targets.ssh import connection
 from agfedge.targets.ssh.target import SshTarget

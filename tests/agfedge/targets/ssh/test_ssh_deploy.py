@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets import BusyError, DeployError, deploy, open_target
 from agfedge.targets.ssh.target import SshTarget
 from agfedge_runtime.bundle import Bundle

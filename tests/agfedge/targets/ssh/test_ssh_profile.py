@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.cli.main import main
+from agfedge.cli import main
 from agfedge.targets import DeployError, deploy
 from agfedge.targets.ssh.target import SshTarget
 from agfedge_runtime.bundle import Bundle
@@ -61,7 +61,7 @@ def test_a_device_that_reboots_leaves_its_samples_here_and_there(
 
     rebooting = threading.Thread(target=reboot)
     rebooting.start()
-    code = main(["profile", str(bundle.path), "--on", f"device:{device}", "--seconds", "100", "--out", str(out)])
+    code = main(["profile", str(bundle.path), "--on", f"device:{device}", "--time", "100s", "--out", str(out)])
     rebooting.join()
 
     told = capsys.readouterr()
@@ -72,5 +72,5 @@ def test_a_device_that_reboots_leaves_its_samples_here_and_there(
     assert not partial.exists()
     there = read_samples(device / "profile-samples.json.partial")
     assert len(there) >= len(samples) > 0
-    assert main(["profile", str(bundle.path), "--samples", str(out)]) == 0
+    assert main(["profile", str(bundle.path), "--from-samples", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"INVALID: the run was cut short after {len(samples)} decisions")
