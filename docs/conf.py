@@ -12,7 +12,7 @@ from sphinx.util.nodes import make_refnode
 
 project = "agfedge"
 author = "the agfedge authors"
-copyright = "the agfedge authors, Apache-2.0"
+project_copyright = "the agfedge authors, Apache-2.0"
 release = version = version_of("agfedge")
 
 extensions = [
@@ -26,6 +26,7 @@ extensions = [
 html_theme = "furo"
 html_title = "agfedge"
 html_copy_source = False
+highlight_language = "none"
 smartquotes = False  # `--keep` stays two hyphens
 
 # Pages are Markdown. Headings down to the third level are link targets, spelled as on GitHub.
@@ -40,9 +41,10 @@ autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 
-# A type in a signature may have no page: one of another project, an alias, a private one. What prose refers to must be there.
+# A type in a signature may have no page: of another project, an alias, private. What prose refers to must be there.
 nitpick_ignore_regex = [
     (r"py:(class|exc|obj)", r"[^.]*"),
+    (r"py:class", r"agfedge_runtime\.engines\..*"),
     (r"py:.*", r"(collections|nn|np|numpy|onnx|os|pathlib|torch|types|typing)\..*"),
 ]
 
