@@ -12,7 +12,7 @@ demo: $(VENV)/.installed-demo
 
 # The site, in build/docs; every warning is an error.
 docs: $(VENV)/.installed-docs
-	$(BIN)/sphinx-build -W -n --keep-going -q docs build/docs
+	$(BIN)/python -m sphinx -W -n --keep-going -q docs build/docs
 
 test: lint types unit
 
