@@ -37,7 +37,8 @@ def small(tmp_path: Path) -> Path:
     """A site of two pages with the configuration of the real one."""
     source = tmp_path / "docs"
     source.mkdir()
-    shutil.copy(DOCS / "conf.py", source)
+    for module in DOCS.glob("*.py"):
+        shutil.copy(module, source)
     (source / "index.md").write_text("# Index\n\n```{toctree}\npage\n```\n")
     (source / "page.md").write_text("# Page\n\n## Part\n\n[there](index.md) and [here](#part)\n")
     return source
