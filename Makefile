@@ -5,10 +5,14 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-gpu test-arm64 lint types unit format clean
+.PHONY: demo docs test test-gpu test-arm64 lint types unit format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/agfedge demo --out build/demo
+
+# The site, in build/docs; every warning is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -W -n --keep-going -q docs build/docs
 
 test: lint types unit
 
