@@ -5,10 +5,15 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-gpu test-arm64 lint types unit format clean
+.PHONY: demo wheels test test-gpu test-arm64 lint types unit format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/agfedge demo --out build/demo
+
+# Both distributions, for other machines. setuptools would pack what an earlier build left in build/lib.
+wheels: $(VENV)/bin/python
+	rm -rf build/lib dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist ./runtime .
 
 test: lint types unit
 
@@ -44,4 +49,4 @@ $(VENV)/.installed-%: pyproject.toml runtime/pyproject.toml constraints.txt | $(
 	touch $@
 
 clean:
-	rm -rf build $(VENV)
+	rm -rf build dist $(VENV)
