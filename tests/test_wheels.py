@@ -58,7 +58,7 @@ class Environment:
 
 @contextmanager
 def fresh_environment(python: str) -> Iterator[Environment]:
-    # pytest would keep more than a gigabyte for three runs, and shutil.rmtree takes a minute over the files of torch.
+    # pytest would keep more than a gigabyte for three runs, and shutil.rmtree is slow over the files of torch.
     folder = tempfile.mkdtemp()
     try:
         subprocess.run([python, "-m", "venv", folder], check=True)
@@ -158,6 +158,24 @@ def test_a_wheel_holds_every_file_of_its_packages_and_no_other(
     assert held == listed
 
 
+# -- on a device ------------------------------------------------------------------------------------------------
+
+
+def test_python_3_8_verifies_a_bundle(device: Environment, workshop: Workshop) -> None:
+    device.run("agfedge-runtime", "verify", workshop.bundle)
+
+
+def test_a_cascade_on_python_3_8_decides_as_here(device: Environment, workshop: Workshop, inputs: Path) -> None:
+    decided = json.loads(device.run("python", "-c", DECIDE, workshop.bundle, inputs))
+    assert decided == labels(workshop.bundle, inputs)
+
+
+def test_python_3_8_installs_the_runtime_from_its_folder(python38: str, sources: Path) -> None:
+    with fresh_environment(python38) as environment:
+        environment.install(sources / "runtime")
+        assert environment.run("agfedge-runtime", "--version").startswith("agfedge-runtime ")
+
+
 # -- on a workstation -------------------------------------------------------------------------------------------
 
 
@@ -176,21 +194,3 @@ def test_an_installed_cascade_decides_as_the_checkout(
 ) -> None:
     decided = json.loads(workstation.run("python", "-c", DECIDE, workshop.bundle, inputs))
     assert decided == labels(workshop.bundle, inputs)
-
-
-# -- on a device ------------------------------------------------------------------------------------------------
-
-
-def test_python_3_8_verifies_a_bundle(device: Environment, workshop: Workshop) -> None:
-    device.run("agfedge-runtime", "verify", workshop.bundle)
-
-
-def test_a_cascade_on_python_3_8_decides_as_here(device: Environment, workshop: Workshop, inputs: Path) -> None:
-    decided = json.loads(device.run("python", "-c", DECIDE, workshop.bundle, inputs))
-    assert decided == labels(workshop.bundle, inputs)
-
-
-def test_python_3_8_installs_the_runtime_from_its_folder(python38: str, sources: Path) -> None:
-    with fresh_environment(python38) as environment:
-        environment.install(sources / "runtime")
-        assert environment.run("agfedge-runtime", "--version").startswith("agfedge-runtime ")
