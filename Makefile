@@ -5,7 +5,7 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test test-gpu test-arm64 lint types unit format clean
+.PHONY: demo docs wheels test test-gpu test-arm64 lint types unit format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/agfedge demo --out build/demo
@@ -13,6 +13,11 @@ demo: $(VENV)/.installed-demo
 # The site, in build/docs; every warning is an error.
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W -n --keep-going -q docs build/docs
+
+# Both distributions, for other machines. setuptools would pack what an earlier build left in build/lib.
+wheels: $(VENV)/bin/python
+	rm -rf build/lib dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist ./runtime .
 
 test: lint types unit
 
@@ -33,7 +38,7 @@ types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
@@ -48,4 +53,4 @@ $(VENV)/.installed-%: pyproject.toml runtime/pyproject.toml constraints.txt | $(
 	touch $@
 
 clean:
-	rm -rf build $(VENV)
+	rm -rf build dist $(VENV)

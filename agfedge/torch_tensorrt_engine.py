@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agfedge.subject import Subject
 
 TORCH_TENSORRT = "torch-tensorrt"
-INSTALL = "pip install 'agfedge[torch-tensorrt]'"
+INSTALL = "pip install 'torch-tensorrt>=2.9,<2.14'"  # the extra's range; a later one brings its own torch
 BATCHES = (1, 1, 8)  # smallest, usual and greatest
 RUNS = 100
 TOLERANCE = 1e-3  # between a module and its graph, of the output's scale

@@ -51,7 +51,7 @@ def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise MissingPackageError(
-            "the demo's images come with scikit-learn, which is missing; run: pip install 'agfedge[demo]'"
+            "the demo's images come with scikit-learn, which is missing; run: pip install scikit-learn"
         ) from error
     digits = load_digits()
     images = digits.images.astype(np.int64) * 255 // 16

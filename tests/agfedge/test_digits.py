@@ -78,5 +78,5 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_a_missing_scikit_learn_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
 
-    with pytest.raises(MissingPackageError, match=r"pip install 'agfedge\[demo\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install scikit-learn$"):
         write_digits(tmp_path / "data")
