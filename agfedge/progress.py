@@ -36,7 +36,7 @@ def bar(
     Args:
         items: to go through.
         title: what is done.
-        unit: of an item, in the singular.
+        unit: of an item, in the singular; on lines an "s" follows, or "es" behind an h.
         total: how many there are, where `items` do not say.
         initial: how many are done already.
         silent: nothing is shown.
@@ -90,5 +90,6 @@ class _Lines(tqdm):  # type: ignore[misc]  # tqdm has no types
             return True
         _Lines._last = now
         done = f"{self.n:g}" if self.total is None else f"{self.n:g} of {self.total:g}"
-        logger.info("%s: %s %ss, %.0f s so far", self.desc, done, self.unit, now - self._began)
+        plural = "es" if self.unit.endswith("h") else "s"
+        logger.info("%s: %s %s%s, %.0f s so far", self.desc, done, self.unit, plural, now - self._began)
         return True

@@ -21,9 +21,9 @@ from agfedge.branch_order import branch_order
 from agfedge.light import score_subject
 from agfedge.preprocess import model_input
 from agfedge.recover import make_student, reestimate
+from agfedge.requests import Origin
 from agfedge.scores import Scores
 from agfedge.study.search.request import depth
-from agfedge.requests import Origin
 from agfedge.subject import Subject, load_subject
 
 HERE = Path(__file__).parent
