@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgfedgeError as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt as error:
-        return _complain(f"interrupted; {error or 'nothing is left half-written'}", 130)
+        return _complain(f"interrupted; {str(error) or 'nothing is left half-written'}", 130)
     except ImportError as error:
         return _complain(_missing(error), 1)
     except OSError as error:  # a full disk, a folder that may not be written
@@ -120,7 +120,7 @@ def _complain(message: str, code: int) -> int:
 
 def _usage(error: CycloptsError) -> str:
     command = " ".join(["agfedge", *(error.command_chain or ())])
-    text = " ".join(str(error).split()).rstrip(".")
+    text = " ".join(str(error).split()).partition(" Available commands:")[0].rstrip(".")
     return f"{text}{' See' if text.endswith('?') else '; see'} `{command} --help`"
 
 

@@ -64,11 +64,11 @@ def deploy(
     bundle: o.Bundle,
     on: o.Hosts,
     *,
-    jobs: Annotated[int, Parameter(help="Hosts at once.")] = 4,
+    jobs: Annotated[int, Parameter(help="Hosts at once.", **o.WHOLE)] = 4,
     backend: o.Backend = DeployOptions.backend,
     precision: o.Precision = DeployOptions.precision,
     keep_releases: Annotated[
-        int, Parameter(help="Releases that stay on a host, at least 2.")
+        int, Parameter(help="Releases that stay on a host, at least 2.", **o.WHOLE)
     ] = DeployOptions.keep_releases,
     dry_run: Annotated[bool, Parameter(help="Look at the hosts and say what would be done.", **o.FLAG)] = False,
 ) -> DeployResult:

@@ -75,7 +75,7 @@ class LogsResult(Result):
 def logs(
     on: o.On,
     *,
-    lines: Annotated[int, Parameter(help="Decisions that are shown.")] = 20,
+    lines: Annotated[int, Parameter(help="Decisions that are shown.", **o.WHOLE)] = 20,
     follow: Annotated[bool, Parameter(help="Go on with what comes, until interrupted.", **o.FLAG)] = False,
 ) -> LogsResult:
     """Show how the service on a host fares, and its last decisions.

@@ -61,6 +61,13 @@ def _commas(kind: Callable[[str], T]) -> Callable[[Any, Sequence[Token]], tuple[
     return read
 
 
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """Reads a whole number: 8.5 is none, and not 8."""
+    return int(tokens[-1].value)
+
+
+# Converters of the command line: whole numbers, and several values with commas between them.
+WHOLE: dict[str, Any] = {"converter": _whole, "n_tokens": 1}
 NUMBERS: dict[str, Any] = {"converter": _commas(float), "n_tokens": 1}
 INTEGERS: dict[str, Any] = {"converter": _commas(int), "n_tokens": 1}
 NAMES: dict[str, Any] = {"converter": _commas(str), "n_tokens": 1}
@@ -92,7 +99,7 @@ Mean = Annotated[
     Numbers | None, Parameter(help="Mean of each channel, after scaling to [0, 1]: 0.485,0.456,0.406.", **NUMBERS)
 ]
 Std = Annotated[Numbers | None, Parameter(help="Standard deviation of each channel, likewise.", **NUMBERS)]
-Seed = Annotated[int, Parameter(help="Seed of everything that is drawn.")]
+Seed = Annotated[int, Parameter(help="Seed of everything that is drawn.", **WHOLE)]
 
 # How much stays.
 _AMOUNT = {"group": "How much stays"}
@@ -132,7 +139,7 @@ DropBranches = Annotated[
         help="Let residual branches go whole (default: for a budget of latency where groups compete).", **_AMOUNT
     ),
 ]
-Align = Annotated[int, Parameter(help="Round what stays to multiples of this, such as 8.", **_AMOUNT)]
+Align = Annotated[int, Parameter(help="Round what stays to multiples of this, such as 8.", **WHOLE, **_AMOUNT)]
 Exclude = Annotated[
     Names,
     Parameter(
@@ -159,19 +166,21 @@ Scores = Annotated[Names, Parameter(help=f"Channel scores, with commas: some of 
 BareScore = Annotated[
     BareScoreLike, Parameter(help="l1, l2, lamp, random, or FILE.npz[:NAME] with scores of your own.")
 ]
-Samples = Annotated[int, Parameter(help="Training inputs that scores look at.")]
+Samples = Annotated[int, Parameter(help="Training inputs that scores look at.", **WHOLE)]
 
 # Recovery.
 _RECOVERY = {"group": "Recovery"}
-Epochs = Annotated[int, Parameter(help="Epochs of fine-tuning; 0 for none.", **_RECOVERY)]
-BatchSize = Annotated[int, Parameter(help="Inputs in a batch.", **_RECOVERY)]
+Epochs = Annotated[int, Parameter(help="Epochs of fine-tuning; 0 for none.", **WHOLE, **_RECOVERY)]
+BatchSize = Annotated[int, Parameter(help="Inputs in a batch.", **WHOLE, **_RECOVERY)]
 LearningRate = Annotated[float, Parameter(help="Learning rate at its highest.", **_RECOVERY)]
 Distillation = Annotated[float, Parameter(help="Weight of the heavy expert's answers in the loss.", **_RECOVERY)]
 Augment = Annotated[
     Literal["none", "flip", "flip-crop"],
     Parameter(help="Augmentation; flip mirrors left to right, which is wrong for digits and letters.", **_RECOVERY),
 ]
-Patience = Annotated[int | None, Parameter(help="Stop after so many epochs without a better one.", **_RECOVERY)]
+Patience = Annotated[
+    int | None, Parameter(help="Stop after so many epochs without a better one.", **WHOLE, **_RECOVERY)
+]
 TrainingPrecision = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"], Parameter(help="Precision of the training.", **_RECOVERY)
 ]

@@ -59,13 +59,17 @@ def profile(
     data: o.MeasuredData = None,
     decisions: Annotated[
         int | None,
-        Parameter(help="Decisions at least (default: 600, or every input once where there are more).", **_MEASURE),
+        Parameter(
+            help="Decisions at least (default: 600, or every input once where there are more).", **o.WHOLE, **_MEASURE
+        ),
     ] = None,
     time: Annotated[
         o.Duration | None,
         Parameter(help="Measure for so long at least: 5s, 2m (default: 5s, or what --decisions takes).", **_MEASURE),
     ] = None,
-    warmup: Annotated[int, Parameter(help="Decisions that are left out at first.", **_MEASURE)] = Asked.warmup,
+    warmup: Annotated[
+        int, Parameter(help="Decisions that are left out at first.", **o.WHOLE, **_MEASURE)
+    ] = Asked.warmup,
     rate: Annotated[
         float | None,
         Parameter(
@@ -74,8 +78,10 @@ def profile(
             **_MEASURE,
         ),
     ] = None,
-    queue: Annotated[int | None, Parameter(help="Inputs that may wait at --rate.", **_MEASURE)] = None,
-    batch: Annotated[int | None, Parameter(help="Then also time calls with so many inputs each.", **_MEASURE)] = None,
+    queue: Annotated[int | None, Parameter(help="Inputs that may wait at --rate.", **o.WHOLE, **_MEASURE)] = None,
+    batch: Annotated[
+        int | None, Parameter(help="Then also time calls with so many inputs each.", **o.WHOLE, **_MEASURE)
+    ] = None,
     layers: Annotated[
         bool, Parameter(help="Then also time layers, by the backend's own profiler.", **o.FLAG, **_MEASURE)
     ] = False,
@@ -91,7 +97,7 @@ def profile(
     precision: Annotated[
         str | None, Parameter(help="Precision of the graphs that run (default: what was deployed; here fp32).")
     ] = None,
-    threads: Annotated[int, Parameter(help="CPU threads inside one run.")] = 1,
+    threads: Annotated[int, Parameter(help="CPU threads inside one run.", **o.WHOLE)] = 1,
     target: o.Target = None,
     out: Annotated[
         o.PathLike | None, Parameter(help="Write the raw samples here; until then they are in FILE.partial.")
@@ -105,7 +111,7 @@ def profile(
         Parameter(help="Write the measured latencies of layers to this .json file, for --target; implies --layers."),
     ] = None,
     report: o.Page = None,
-    seed: Annotated[int, Parameter(help="Seed of the order of inputs.")] = 0,
+    seed: Annotated[int, Parameter(help="Seed of the order of inputs.", **o.WHOLE)] = 0,
 ) -> ProfileResult:
     """Measure latency, accuracy and cost of a bundle, beside the estimates.
 

@@ -25,7 +25,8 @@ def score(
     ] = None,
     samples: o.Samples = 1024,
     batch_size: Annotated[
-        int | None, Parameter(help="Inputs at a time, which bounds the memory (default: 64, or all where fewer).")
+        int | None,
+        Parameter(help="Inputs at a time, which bounds the memory (default: 64, or all where fewer).", **o.WHOLE),
     ] = None,
     seed: o.Seed = 0,
 ) -> ScoreResult:
