@@ -99,17 +99,13 @@ def test_undivided_batches_are_split_with_a_warning(loaders: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a_number", "returned int; expected an iterable"),
-        (
-            "samples",
-            r"returned TensorDataset; expected an iterable of batches, such as",
-        ),
+        ("a_number", "is of type int; expected a torch Dataset or DataLoader, or another iterable of batches"),
         ("singles", "gave a single sample; expected batches .*DataLoader"),
         ("bare", r"gave a ndarray; expected batches \(x, y\)"),
         ("nothing", "gave no batches"),
         ("mixed", r"gave batches of float32 \(2, 3\) and float32 \(2, 4\)"),
         ("failing", "failed while it was read: OSError: disk gone"),
-        ("wrong_keys", r"returned the keys \['training'\]; expected train, calibration, test"),
+        ("wrong_keys", r"has the keys \['training'\]; expected train, calibration, test"),
         ("batchs", "did you mean batches"),
     ],
 )

@@ -35,7 +35,7 @@ def test_the_table_has_a_row_a_mode_and_a_source_a_profile(capsys: pytest.Captur
 def test_json_has_every_fact_of_every_profile(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["devices", "--json"]) == 0
 
-    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
+    found = {each["name"]: each for each in json.loads(capsys.readouterr().out)["devices"]}
     assert sorted(found) == device_names()
     nano = found["jetson-orin-nano-8"]
     assert nano["default_mode"] == "base"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from agfedge.account.account import Account, account
 from agfedge.account.layers import LayeredGraph
 from agfedge.cli import main
-from agfedge_profiles import load_cost_model
+from agfedge_profiles import load_cost_model, write_table
 from agfedge_runtime import Bundle
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.samples import Samples
@@ -87,8 +88,13 @@ def test_small_layers_are_named_with_what_binds_them_and_what_to_do(found: Accou
 def test_a_saved_table_predicts_what_it_was_made_of(workshop: Workshop, folder: Path, samples: Samples) -> None:
     told = account(samples, None, Bundle.open(workshop.bundle), str(folder / "t.json")).prediction
     assert told.device == "generic:base by a table of measured layers"
-    total = sum(each.predicted_us for each in told.stages)
-    assert total == pytest.approx(sum(each.measured_us for each in told.stages), rel=0.25)
+    predicted, measured = (sum(getattr(each, name) for each in told.stages) for name in ("predicted_us", "measured_us"))
+    # A machine that was disturbed meanwhile may have layers that took longer than their stages: then nothing is left
+    # over for the run beside its layers.
+    if load_cost_model(str(folder / "t.json")).table.run_us > 0:
+        assert predicted == pytest.approx(measured)
+    else:
+        assert predicted >= measured
 
 
 def test_the_generic_profile_says_that_it_is_none_of_this_machine(found: Account) -> None:
@@ -109,10 +115,13 @@ def test_a_budget_and_a_search_take_the_table(workshop: Workshop, folder: Path, 
         asked(AllocationRequest(budget=0.5, target=table, target_precision="int8"))
     note, _ = charges_of(None, table)
     assert note == "predicted latency on generic:base at fp32, by a table of measured layers"
+    # What was measured beside other work may say that fewer channels take longer: these times say nothing but the scale.
+    made = folder / "made.json"
+    write_table(made, replace(load_cost_model(table).table, run_us=1.0, layers=(), scale=0.5))
     out = io.StringIO()
     command = ["prune", str(workshop.bundle / "heavy.onnx"), "-o", str(folder / "small.onnx"), "--json"]
     with redirect_stdout(out):
-        assert main([*command, "--budget", "0.9", "--target", table]) == 0
+        assert main([*command, "--budget", "0.9", "--target", str(made)]) == 0
     spent = json.loads(out.getvalue())["budget"]
     assert spent["after"] <= 0.9 * spent["before"]
     assert spent["device"] == "generic:base by a table of measured layers"

@@ -1,24 +1,19 @@
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from agfedge.cli.deploy import add_parser
 
+from agfedge.cli import main
 from agfedge.targets.stages import STAGES
 from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.errors import InputError
 
 
 def command(*argv: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    arguments = parser.parse_args(["deploy", *argv])
-    return int(arguments.run(arguments))
+    return main(["deploy", *argv, "--quiet"])
 
 
 def test_the_table_has_a_row_a_stage(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,12 +25,10 @@ def test_the_table_has_a_row_a_stage(bundle: Bundle, tmp_path: Path, capsys: pyt
     assert err == ""
 
 
-def test_json_is_a_list_with_each_whole_deployment(
-    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_has_each_whole_deployment(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(str(bundle.path), str(tmp_path / "device"), "--json") == 0
 
-    (value,) = json.loads(capsys.readouterr().out)
+    (value,) = json.loads(capsys.readouterr().out)["hosts"]
     deployed = value["deployment"]
     assert (value["target"], value["error"]) == (str(tmp_path / "device"), None)
     assert deployed["bundle_digest"] == bundle.digest
@@ -71,11 +64,16 @@ def test_several_targets_get_a_line_each_and_one_that_fails_is_nothing_to_the_ot
     ],
 )
 def test_wrong_options_are_refused_before_any_target_is_touched(
-    bundle: Bundle, tmp_path: Path, options: Sequence[str], message: str, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle,
+    tmp_path: Path,
+    options: Sequence[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=message):
-        command(str(bundle.path), *options)
+    assert command(str(bundle.path), *options) == 1
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "one").exists()
 
 

@@ -455,21 +455,21 @@ def test_a_target_that_asks_for_signatures_runs_and_goes_back_to_nothing_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     device, other = tmp_path / "device", write_tiny_bundle(tmp_path / "other", confidence=0.9).path
-    assert main(["deploy", str(bundle), str(device)]) == 0
+    assert main(["deploy", str(bundle), str(device), "--quiet"]) == 0
     unsigned = os.readlink(device / "current")
     shutil.copy(signers, device / "allowed_signers")
     (device / "allowed_signers").chmod(0o644)
 
-    assert main(["deploy", str(other), str(device)]) == 1
+    assert main(["deploy", str(other), str(device), "--quiet"]) == 1
     sign_bundle(other, mallory.path)
-    assert main(["deploy", str(other), str(device)]) == 1
+    assert main(["deploy", str(other), str(device), "--quiet"]) == 1
     assert os.readlink(device / "current") == unsigned
     without, not_allowed = capsys.readouterr().err.splitlines()
     assert "the bundle has no signature, and this target has a file allowed_signers" in without
     assert f"the bundle is signed with the ED25519 key {mallory.fingerprint}, which is not allowed" in not_allowed
 
     sign_bundle(other, jane.path)
-    assert main(["deploy", str(other), str(device)]) == 0
+    assert main(["deploy", str(other), str(device), "--quiet"]) == 0
     assert "jane@example.com" in capsys.readouterr().out
     signed = os.readlink(device / "current")
     assert signed != unsigned

@@ -55,7 +55,7 @@ def test_a_target_that_cannot_be_reached_is_a_line_and_the_others_are_told(
 def test_status_alone_is_well(twice: tuple[str, str], device: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(device), "--json"]) == 0
 
-    (found,) = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["hosts"]
     assert found["target"] == str(device)
     assert found["current"]["release"] == twice[1]
     assert [each["release"] for each in found["others"]] == [twice[0]]
@@ -100,7 +100,7 @@ def test_status_tells_what_runs_it_and_what_the_last_profile_found(
     main(["profile", str(bundle.path), "--on", str(device), "--decisions", "100"])
     capsys.readouterr()
     main(["status", str(device), "--json"])
-    (found,) = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["hosts"]
     main(["status", str(device)])
 
     current = found["current"]

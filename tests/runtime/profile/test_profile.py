@@ -112,7 +112,7 @@ def test_the_state_of_the_device_goes_with_the_samples_unless_it_is_not_wanted(t
     ],
 )
 def test_a_number_that_makes_no_sense_is_one_line(tiny, capsys, option, value, part):
-    assert part in refused(capsys, tiny.golden_bundle().path, option, value)
+    assert part in refused(capsys, tiny.golden_bundle().path, f"{option}={value}")
 
 
 def test_a_queue_without_places_is_one_line(tiny, capsys):
