@@ -1,7 +1,7 @@
 """The device's state around a measurement: power mode, clocks, temperatures, throttling, over-current, power.
 
 Everything is read from files that need no root where there are such files; what a machine does not tell stays None.
-Where the paths, names and units come from is said beside them, and in docs/device-state.md.
+Where the paths, names and units come from is said beside them, and in docs/reference/device-state.md.
 """
 
 from agfedge_runtime.state.energy import BranchEnergy, Energy, IdlePower, energy_by_branch, measure_idle

@@ -115,7 +115,7 @@ def test_a_budget_and_a_search_take_the_table(workshop: Workshop, folder: Path, 
         asked(AllocationRequest(budget=0.5, target=table, target_precision="int8"))
     note, _ = charges_of(None, table)
     assert note == "predicted latency on generic:base at fp32, by a table of measured layers"
-    # What was measured beside other work may say that fewer channels take longer: these times say nothing but the scale.
+    # Beside other work, fewer channels may measure slower: these times hold nothing but a scale.
     made = folder / "made.json"
     write_table(made, replace(load_cost_model(table).table, run_us=1.0, layers=(), scale=0.5))
     out = io.StringIO()
