@@ -1,8 +1,8 @@
 """A Sphinx extension: what our docstrings leave to the code, so that the reference says it too.
 
-The public functions of agfedge declare each argument once, as `Annotated[type, cyclopts.Parameter(help=...)]`, for
-Python and the command line alike. Here the help becomes the argument's description. And docstrings call classes by
-their last name, which becomes a link.
+The public functions of agfedge declare each argument once, for Python and the command line alike. Python takes more
+than can be typed: here that becomes the argument's type. And docstrings call classes by their last name, which becomes
+a link.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
-from sphinx.util.rst import escape
 from sphinx.util.typing import stringify_annotation
 
 # How a type is called that the command line narrows: a path may be text, and one name stands for a list of it.
@@ -71,7 +70,7 @@ def bare_signature(
 
 
 def describe_arguments(_app: Sphinx, what: str, _name: str, function: Any, _options: object, lines: list[str]) -> None:
-    """Add a field for each argument, before what napoleon made of returns and errors."""
+    """Add the type of each argument, before what napoleon made of returns and errors."""
     if not is_command(what, function):
         return
     first = next(
@@ -81,12 +80,9 @@ def describe_arguments(_app: Sphinx, what: str, _name: str, function: Any, _opti
 
 
 def fields_of(function: Any) -> Iterator[str]:
-    """Gives `:param:` and `:type:` of every argument."""
+    """Gives the `:type:` of every argument."""
     for name, annotation in get_type_hints(function, include_extras=True).items():
-        texts = [each.help for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Parameter)]
-        if texts:
-            told = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_"), texts[-1] or "")
-            yield f":param {name}: {escape(told)}"
+        if any(isinstance(each, Parameter) for each in getattr(annotation, "__metadata__", ())):
             yield f":type {name}: {type_of(function.__name__, name, annotation.__origin__)}"
 
 

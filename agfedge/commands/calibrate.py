@@ -10,6 +10,7 @@ from agfedge.bundles.recalibrating import CalibrateRequest, CalibrateResult, rec
 from agfedge.commands import options as o
 
 
+@o.documented
 def calibrate(
     bundle: o.Bundle,
     data: o.Data,

@@ -13,6 +13,7 @@ from agfedge.requests import Origin
 from agfedge.study.compare.result import CompareResult
 
 
+@o.documented
 def compare(
     model: o.Model,
     data: o.Data,

@@ -18,6 +18,7 @@ KEEP = "0.25"
 EPSILON = "0.01"
 
 
+@o.documented
 def demo(
     *,
     out: Annotated[Path, Parameter(help="Folder for everything that the demo writes.")] = Path("agfedge-demo"),

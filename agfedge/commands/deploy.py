@@ -60,6 +60,7 @@ class DeployResult(Result):
                 yield f"note: {each.target}: {note}"
 
 
+@o.documented
 def deploy(
     bundle: o.Bundle,
     on: o.Hosts,

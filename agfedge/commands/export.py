@@ -25,6 +25,7 @@ PRUNING = (
 )
 
 
+@o.documented
 def export(
     model: o.Model,
     data: o.Data,

@@ -166,6 +166,7 @@ class BundleInspection(Result):
         return Table(("precision", "KiB", "threshold", "heavy", "light", "cascade", "flips against fp32"), rows)
 
 
+@o.documented
 def inspect(
     model: Annotated[o.GraphOrBundle, Parameter(help="An ONNX model, or the folder of a bundle.")],
     *,

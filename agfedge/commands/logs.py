@@ -72,6 +72,7 @@ class LogsResult(Result):
             return
 
 
+@o.documented
 def logs(
     on: o.On,
     *,

@@ -6,9 +6,10 @@ what Python does: a path is text there, a model the name of its factory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_type_hints, overload
 
 from cyclopts import Parameter, Token
 
@@ -49,6 +50,7 @@ else:  # what can be typed on a command line
     Duration = str
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -245,6 +247,20 @@ Precision = Annotated[
 
 # Files that are written.
 Page = Annotated[PathLike | None, Parameter(help="Write a page for people to this .html file.")]
+
+
+def documented(function: F) -> F:
+    """Puts the help of a function's options into its docstring, where `help()` and a notebook look for it."""
+    lines = ["Args:"]
+    for name, hint in get_type_hints(function, include_extras=True).items():
+        helps = [each.help for each in getattr(hint, "__metadata__", ()) if isinstance(each, Parameter)]
+        if helps:
+            text = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_"), helps[-1] or "")
+            lines.append(f"    {name}: {text}")
+    head, *rest = re.split(r"^    (?=Returns:|Raises:|Example:)", function.__doc__ or "", maxsplit=1, flags=re.M)
+    options = "".join(f"    {line}\n" for line in lines)
+    function.__doc__ = "\n    ".join([f"{head}{options}", *rest]) if len(lines) > 1 else function.__doc__
+    return function
 
 
 def names_of(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class ProfileResult(Result):
         return account_blocks(self.bundle, self.account)
 
 
+@o.documented
 def profile(
     bundle: o.Bundle,
     *,

@@ -11,6 +11,7 @@ from agfedge.commands import options as o
 from agfedge.pruning import PruneRequest, PruneResult, prune_model
 
 
+@o.documented
 def prune(
     model: Annotated[o.GraphLike, Parameter(help="The ONNX model, opset 11 or newer.")],
     out: Annotated[o.PathLike | None, Parameter(alias="-o", help="File that the pruned model is written to.")] = None,

@@ -74,6 +74,7 @@ class ReportResult(Result):
         return f'<iframe srcdoc="{html.escape(self.text)}" width="100%" height="800" frameborder="0"></iframe>'
 
 
+@o.documented
 def report(
     sources: Annotated[
         o.Paths, Parameter(help="Samples as `profile --out` writes them, and the bundles that they are of.")

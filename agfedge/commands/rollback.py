@@ -40,6 +40,7 @@ class RollbackResult(Result):
         )
 
 
+@o.documented
 def rollback(
     on: o.On,
     *,

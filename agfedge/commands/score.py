@@ -11,6 +11,7 @@ from agfedge.requests import Origin
 from agfedge.scoring import ScoreRequest, ScoreResult, score_model
 
 
+@o.documented
 def score(
     model: o.Model,
     data: o.Data,

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 _SEARCH = {"group": "Search"}
 
 
+@o.documented
 def search(
     model: o.Model,
     data: o.Data,

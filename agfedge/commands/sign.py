@@ -37,6 +37,7 @@ class SignResult(Result):
         yield f"{self.signed.bundle} ({self.signed.digest[:12]}): {self.verdict}"
 
 
+@o.documented
 def sign(
     bundle: o.Bundle,
     *,
@@ -64,6 +65,7 @@ def sign(
     return SignResult(done, f"signed with the {done.key}")
 
 
+@o.documented
 def verify(
     bundle: o.Bundle,
     *,

@@ -40,6 +40,7 @@ class StatusResult(Result):
         return map(_line, self.hosts)
 
 
+@o.documented
 def status(on: o.Hosts) -> StatusResult:
     """Say what runs on each host, since when, and which releases it keeps.
 

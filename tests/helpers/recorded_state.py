@@ -1,7 +1,7 @@
 """The state of Jetsons as their files and `tegrastats` tell of it.
 
-Put together from documented formats and from lines that others published (see docs/reference/device-state.md); no device was at
-hand. Paths, labels, units and the form of each line are those of the module and its JetPack; the numbers are plausible,
+Put together from documented formats and from lines that others published (see docs/reference/device-state.md); no
+device was at hand. Paths, labels, units and the form of each line are those of the module and its JetPack; the numbers are plausible,
 and each module's own.
 """
 
