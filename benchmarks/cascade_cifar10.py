@@ -25,6 +25,7 @@ from agfedge.data import load_dataset
 from agfedge.export_request import ExportRequest
 from agfedge.exporting import export
 from agfedge.recover import Recovery
+from agfedge.requests import Origin
 from agfedge.tables import plain
 from agfedge_runtime import Bundle
 
@@ -70,9 +71,13 @@ def _parser() -> argparse.ArgumentParser:
 def request_of(given: argparse.Namespace) -> ExportRequest:
     """Returns the export: the light expert keeps the residual branches that it would miss most, at their full width."""
     return ExportRequest(
-        model=f"{HERE / 'cifar_resnet.py'}:resnet56",
-        weights=given.weights,
-        data=given.data,
+        origin=Origin(
+            f"{HERE / 'cifar_resnet.py'}:resnet56",
+            given.data,
+            given.weights,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+        ),
         out=given.out,
         # Branches stay whole or go whole: a third of the multiply-accumulates is left.
         amount=AllocationRequest(budget=0.33, of="macs", allocation="global", floor=1.0, drop_branches=True),
@@ -85,8 +90,15 @@ def request_of(given: argparse.Namespace) -> ExportRequest:
             validation=0.05,
             precision="bfloat16",
         ),
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        exclude=(),
+        per_layer=None,
+        score="agf",
+        light=None,
+        share_trunk="none",
+        epsilon=0.005,
+        delta=0.05,
+        precision=(),
+        torch_tensorrt=False,
     )
 
 

@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agfedge.cli.arguments import integers
-
 from agfedge.recover import Recovery
+from agfedge.requests import Origin
 from agfedge.study.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
 from agfedge.study.compare.plot import write_plots
 
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", required=True)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--seeds", type=integers, default=(0, 1, 2))
+    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=(0, 1, 2))
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of torch; all cores without")
     parser.add_argument("--results", type=Path, help="folder for stress-cifar10.md, .json, .svg and .png")
@@ -50,10 +49,8 @@ def main(arguments: Sequence[str]) -> int:
 
         torch.set_num_threads(given.threads)
     request = CompareRequest(
-        MODEL,
-        given.weights,
-        given.data,
-        given.out,
+        origin=Origin(MODEL, given.data, given.weights, MEAN, STD),
+        out=given.out,
         scores=SCORES,
         keeps=KEEPS,
         seeds=given.seeds,
@@ -62,8 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         scratch=True,
         samples=2048,
         exclude=STREAM,
-        mean=MEAN,
-        std=STD,
+        recover_keeps=(0.25,),
     )
     points = compare(request)
     rows = rows_of(points)

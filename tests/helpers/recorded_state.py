@@ -1,8 +1,8 @@
 """The state of Jetsons as their files and `tegrastats` tell of it.
 
 Put together from documented formats and from lines that others published (see docs/reference/device-state.md); no
-device was at hand. Paths, labels, units and the form of each line are those of the module and its JetPack; the numbers are plausible,
-and each module's own.
+device was at hand. Paths, labels, units and the form of each line are those of the module and its JetPack; the numbers
+are plausible, and each module's own.
 """
 
 from __future__ import annotations
