@@ -71,7 +71,10 @@ def _run(
     with _logging(verbose=verbose, quiet=quiet):
         try:
             app.config = () if config is None else (_Config(config),)
-            result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+            try:
+                result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+            finally:
+                app.config = ()
             if isinstance(result, Result):
                 # Under torchrun, one process of the job speaks.
                 if os.environ.get("RANK", "0") == "0":
