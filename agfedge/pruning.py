@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ class ModelFacts:
     parameters: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PruneResult(Result):
     """A pruned model, and what was removed.
 
@@ -83,10 +83,10 @@ class PruneResult(Result):
     """
 
     request: PruneRequest
-    model: onnx.ModelProto = field(repr=False)
+    model: onnx.ModelProto
     before: ModelFacts
     after: ModelFacts
-    plan: Plan = field(repr=False)
+    plan: Plan
     check: CheckReport | None
     spent: Spent | None
 

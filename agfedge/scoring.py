@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ class ScoreRequest:
     seed: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ScoreResult(Result):
     """The scores of a model's channels.
 
@@ -55,9 +55,9 @@ class ScoreResult(Result):
     """
 
     request: ScoreRequest
-    model: onnx.ModelProto = field(repr=False)
-    groups: ChannelGroups = field(repr=False)
-    scores: Mapping[str, Scores] = field(repr=False)
+    model: onnx.ModelProto
+    groups: ChannelGroups
+    scores: Mapping[str, Scores]
     samples: int
 
     @property

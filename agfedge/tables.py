@@ -82,6 +82,8 @@ class Result:
     def __str__(self) -> str:
         return "\n".join(str(block) for block in self.blocks())
 
+    __repr__ = __str__  # at a prompt, a result is its tables
+
     def _repr_html_(self) -> str:
         return "".join(block.html() if isinstance(block, Table) else _paragraph(block) for block in self.blocks())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agfedge.router.rivals import rival_table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agfedge_runtime import Bundle
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExportResult(Result):
     """A bundle of two experts, and what they answer.
 
@@ -39,8 +39,8 @@ class ExportResult(Result):
     """
 
     bundle: Bundle
-    expert: LightExpert = field(repr=False)
-    calibration: Calibration = field(repr=False)
+    expert: LightExpert
+    calibration: Calibration
     evaluation: Evaluation
     rivals: tuple[Rival, ...]
     heavy: GraphFacts

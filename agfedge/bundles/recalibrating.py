@@ -65,7 +65,7 @@ class Routed:
     expected: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CalibrateResult(Result):
     """A bundle with new thresholds.
 

@@ -18,7 +18,7 @@ from agfedge.targets.fleet import HostResult
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DeployResult(Result):
     """How the deploys ended.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from agfedge_profiles import DeviceProfile
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DevicesResult(Result):
     """The device profiles.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MOST_KEPT_ROWS = 20
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelInspection(Result):
     """The channel groups of a model, and what stays whole.
 
@@ -37,10 +37,10 @@ class ModelInspection(Result):
     """
 
     name: str
-    groups: ChannelGroups = field(repr=False)
+    groups: ChannelGroups
     costs: GraphCosts
-    stakes: Sequence[GraphCosts] = field(repr=False)
-    plan: Plan | None = field(repr=False)
+    stakes: Sequence[GraphCosts]
+    plan: Plan | None
     report: str | None
     all: bool
 
@@ -87,7 +87,7 @@ class ModelInspection(Result):
             yield f"\npage: {self.report}"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BundleInspection(Result):
     """What a bundle holds.
 
@@ -98,7 +98,7 @@ class BundleInspection(Result):
     """
 
     bundle: Bundle
-    plan: Plan | None = field(repr=False)
+    plan: Plan | None
     all: bool
 
     def to_dict(self) -> dict[str, Any]:

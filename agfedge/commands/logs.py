@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STAMP = "2026-01-31T12:00:00.250Z"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LogsResult(Result):
     """How a host's service fares, and its last decisions; iterating goes on with the decisions to come.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MEASURE = {"group": "What is measured"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ProfileResult(Result):
     """A bundle, measured.
 
@@ -35,7 +35,7 @@ class ProfileResult(Result):
     """
 
     bundle: Bundle
-    samples: Samples = field(repr=False)
+    samples: Samples
     account: Account
 
     def to_dict(self) -> dict[str, Any]:

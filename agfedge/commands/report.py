@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 PAGE = "report.html"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReportResult(Result):
     """Measured profiles, side by side.
 
@@ -36,9 +36,9 @@ class ReportResult(Result):
         out: the file that holds it; None where nothing was written.
     """
 
-    sources: Sources = field(repr=False)
+    sources: Sources
     format: str
-    text: str = field(repr=False)
+    text: str
     out: str | None
 
     def to_dict(self) -> dict[str, Any]:

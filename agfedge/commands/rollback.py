@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agfedge.targets.rollback import Rollback
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RollbackResult(Result):
     """A rollback that ended well.
 

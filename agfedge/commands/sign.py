@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agfedge.targets.signing import Signed
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SignResult(Result):
     """A bundle whose digests are right, and who signed it.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StatusResult(Result):
     """What runs on each host.
 

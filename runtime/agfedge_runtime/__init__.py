@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.cascade import Cascade
-from agfedge_runtime.decisions import Branch, Decisions
-from agfedge_runtime.errors import AgfedgeError
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agfedge_runtime.bundle import Bundle
+    from agfedge_runtime.cascade import Cascade
+    from agfedge_runtime.decisions import Branch, Decisions
+    from agfedge_runtime.errors import AgfedgeError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -15,3 +19,16 @@ __all__ = [
     "Cascade",
     "Decisions",
 ]
+
+_HOMES = {
+    "AgfedgeError": "errors", "Branch": "decisions", "Bundle": "bundle", "Cascade": "cascade", "Decisions": "decisions",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name, and numpy with it, when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'agfedge_runtime' has no attribute {name!r}")
+    found: object = getattr(import_module(f"agfedge_runtime.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agfedge.study.compare.summary import Claim, Row
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompareResult(Result):
     """Scores, compared.
 

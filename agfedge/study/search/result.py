@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agfedge.study.search.request import SearchRequest
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SearchResult(Result):
     """What a search knows by now.
 
