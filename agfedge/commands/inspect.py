@@ -168,7 +168,7 @@ class BundleInspection(Result):
 
 @o.documented
 def inspect(
-    model: Annotated[o.GraphOrBundle, Parameter(help="An ONNX model, or the folder of a bundle.")],
+    model: Annotated[o.GraphLike, Parameter(help="An ONNX model, or the folder of a bundle.")],
     *,
     plan: Annotated[o.PathLike | None, Parameter(help="Show what this plan (.json) keeps of each group.")] = None,
     report: o.Page = None,

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     ModelLike = torch.nn.Module | str
     DataLike = PathLike | Batches | Mapping[str, Batches]
     GraphLike = onnx.ModelProto | PathLike
-    GraphOrBundle = onnx.ModelProto | PathLike
     BareScoreLike = str | Mapping[str, NDArray[Any]]
     Paths = PathLike | Sequence[PathLike]
     Names = str | Sequence[str]
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     DeviceLike = PathLike
     HostsLike = str | Sequence[str]
 else:  # what can be typed on a command line
-    PathLike = GraphLike = GraphOrBundle = Path
+    PathLike = GraphLike = Path
     ModelLike = DataLike = BareScoreLike = DeviceLike = str
     Paths = list[Path]
     Names = Shares = tuple[str, ...]
