@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -83,7 +83,7 @@ def deploy(
         What was done on each host.
 
     Raises:
-        AgfedgeError: The bundle or an option does not fit, or `on` is a single host, as a string, and its deploy
+        AgfedgeError: The bundle or an option does not fit, or `on` is a single host, and no list, and its deploy
             failed. Failures among several hosts are in the result.
 
     Example:
@@ -94,8 +94,8 @@ def deploy(
 
     options = DeployOptions(keep_releases, backend, precision, dry_run)
     with DeployBars() as bars:
-        result = DeployResult(deploy_all(Path(bundle), o.names_of(on), options, jobs, bars.progress))
-    if isinstance(on, str) and result.errors:
+        result = DeployResult(deploy_all(Path(bundle), o.paths_of(on), options, jobs, bars.progress))
+    if isinstance(on, (str, PurePath)) and result.errors:
         raise DeployError(result.errors[0])
     for error in result.errors:
         logger.error("%s", error)

@@ -94,7 +94,7 @@ def logs(
     from agfedge.targets.logs import read_logs
     from agfedge.targets.target import open_target
 
-    host = open_target(on)
+    host = open_target(str(on))
     return LogsResult(host, read_logs(host, lines), follow)
 
 

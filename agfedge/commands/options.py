@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     Duration = float | str
     Shares = float | str | Sequence[float | str]
     DeviceLike = PathLike
-    HostsLike = str | Sequence[str]
+    HostLike = PathLike
+    HostsLike = PathLike | Sequence[PathLike]
 else:  # what can be typed on a command line
     PathLike = GraphLike = Path
-    ModelLike = DataLike = BareScoreLike = DeviceLike = str
+    ModelLike = DataLike = BareScoreLike = DeviceLike = HostLike = str
     Paths = list[Path]
     Names = Shares = tuple[str, ...]
     HostsLike = list[str]
@@ -234,7 +235,7 @@ Precisions = Annotated[
 
 # What runs, and where.
 Bundle = Annotated[PathLike, Parameter(help="Folder of the bundle.")]
-On = Annotated[str, Parameter(help="Where: [user@]host[:path], or a folder on this machine.")]
+On = Annotated[HostLike, Parameter(help="Where: [user@]host[:path], or a folder on this machine.")]
 Hosts = Annotated[
     HostsLike,
     Parameter(help="Where: [user@]host[:path], or a folder on this machine; one or more."),

@@ -54,7 +54,7 @@ def profile(
     bundle: o.Bundle,
     *,
     on: Annotated[
-        str | None,
+        o.HostLike | None,
         Parameter(help="Where it was deployed: [user@]host[:path], or a folder (default: measure in this process)."),
     ] = None,
     data: o.MeasuredData = None,
@@ -160,7 +160,7 @@ def profile(
     opened = Bundle.open(bundle)
     arrays = None if data is None else load_arrays(data, opened.manifest.classes)
     x, y = (None, None) if arrays is None else (arrays.x, arrays.y)
-    host = None if on is None else open_target(on)
+    host = None if on is None else open_target(str(on))
     if from_samples is not None:
         if on is not None or out is not None:
             raise InputError("got --from-samples with --on or --out: --from-samples measures nothing; leave them out")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+
 
 def changed(function: Callable[..., object], arguments: Mapping[str, object]) -> list[str]:
     """Returns the names of the arguments that differ from their defaults."""
@@ -15,10 +17,13 @@ def changed(function: Callable[..., object], arguments: Mapping[str, object]) ->
     return [
         name
         for name, parameter in parameters.items()
-        if arguments[name] is not None
-        and arguments[name] is not parameter.default
-        and arguments[name] != parameter.default
+        if arguments[name] is not None and not _same(arguments[name], parameter.default)
     ]
+
+
+def _same(value: object, default: object) -> bool:
+    """Whether a value is the default; what is of another kind, such as an array, is not even compared."""
+    return value is default or (isinstance(value, (str, int, float, tuple)) and value == default)
 
 
 def given(function: Callable[..., object], arguments: Mapping[str, object]) -> dict[str, Any] | None:
@@ -29,6 +34,8 @@ def given(function: Callable[..., object], arguments: Mapping[str, object]) -> d
     found: dict[str, Any] = {}
     for name in changed(function, arguments):
         value = arguments[name]
+        if isinstance(value, (np.ndarray, np.generic)):
+            value = value.tolist()
         values = [
             str(each) if isinstance(each, PurePath) else each
             for each in (value if isinstance(value, (list, tuple)) else [value])

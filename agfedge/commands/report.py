@@ -67,7 +67,9 @@ class ReportResult(Result):
 
     def _repr_html_(self) -> str:
         if self.format != "html":
-            return super()._repr_html_()
+            from agfedge.pages.page import notebook
+
+            return notebook(self.sources.profiles)
         import html
 
         # In a frame of its own, since its styles are for a whole page.

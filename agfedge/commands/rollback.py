@@ -62,4 +62,4 @@ def rollback(
     from agfedge.targets.rollback import roll_back
     from agfedge.targets.target import open_target
 
-    return RollbackResult(roll_back(open_target(on), to))
+    return RollbackResult(roll_back(open_target(str(on)), to))

@@ -55,7 +55,7 @@ def status(on: o.Hosts) -> StatusResult:
     from agfedge.targets.status import status as status_of
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return StatusResult(list(pool.map(status_of, o.names_of(on))))
+        return StatusResult(list(pool.map(status_of, o.paths_of(on))))
 
 
 def _line(found: TargetStatus) -> str:

@@ -50,14 +50,24 @@ def read_object(given: object, name: str = "data") -> Source:
     unknown = [key for key in given if key not in PARTS]
     if unknown or not given:
         raise InputError(f"{name} has the keys {list(given)}; expected {', '.join(PARTS)}")
-    found = [_classes(part) for part in given.values()]
-    same = found[0] if all(each == found[0] for each in found) else None
-    return Source(name, same, {part: partial(_read, given[part], f"{name} ({part})") for part in given})
+    named = {part: names for part in given if (names := _classes(given[part])) is not None}
+    if len(set(named.values())) > 1:
+        told = " and ".join(
+            f"{part} {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" for part, names in named.items()
+        )
+        raise InputError(f"{name} has other classes in each part ({told}): expected the same, in one order")
+    return Source(
+        name,
+        next(iter(named.values()), None),
+        {part: partial(_read, given[part], f"{name} ({part})") for part in given},
+    )
 
 
 def _classes(part: object) -> tuple[str, ...] | None:
     """The names of the classes, where a data set knows them as those of torchvision do."""
-    names = getattr(getattr(part, "dataset", part), "classes", None)
+    while not hasattr(part, "classes") and hasattr(part, "dataset"):  # a DataLoader of a Subset of a data set
+        part = part.dataset
+    names = getattr(part, "classes", None)
     if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
         return tuple(names)
     return None

@@ -207,7 +207,17 @@ def markdown(profiles: Sequence[Profile], warnings: Sequence[str] = ()) -> str:
         for finding in profile.account.findings
     ]
     notes.append(verdict_of(profiles))
+    title = "Profiles side by side" if len(profiles) > 1 else _title(profiles[0])
+    return tables.to_markdown(title, _every_table(profiles), notes)
+
+
+def notebook(profiles: Sequence[Profile]) -> str:
+    """Returns the verdict and the tables as HTML, without a page around them."""
+    return f"<p>{escape(verdict_of(profiles))}</p>" + "".join(map(_table, _every_table(profiles)))
+
+
+def _every_table(profiles: Sequence[Profile]) -> Sequence[Table]:
     if len(profiles) > 1:
-        return tables.to_markdown("Profiles side by side", comparison_tables(profiles), notes)
+        return comparison_tables(profiles)
     found = [each for those in _tables(profiles[0]).values() for each in those]
-    return tables.to_markdown(_title(profiles[0]), [*found, tables.device(profiles[0])], notes)
+    return [*found, tables.device(profiles[0])]

@@ -90,6 +90,7 @@ def save_course(path: Path, course: Course, mark: Mapping[str, str]) -> None:
         "best_epoch": course.best_epoch,
         "scaler": course.scaler,
     }
+    path.parent.mkdir(parents=True, exist_ok=True)  # as for the bundle beside it
     write_bytes(path, safetensors.torch.save(tensors, {_HEADER: json.dumps(header)}))
 
 
