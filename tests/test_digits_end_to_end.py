@@ -79,7 +79,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     write_digits(folder / "digits", SEED)
     train_heavy(load_dataset(str(folder / "digits"), SEED).train, folder / "heavy.safetensors", epochs=6, seed=SEED)
     _, deploy, profile = commands_of(folder, folder / "heavy.safetensors", SEED)
-    return Demo(folder, run_json(export_command(folder)), run_json(deploy)[0]["deployment"], run_json(profile))
+    return Demo(folder, run_json(export_command(folder)), run_json(deploy)["hosts"][0]["deployment"], run_json(profile))
 
 
 def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

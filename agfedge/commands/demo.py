@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -49,11 +48,13 @@ def demo(
     return 0
 
 
-def commands_of(out: Path, weights: Path, seed: int) -> Iterator[list[str]]:
-    """Gives what a user would type next."""
+def commands_of(out: Path, weights: Path, seed: int) -> list[list[str]]:
+    """Returns what a user would type next."""
     data, bundle, device = str(out / "digits"), str(out / "bundle"), str(out / "device")
     model = ["--model", "agfedge.demo.network:digits_net", "--weights", str(weights), "--data", data]
-    yield ["export", *model, "--keep", KEEP, "--epsilon", EPSILON, "--seed", str(seed), "--out", bundle]
-    yield ["deploy", bundle, device]
     written = ["--out", str(out / "profile.json"), "--report", str(out / "report.html")]
-    yield ["profile", bundle, "--on", device, "--data", str(out / "digits" / "test"), *written]
+    return [
+        ["export", *model, "--keep", KEEP, "--epsilon", EPSILON, "--seed", str(seed), "--out", bundle],
+        ["deploy", bundle, device],
+        ["profile", bundle, "--on", device, "--data", str(out / "digits" / "test"), *written],
+    ]

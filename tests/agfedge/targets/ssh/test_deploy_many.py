@@ -25,7 +25,7 @@ def good(make_device: Callable[[], Path]) -> list[Path]:
 
 
 def deploy(bundle: Bundle, *targets: str) -> int:
-    return main(["deploy", str(bundle.path), *targets, "--jobs", "3", "--json"])
+    return main(["deploy", str(bundle.path), *targets, "--jobs", "3", "--json", "--quiet"])
 
 
 def test_three_hosts_at_once(server: SshServer, bundle: Bundle, good: list[Path], capsys: Capture) -> None:
@@ -34,7 +34,7 @@ def test_three_hosts_at_once(server: SshServer, bundle: Bundle, good: list[Path]
     assert deploy(bundle, *targets) == 0
 
     out, err = capsys.readouterr()
-    assert [each["target"] for each in json.loads(out)] == targets
+    assert [each["target"] for each in json.loads(out)["hosts"]] == targets
     assert err == ""
     assert len({current(device) for device in good}) == 1
     assert all(Bundle.open(device / "current" / "bundle").digest == bundle.digest for device in good)
@@ -75,7 +75,7 @@ def test_each_host_that_fails_gets_a_line_of_its_own_and_the_others_their_releas
     assert len(lines) == len(said)
     for (target, words), line in zip(said.items(), lines, strict=True):
         assert line.startswith(f"agfedge: {target}: {words}"), line
-    failed = {each["target"] for each in json.loads(out) if each["error"] is not None}
+    failed = {each["target"] for each in json.loads(out)["hosts"] if each["error"] is not None}
     assert failed == set(said)
     assert len({current(device) for device in good}) == 1
 
