@@ -52,7 +52,7 @@ def agfedge(*command: str | Path) -> Any:
 
 
 def deploy(bundle: Path) -> Deployed:
-    (result,) = agfedge("deploy", bundle, LOGIN)
+    (result,) = agfedge("deploy", bundle, LOGIN)["hosts"]
     return Deployed(Bundle.open(bundle), result["deployment"])
 
 
@@ -139,7 +139,7 @@ def test_a_profile_is_measured_there(deployed: Deployed) -> None:
     assert account["decisions"] == 40
     assert account["backend"] == "onnxruntime"
     assert account["cascade"]["latency"]["mean_us"] > 0
-    (status,) = agfedge("status", LOGIN)
+    (status,) = agfedge("status", LOGIN)["hosts"]
     assert status["current"]["profile"]["cost"] == pytest.approx(account["costs"]["measured"]["value"])
 
 
@@ -150,7 +150,7 @@ def test_status_and_rollback_lead_from_a_second_release_back_to_the_first(
     agfedge("calibrate", deployed.bundle.path, "--data", data, "--epsilon", "0.05", "--out", tmp_path / "second")
     second = deploy(tmp_path / "second")
     assert second.release != deployed.release
-    (status,) = agfedge("status", LOGIN)
+    (status,) = agfedge("status", LOGIN)["hosts"]
     assert status["current"]["bundle_digest"] == second.bundle.digest
     assert [each["release"] for each in status["others"]] == [deployed.release]
 
@@ -158,6 +158,6 @@ def test_status_and_rollback_lead_from_a_second_release_back_to_the_first(
 
     assert (done["before"], done["current"]["release"]) == (second.release, deployed.release)
     assert done["golden"]["passed"]
-    (status,) = agfedge("status", LOGIN)
+    (status,) = agfedge("status", LOGIN)["hosts"]
     assert status["current"]["bundle_digest"] == deployed.bundle.digest
     assert device.run("readlink agfedge/current").strip() == f"releases/{deployed.release}"
