@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
+from agfedge.commands.groups import origin_of, recovery_of
 from agfedge.recover.options import Recovery
-from agfedge.requests import Origin
 from agfedge.study.compare.result import CompareResult
 
 
@@ -67,28 +67,21 @@ def compare(
     Example:
         >>> print(agfedge.compare(model, data, "comparison", score=["agf", "l1"], keep=[0.5, 0.25]))
     """
+    arguments = dict(locals())
     from agfedge.study.compare import CompareRequest, claims_of, json_of, markdown_of, rows_of
     from agfedge.study.compare.plot import write_plots
     from agfedge.study.compare.run import compare as run
     from agfedge_runtime.atomic import write_text
 
     request = CompareRequest(
-        origin=Origin(model, data, o.path_of(weights), o.numbers_of(mean), o.numbers_of(std)),
+        origin=origin_of(arguments),
         out=str(out),
         scores=o.names_of(score),
         keeps=o.numbers_of(keep),
         seeds=(seed,) if isinstance(seed, int) else tuple(seed),
         recover=o.names_of(recover),
         recover_keeps=o.numbers_of(recover_keep),
-        recovery=Recovery(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            distillation=distillation,
-            augment=augment,
-            patience=patience,
-            precision=training_precision,
-        ),
+        recovery=recovery_of(arguments),
         scratch=scratch,
         samples=samples,
         exclude=o.names_of(exclude),

@@ -7,12 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from agfedge.allocate.request import AllocationRequest
 from agfedge.bundles.export_result import ExportResult
 from agfedge.commands import options as o
+from agfedge.commands.groups import amount_of, origin_of, recovery_of
 from agfedge.commands.repeat import changed, to_toml
 from agfedge.recover.options import Recovery
-from agfedge.requests import Origin
 from agfedge_runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -90,24 +89,13 @@ def export(
     _check_light(arguments)
     result = run(
         ExportRequest(
-            origin=Origin(model, data, o.path_of(weights), o.numbers_of(mean), o.numbers_of(std)),
+            origin=origin_of(arguments),
             out=str(out),
-            amount=AllocationRequest(
-                keep, align, allocation, floor, budget, of, o.path_of(target), target_precision, drop_branches
-            ),
+            amount=amount_of(arguments),
             exclude=o.names_of(exclude),
             per_layer=o.path_of(per_layer),
             score=score,
-            recovery=Recovery(
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                distillation=distillation,
-                augment=augment,
-                patience=patience,
-                precision=training_precision,
-                seed=seed,
-            ),
+            recovery=recovery_of(arguments, seed),
             light=o.path_of(light),
             share_trunk=share_trunk,
             epsilon=epsilon,

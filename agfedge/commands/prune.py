@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from agfedge.allocate.request import AllocationRequest
 from agfedge.commands import options as o
+from agfedge.commands.groups import amount_of
 from agfedge.pruning import PruneRequest, PruneResult, prune_model
 
 
@@ -55,9 +55,7 @@ def prune(
         >>> pruned = agfedge.prune("model.onnx", keep=0.5)
         >>> onnx.save(pruned.model, "small.onnx")
     """
-    amount = AllocationRequest(
-        keep, align, allocation, floor, budget, of, o.path_of(target), target_precision, drop_branches
-    )
+    amount = amount_of(locals())
     return prune_model(
         PruneRequest(
             model=o.graph_of(model),

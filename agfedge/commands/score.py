@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.requests import Origin
+from agfedge.commands.groups import origin_of
 from agfedge.scoring import ScoreRequest, ScoreResult, score_model
 
 
@@ -45,10 +45,11 @@ def score(
         >>> scored = agfedge.score(model, train, score=["agf", "l1"])
         >>> agfedge.prune(scored.model, "light.onnx", score=scored.scores["agf"], keep=0.5)
     """
+    arguments = dict(locals())
     from agfedge.distributed import team
 
     request = ScoreRequest(
-        origin=Origin(model, data, o.path_of(weights), o.numbers_of(mean), o.numbers_of(std)),
+        origin=origin_of(arguments),
         score=o.names_of(score),
         out=o.path_of(out),
         save_onnx=o.path_of(save_onnx),

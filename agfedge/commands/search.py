@@ -10,10 +10,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from agfedge.allocate.request import AllocationRequest
 from agfedge.commands import options as o
+from agfedge.commands.groups import amount_of, origin_of, recovery_of
 from agfedge.recover.options import Recovery
-from agfedge.requests import Origin
 from agfedge.study.search.result import SearchResult
 from agfedge_runtime.errors import InputError
 
@@ -108,6 +107,7 @@ def search(
     Example:
         >>> found = agfedge.search(model, data, "search", keep=[0.5, 0.25], accept="best", bundle="bundle")
     """
+    arguments = dict(locals())
     from agfedge.study.search import Search
     from agfedge.study.search.request import DEPTHS, KEEPS, SearchRequest, amounts_of
 
@@ -116,28 +116,18 @@ def search(
     usual = keeps is None and not budgets
     if keeps is None:
         keeps = KEEPS if usual and not depths else ()
-    rest = AllocationRequest(
-        align=align, allocation=allocation, floor=floor, of=of, target_precision=target_precision,
-        drop_branches=drop_branches, target=o.path_of(target) if budgets and of in (None, "latency") else None,
-    )  # fmt: skip
+    # The device predicts a budget of latency, and what passes cost; budgets of anything else have no use for it.
+    predicts = target if budgets and of in (None, "latency") else None
+    rest = amount_of({**arguments, "keep": None, "budget": None, "target": predicts})
     request = SearchRequest(
-        origin=Origin(model, data, o.path_of(weights), o.numbers_of(mean), o.numbers_of(std)),
+        origin=origin_of(arguments),
         out=str(out),
         amounts=amounts_of(rest, keeps, budgets),
         depths=depths if depths is not None else DEPTHS if usual else (),
         trunks=o.names_of(share_trunk),
         lights=o.paths_of(light),
         score=score,
-        recovery=Recovery(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            distillation=distillation,
-            augment=augment,
-            patience=patience,
-            precision=training_precision,
-            seed=seed,
-        ),
+        recovery=recovery_of(arguments, seed),
         exclude=o.names_of(exclude),
         per_layer=o.path_of(per_layer),
         costs=costs,
