@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agfedge.data.dataset import UNDIVIDED
 from agfedge.distributed import Team
 from agfedge.progress import stages
 from agfedge.requests import check_counts, check_file, check_seed
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from agfedge.scores import Scores
     from agfedge.scores.agreement import GroupUtility
     from agfedge_export import ChannelGroups
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,11 @@ def score_model(request: ScoreRequest, team: Team | None = None) -> ScoreResult:
     with stages("score", ("load", "score", "write")) as step:
         step()
         subject = load_subject(request.origin, request.seed)
+        if subject.data.warning == UNDIVIDED:
+            logger.info(
+                "the data was not divided: scores look at the %d of its samples that an export would train on",
+                len(subject.x),
+            )
         inputs = replace(
             subject.score_inputs(request.seed), samples=request.samples, batch_size=request.batch_size, team=together
         )
