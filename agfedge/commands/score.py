@@ -33,8 +33,8 @@ def score(
 ) -> ScoreResult:
     """Score every channel of a model on its training data.
 
-    Several scores take hardly longer than one. Data that is not divided is split as for an export, and its training part
-    is looked at. Under torchrun the processes share the data.
+    Several scores take hardly longer than one. Data that is not divided is split as for an export, and its training
+    part is looked at. Under torchrun the processes share the data.
 
     Returns:
         The scores, as arrays named after the channel groups.
