@@ -14,11 +14,7 @@ import numpy as np
 def changed(function: Callable[..., object], arguments: Mapping[str, object]) -> list[str]:
     """Returns the names of the arguments that differ from their defaults."""
     parameters = inspect.signature(function).parameters
-    return [
-        name
-        for name, parameter in parameters.items()
-        if arguments[name] is not None and not _same(arguments[name], parameter.default)
-    ]
+    return [name for name, parameter in parameters.items() if not _same(arguments[name], parameter.default)]
 
 
 def _same(value: object, default: object) -> bool:
@@ -29,7 +25,7 @@ def _same(value: object, default: object) -> bool:
 def given(function: Callable[..., object], arguments: Mapping[str, object]) -> dict[str, Any] | None:
     """Returns the arguments that differ from their defaults, as text, numbers, booleans and lists of these.
 
-    None where one of them is an object, such as a module, which no file can name.
+    None where one of them is what no file can name: an object, such as a module, or None in place of a default.
     """
     found: dict[str, Any] = {}
     for name in changed(function, arguments):

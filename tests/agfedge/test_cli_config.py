@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_an_export_writes_the_file_that_repeats_it(
 
 def test_what_is_as_by_default_is_not_in_the_file() -> None:
     arguments = {"model": "m.onnx", "out": Path("o.onnx"), "keep": 0.5, "exclude": ("a", "b"), "check": False}
-    defaults = {name: each.default for name, each in __import__("inspect").signature(agfedge.prune).parameters.items()}
+    defaults = {name: each.default for name, each in signature(agfedge.prune).parameters.items()}
     text = to_toml(agfedge.prune, {**defaults, **arguments})
     assert [line for line in text.splitlines() if not line.startswith("#")] == [
         "[prune]",
@@ -129,6 +130,10 @@ def test_what_is_as_by_default_is_not_in_the_file() -> None:
 
 def test_what_no_file_can_name_is_in_none() -> None:
     assert to_toml(agfedge.inspect, {"model": object(), "plan": None, "report": None, "all": False}) is None
+    export = {name: each.default for name, each in signature(agfedge.export).parameters.items()}
+    given = {**export, "model": "m:f", "data": "d", "out": "o"}
+    assert to_toml(agfedge.export, given) is not None
+    assert to_toml(agfedge.export, {**given, "patience": None}) is None  # never stop early: no file can say so
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
