@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     PathLike = str | os.PathLike[str]
     Batches = Iterable[tuple[Any, Any]] | Dataset[Any] | DataLoader[Any]
     ModelLike = torch.nn.Module | str
-    DataLike = PathLike | Batches | Mapping[str, Batches]
+    DataLike = PathLike | Batches | Mapping[str, Batches | PathLike]
     GraphLike = onnx.ModelProto | PathLike
     BareScoreLike = str | Mapping[str, NDArray[Any]]
     Paths = PathLike | Sequence[PathLike]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from agfedge.data.npz import PARTS
 from agfedge.factory import one_line, resolve
 from agfedge.progress import bar
 from agfedge_runtime.errors import AgfedgeError, InputError
+
+if TYPE_CHECKING:
+    from agfedge.commands.options import PathLike
 
 # Samples of a Dataset that are stacked at a time.
 BATCH = 64
@@ -33,13 +37,14 @@ def read_factory(spec: str) -> Source:
     return read_object(resolve(spec, "data")(), f"data factory {spec}")
 
 
-def read_object(given: object, name: str = "data") -> Source:
+def read_object(given: object, name: str = "data", read_path: Callable[[PathLike], Source] | None = None) -> Source:
     """List the parts of data in memory; each is read when it is called.
 
     Args:
         given: A torch Dataset or DataLoader, or another iterable of batches ``(x, y)`` (arrays or tensors); or a
             mapping of such with the keys ``train``, ``test`` and perhaps ``calibration``.
         name: Of the data, for messages.
+        read_path: Lists the parts of data that is given by its path, where the values of a mapping may be paths.
 
     Raises:
         InputError: A mapping has other keys; and, when a part is read: it fails while it is iterated, or its batches
@@ -50,17 +55,24 @@ def read_object(given: object, name: str = "data") -> Source:
     unknown = [key for key in given if key not in PARTS]
     if unknown or not given:
         raise InputError(f"{name} has the keys {list(given)}; expected {', '.join(PARTS)}")
-    named = {part: names for part in given if (names := _classes(given[part])) is not None}
+    found = {part: _part(value, f"{name} ({part})", read_path) for part, value in given.items()}
+    named = {part: source.classes for part, source in found.items() if source.classes is not None}
     if len(set(named.values())) > 1:
         told = " and ".join(
             f"{part} {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" for part, names in named.items()
         )
         raise InputError(f"{name} has other classes in each part ({told}): expected the same, in one order")
-    return Source(
-        name,
-        next(iter(named.values()), None),
-        {part: partial(_read, given[part], f"{name} ({part})") for part in given},
-    )
+    return Source(name, next(iter(named.values()), None), {part: each.parts["all"] for part, each in found.items()})
+
+
+def _part(given: object, where: str, read_path: Callable[[PathLike], Source] | None) -> Source:
+    """One part of a mapping, undivided."""
+    if read_path is None or not isinstance(given, (str, PurePath)):
+        return Source(where, _classes(given), {"all": partial(_read, given, where)})
+    source = read_path(given)
+    if set(source.parts) != {"all"}:
+        raise InputError(f"{where} is {given}, which has {' and '.join(source.parts)} of its own: give it alone")
+    return source
 
 
 def _classes(part: object) -> tuple[str, ...] | None:

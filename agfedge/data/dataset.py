@@ -78,7 +78,7 @@ def load_arrays(spec: DataLike, classes: Sequence[str] | None = None) -> Arrays:
 
 def _open(given: DataLike, classes: Sequence[str] | None) -> Source:
     if not isinstance(given, (str, PurePath)):
-        return read_object(given)
+        return read_object(given, read_path=lambda path: _open(path, classes))
     spec, path = str(given), Path(given)
     if path.is_dir():
         try:

@@ -278,3 +278,27 @@ def test_a_model_and_images_of_another_side_are_told_in_one_line() -> None:
     wide: NDArray[np.float32] = np.zeros((30, 1, SIDE, SIDE + 1), np.float32)
     with pytest.raises(InputError, match=r"^the model does not take inputs of shape \(N, 1, 6, 7\): RuntimeError: "):
         agfedge.score(seeded(Flat), [(wide, np.arange(30) % 3)])
+
+
+def folder_of(place: Path, count: int) -> Path:
+    for label in ("cat", "dog"):
+        (place / label).mkdir(parents=True)
+        for row in range(count):
+            Image.fromarray(np.full((2, 2), row, np.uint8)).save(place / label / f"{row}.png")
+    return place
+
+
+def test_the_parts_of_a_mapping_may_be_paths(tmp_path: Path) -> None:
+    train, test = folder_of(tmp_path / "a", 4), folder_of(tmp_path / "b", 3)
+    data = load_dataset({"train": train, "test": str(test)}, seed=0)
+    assert data.classes == ("cat", "dog")
+    assert [len(part) for part in (data.train, data.calibration, data.test)] == [8, 3, 3]
+
+
+def test_a_path_whose_data_is_divided_is_no_part(tmp_path: Path) -> None:
+    folder_of(tmp_path / "all" / "train", 2)
+    folder_of(tmp_path / "all" / "test", 2)
+    with pytest.raises(
+        InputError, match=r"data \(train\) is .*all, which has train and test of its own: give it alone"
+    ):
+        load_dataset({"train": tmp_path / "all", "test": tmp_path / "all"}, seed=0)
