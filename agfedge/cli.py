@@ -159,6 +159,9 @@ class _Config(cyclopts.config.Toml):
                     f"{self.path}, line {self._line(command, key)}: {command} has no option {key!r}"
                     f"{suggestion(key, known)}; see `agfedge {command} --help`"
                 )
+            if table[key] == []:  # releases of cyclopts differ in what they make of it
+                place = f"{self.path}, line {self._line(command, key)}"
+                raise InputError(f"{place}: {key} is an empty list: give a value, or leave it out")
         super().__call__(app, commands, arguments)
 
     def _document(self) -> Mapping[str, Any]:

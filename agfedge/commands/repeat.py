@@ -19,7 +19,8 @@ def changed(function: Callable[..., object], arguments: Mapping[str, object]) ->
 
 def _same(value: object, default: object) -> bool:
     """Whether a value is the default; what is of another kind, such as an array, is not even compared."""
-    return value is default or (isinstance(value, (str, int, float, tuple)) and value == default)
+    plain = tuple(value) if isinstance(value, list) else value
+    return plain is default or (isinstance(plain, (str, int, float, tuple)) and plain == default)
 
 
 def given(function: Callable[..., object], arguments: Mapping[str, object]) -> dict[str, Any] | None:
