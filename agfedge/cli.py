@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from agfedge import __version__, progress
+from agfedge import __version__
+from agfedge.base import progress
+from agfedge.base.requests import suggestion
 from agfedge.commands.options import FLAG
-from agfedge.requests import suggestion
-from agfedge.tables import Result
+from agfedge.pages.tables import Result
 from agfedge_runtime.errors import AgfedgeError, InputError
 
 if TYPE_CHECKING:

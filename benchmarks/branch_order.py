@@ -17,14 +17,14 @@ import numpy as np
 import torch
 
 from agfedge.allocate import asked, plan_model
-from agfedge.branch_order import branch_order
-from agfedge.light import score_subject
-from agfedge.preprocess import model_input
+from agfedge.base.requests import Origin
+from agfedge.light.branch_order import branch_order
+from agfedge.light.light import score_subject
 from agfedge.recover import make_student, reestimate
-from agfedge.requests import Origin
 from agfedge.scores import Scores
 from agfedge.study.search.request import depth
-from agfedge.subject import Subject, load_subject
+from agfedge.subject.preprocess import model_input
+from agfedge.subject.subject import Subject, load_subject
 
 HERE = Path(__file__).parent
 SHARES = (0.5, 0.33, 0.25)

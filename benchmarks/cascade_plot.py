@@ -12,7 +12,7 @@ from agfedge_runtime import Branch
 from agfedge_runtime.atomic import write_bytes
 
 if TYPE_CHECKING:
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 _NAMES = {Branch.LIGHT: "light answered", Branch.EARLY: "escalated early", Branch.LATE: "escalated late"}
 

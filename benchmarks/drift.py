@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agfedge_runtime import Branch, Decisions
-from agfedge_runtime.monitor import Monitor, confidence_histogram
+from agfedge_runtime.monitor.monitor import Monitor, confidence_histogram
 
 Floats = npt.NDArray[np.float64]
 STREAM = 100_000

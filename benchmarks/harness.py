@@ -29,7 +29,7 @@ import onnxruntime
 from overhead import SHARED, WHOLE, Images, images_of, tiny_bundle
 from scipy.stats import bootstrap
 
-from agfedge.statistics import ratio_of_means
+from agfedge.base.statistics import ratio_of_means
 from agfedge_runtime import Branch, Cascade
 from agfedge_runtime.profile.measure import measure
 from agfedge_runtime.profile.stopwatch import Stopwatch

@@ -32,9 +32,8 @@ import onnx.parser
 import onnxruntime
 
 from agfedge_runtime import Branch, Bundle, Cascade, Decisions
-from agfedge_runtime.bundle import write_bundle
-from agfedge_runtime.engines.onnx_outputs import keep_outputs
-from agfedge_runtime.manifest import (
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
     Costs,
     Expert,
@@ -47,7 +46,8 @@ from agfedge_runtime.manifest import (
     Router,
     Trunk,
 )
-from agfedge_runtime.monitor import Monitor, confidence_histogram
+from agfedge_runtime.engines.onnx_outputs import keep_outputs
+from agfedge_runtime.monitor.monitor import Monitor, confidence_histogram
 
 Images = npt.NDArray[np.uint8]
 Decide = Callable[[Images], object]

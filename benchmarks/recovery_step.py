@@ -18,13 +18,13 @@ import torch
 from cifar_resnet import resnet56
 
 from agfedge.allocate import Allocation, allocate
-from agfedge.distributed import Team
+from agfedge.base.distributed import Team
 from agfedge.recover import Recovery, Student, make_student
 from agfedge.recover.hardware import hardware_for, laid_out
 from agfedge.recover.lessons import make_lessons
 from agfedge.recover.train import Trainer
 from agfedge_export import analyse, make_plan, prune
-from agfedge_export.from_torch import export_torch
+from agfedge_export.graph.from_torch import export_torch
 from agfedge_runtime.atomic import write_text
 
 BAR = 0.45

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from agfedge.base.requests import Origin
 from agfedge.recover import Recovery
-from agfedge.requests import Origin
 from agfedge.study.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
 from agfedge.study.compare.plot import write_plots
 

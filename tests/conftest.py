@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from agfedge_runtime.gpus import GpuSearch
+from agfedge_runtime.machine.gpus import GpuSearch
 from workshop import Workshop
 
 # Before torch is imported; commands that tests start inherit it. More threads only wait for each other here, above all

@@ -17,7 +17,7 @@ from agfedge.account.prediction import Prediction, device_that_ran, predict
 from agfedge.account.reconciliation import Reconciliation, reconcile
 from agfedge.account.served import BatchAccount, RateAccount, batch_account, rate_account
 from agfedge.account.truth import Truth, truth_of
-from agfedge.statistics import Share, share_of
+from agfedge.base.statistics import Share, share_of
 from agfedge_runtime import Branch
 from agfedge_runtime.errors import AgfedgeError, InputError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from agfedge.account.layers import LayeredGraph
     from agfedge_runtime import Bundle
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 
 @dataclass(frozen=True)

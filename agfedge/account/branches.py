@@ -9,16 +9,16 @@ import numpy as np
 
 from agfedge.account.latency import Latency, latency_of
 from agfedge.account.passes import passes_of
-from agfedge.statistics import Share, share_of
+from agfedge.base.statistics import Share, share_of
 from agfedge_runtime import Branch
-from agfedge_runtime.samples import STAGES
+from agfedge_runtime.profile.samples import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 # Of a router that neither asks a prior nor the light expert.
 HEAVY_ONLY = "heavy only"

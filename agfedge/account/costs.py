@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge.account.passes import Passes, passes_of
-from agfedge.statistics import RatioOfMeans, ratio_over_time
+from agfedge.base.statistics import RatioOfMeans, ratio_over_time
 from agfedge_profiles import PassCosts, expected, mixture, mixture_to_expected, sequential
 
 if TYPE_CHECKING:
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from agfedge_runtime.state import Energy, energy_by_branch
 
 if TYPE_CHECKING:
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 __all__ = ["Energy", "energy_of"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.statistics import variation
-from agfedge_runtime.samples import STAGES
+from agfedge.base.statistics import variation
+from agfedge_runtime.profile.samples import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge_runtime import Bundle
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 INVALID, UNSTABLE, NOTE = "invalid", "unstable", "note"
 

@@ -9,7 +9,7 @@ from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from agfedge_runtime import Bundle
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 
 def bundle_that_ran(samples: Samples, bundle: Bundle) -> Bundle:

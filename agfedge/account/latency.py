@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agfedge.statistics import mean_of, percentile, variation
+from agfedge.base.statistics import mean_of, percentile, variation
 
 if TYPE_CHECKING:
     import numpy as np

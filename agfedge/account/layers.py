@@ -16,14 +16,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from agfedge.allocate.kernels import Launch, channels_of, kernel_of, launches
-from agfedge_export.view import view_of
+from agfedge_export.graph.view import view_of
 
 if TYPE_CHECKING:
     import onnx
 
-    from agfedge_export.view import GraphView
+    from agfedge_export.graph.view import GraphView
     from agfedge_profiles import Kernel
-    from agfedge_runtime.samples import Layer
+    from agfedge_runtime.profile.samples import Layer
 
 # Of what a profiler told of a layer, the share that is surely the layer's.
 _LEAST = 0.1

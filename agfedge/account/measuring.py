@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.progress import bar
+from agfedge.base.progress import bar
 from agfedge.targets.errors import DeployError
 from agfedge.targets.status import read_status
 from agfedge.targets.target import Completed, Target
@@ -20,7 +20,7 @@ from agfedge_runtime.errors import AgfedgeError, BackendError, InputError
 from agfedge_runtime.profile.command import confirm, locking, words_of
 from agfedge_runtime.profile.profiling import Asked, profile
 from agfedge_runtime.profile.record import HEAD, Reader
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

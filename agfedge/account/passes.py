@@ -13,7 +13,7 @@ from agfedge_runtime import Branch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,10 +41,10 @@ import numpy as np
 
 from agfedge.account.branches import overhead_us
 from agfedge.account.passes import passes_of
-from agfedge.statistics import Mean, mean_by, mean_of
+from agfedge.base.statistics import Mean, mean_by, mean_of
 from agfedge_profiles import PassCosts, Rates, expected
 from agfedge_runtime import Branch
-from agfedge_runtime.samples import STAGES
+from agfedge_runtime.profile.samples import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.account.passes import Passes
-    from agfedge_runtime.manifest import Manifest
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.bundle.manifest import Manifest
+    from agfedge_runtime.profile.samples import Samples
 
     Times = NDArray[np.float64]
 

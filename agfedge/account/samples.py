@@ -16,7 +16,7 @@ from agfedge_runtime.profile.recorder import SideFile, side_path
 
 if TYPE_CHECKING:
     from agfedge_runtime import Bundle
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 
 @dataclass(frozen=True)

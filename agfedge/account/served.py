@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.account.latency import Latency, latency_of
-from agfedge.statistics import Share, share_of
+from agfedge.base.statistics import Share, share_of
 
 if TYPE_CHECKING:
-    from agfedge_runtime.samples import BatchSamples, RateSamples
+    from agfedge_runtime.profile.samples import BatchSamples, RateSamples
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from agfedge_profiles import Kernel
-    from agfedge_runtime.samples import Layer, Samples
+    from agfedge_runtime.profile.samples import Layer, Samples
 
 
 @dataclass(frozen=True)

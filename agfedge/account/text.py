@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agfedge.tables import Table, percent
+from agfedge.pages.tables import Table, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agfedge.account.latency import Latency
     from agfedge.account.truth import LayerTruth
     from agfedge_runtime import Bundle
-    from agfedge_runtime.manifest import Expert, Trunk
+    from agfedge_runtime.bundle.manifest import Expert, Trunk
 
 
 def account_blocks(bundle: Bundle, found: Account) -> Iterator[str | Table]:

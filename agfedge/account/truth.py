@@ -26,8 +26,8 @@ from agfedge_profiles import Roofline, load_cost_model, model_precision, rooflin
 
 if TYPE_CHECKING:
     from agfedge_profiles import Kernel
-    from agfedge_runtime.manifest import Manifest
-    from agfedge_runtime.samples import Layer, Samples
+    from agfedge_runtime.bundle.manifest import Manifest
+    from agfedge_runtime.profile.samples import Layer, Samples
 
 # What a light expert that was pruned from the heavy one has in its bundle.
 PLAN = "plan.json"

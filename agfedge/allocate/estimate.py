@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.allocate.kernels import Launch, elements, kind_of, launches
-from agfedge_export.costs import node_macs
-from agfedge_export.tracer import CONSUMES
-from agfedge_export.vanish import end_well
+from agfedge_export.channels.tracer import CONSUMES
+from agfedge_export.channels.vanish import end_well
+from agfedge_export.graph.costs import node_macs
 from agfedge_profiles import Kernel
 
 if TYPE_CHECKING:

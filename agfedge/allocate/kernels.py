@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from agfedge_export.costs import node_macs
-from agfedge_export.view import GraphView, NodeView, view_of
+from agfedge_export.graph.costs import node_macs
+from agfedge_export.graph.view import GraphView, NodeView, view_of
 from agfedge_profiles import Kernel
 
 if TYPE_CHECKING:

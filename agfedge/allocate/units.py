@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export import order_conflicts
-from agfedge_export.balance import aligned_units, balanced_units
+from agfedge_export.channels.balance import aligned_units, balanced_units
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from agfedge.bundles.export_result import ExportResult
 from agfedge.bundles.precisions import PrecisionReport, precision_warnings, with_precisions
 from agfedge.recover import RecoveryReport
 from agfedge.router import calibrate, rivals
-from agfedge_export.priors import unsigned
-from agfedge_runtime import manifest
+from agfedge_export.heads.priors import unsigned
+from agfedge_runtime.bundle import manifest
 
 if TYPE_CHECKING:
     from agfedge.bundles.experts import Experts
     from agfedge.data import Arrays, Dataset
-    from agfedge.light import LightExpert
-    from agfedge.subject import Subject
+    from agfedge.light.light import LightExpert
+    from agfedge.subject.subject import Subject
     from agfedge_profiles import PassCosts
 
 

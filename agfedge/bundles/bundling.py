@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from agfedge.bundles.golden_inputs import choose_golden
 from agfedge.bundles.report import bundle_report
 from agfedge.router.router import PRIOR
-from agfedge_export.heads import CONFIDENCE, IMAGE, attach_heads
-from agfedge_export.priors import reads_trunk
-from agfedge_export.trunk_heads import split_experts
-from agfedge_runtime import Bundle, manifest
-from agfedge_runtime.bundle import write_bundle
+from agfedge_export.heads.heads import CONFIDENCE, IMAGE, attach_heads
+from agfedge_export.heads.priors import reads_trunk
+from agfedge_export.trunk.trunk_heads import split_experts
+from agfedge_runtime import Bundle
+from agfedge_runtime.bundle import manifest
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.golden import golden_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.statistics import Share, share_of
+from agfedge.base.statistics import Share, share_of
 from agfedge_runtime import Branch, Cascade
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from agfedge.router import Evidence, PriorShapes, Rows, evidence_of, prior_charges, rows_of, shapes_of
 from agfedge_export import GraphCosts, SurgeryError, graph_costs
-from agfedge_export.split import SharedCut, common_trunk, split
+from agfedge_export.trunk.split import SharedCut, common_trunk, split
 from agfedge_profiles import PassCosts
-from agfedge_runtime import manifest
+from agfedge_runtime.bundle import manifest
 
 if TYPE_CHECKING:
     import onnx
 
     from agfedge.data import Arrays
-    from agfedge_export.heads import Preprocessing
-    from agfedge_export.split import Cut
+    from agfedge_export.heads.heads import Preprocessing
+    from agfedge_export.trunk.split import Cut
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
 from agfedge.router.rivals import rival_table
-from agfedge.tables import Result, Table, guarantee_line, percent, plain
 
 if TYPE_CHECKING:
     from agfedge.bundles.bundling import GraphFacts
     from agfedge.bundles.evaluate import Evaluation
     from agfedge.bundles.precisions import PrecisionReport
-    from agfedge.light import LightExpert
+    from agfedge.bundles.torch_tensorrt_engine import Compiled
+    from agfedge.bundles.trunk_choice import TrunkTrial
+    from agfedge.light.light import LightExpert
     from agfedge.router import Calibration, Rival
-    from agfedge.torch_tensorrt_engine import Compiled
-    from agfedge.trunk_choice import TrunkTrial
     from agfedge_runtime import Bundle
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge_runtime import Bundle, Decisions
-    from agfedge_runtime.golden import Golden
+    from agfedge_runtime.bundle.golden import Golden
 
 GOLDEN_SAMPLES = 32
 # From so many inputs they are taken.

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.base.onnx_run import OnnxRun
+from agfedge.base.statistics import Share, share_of
 from agfedge.bundles.golden_inputs import choose_golden
 from agfedge.bundles.report import with_variants
 from agfedge.bundles.rerouting import observe, reroute
-from agfedge.onnx_run import OnnxRun
 from agfedge.router.guarantee import check_samples
-from agfedge.statistics import Share, share_of
-from agfedge_export.precision import FP16, FP32, INT8, PRECISIONS, to_fp16, to_int8
-from agfedge_runtime import Bundle, manifest
-from agfedge_runtime.bundle import write_bundle
+from agfedge_export.precision.precision import FP16, FP32, INT8, PRECISIONS, to_fp16, to_int8
+from agfedge_runtime import Bundle
+from agfedge_runtime.bundle import manifest
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.golden import golden_bytes
 from agfedge_runtime.verify import TOLERANCES
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from agfedge.bundles.evaluate import Evaluation
     from agfedge.data import Arrays
-    from agfedge_export.half import Clamped
+    from agfedge_export.precision.half import Clamped
 
 # Inputs that the ranges of int8 are taken from, spread over those that are there.
 RANGE_INPUTS = 512

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agfedge.base.statistics import Share, share_of
 from agfedge.bundles.golden_inputs import choose_golden
 from agfedge.bundles.precisions import precision_golden, rerouted
 from agfedge.bundles.rerouting import Observed, observe, pass_costs, reroute
 from agfedge.data import load_arrays
 from agfedge.data.split import shares, stratified
+from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
 from agfedge.router.guarantee import Guarantee, check_bounds, check_samples
-from agfedge.statistics import Share, share_of
-from agfedge.tables import Result, Table, guarantee_line, percent, plain
 from agfedge_profiles import Rates, expected
-from agfedge_runtime import Bundle, manifest
-from agfedge_runtime.bundle import write_bundle
+from agfedge_runtime import Bundle
+from agfedge_runtime.bundle import manifest
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.golden import golden_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

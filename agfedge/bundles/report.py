@@ -5,17 +5,17 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from agfedge.html import page, section, table
-from agfedge.pages.plots.channels import channels
+from agfedge.pages.channels import channels
+from agfedge.pages.html import page, section, table
 from agfedge.pages.words import sentence
-from agfedge_runtime.manifest import FULL_PRECISION
+from agfedge_runtime.bundle.manifest import FULL_PRECISION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agfedge.router import Calibration
     from agfedge_export import Plan
-    from agfedge_runtime.manifest import Guarantee, Manifest, Router, Variant
+    from agfedge_runtime.bundle.manifest import Guarantee, Manifest, Router, Variant
 
 # Between them stand the precisions, which are made once the page is there.
 _BEGIN, _END = "<!-- precisions -->", "<!-- end of precisions -->"

@@ -11,8 +11,9 @@ from agfedge.router.early import EarlyTrial, try_priors
 from agfedge.router.guarantee import METHOD, NEVER, Guarantee, certify, threshold_grid
 from agfedge.router.router import ALWAYS_HEAVY
 from agfedge_profiles import PassCosts, Rates, expected
-from agfedge_runtime import Bundle, Cascade, manifest
-from agfedge_runtime.monitor import confidence_histogram
+from agfedge_runtime import Bundle, Cascade
+from agfedge_runtime.bundle import manifest
+from agfedge_runtime.monitor.monitor import confidence_histogram
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from agfedge.base.requests import check_seed
 from agfedge.commands import options as o
-from agfedge.requests import check_seed
 
 # A quarter of every layer's channels is about a sixteenth of the multiply-accumulates.
 KEEP = "0.25"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.tables import Result, Table, plain
+from agfedge.pages.tables import Result, Table, plain
 from agfedge.targets import DeployError, Deployment, DeployOptions
 from agfedge.targets.fleet import HostResult
 

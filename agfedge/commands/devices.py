@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agfedge.tables import Result, Table, plain
+from agfedge.pages.tables import Result, Table, plain
 
 if TYPE_CHECKING:
     from agfedge_profiles import DeviceProfile

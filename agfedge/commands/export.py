@@ -82,8 +82,8 @@ def export(
         >>> print(result)
     """
     arguments = dict(locals())
-    from agfedge.export_request import ExportRequest
-    from agfedge.exporting import export as run
+    from agfedge.bundles.export_request import ExportRequest
+    from agfedge.bundles.exporting import export as run
     from agfedge_runtime.atomic import write_text
 
     _check_light(arguments)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from agfedge.base.requests import check_file
 from agfedge.commands import options as o
-from agfedge.requests import check_file
-from agfedge.tables import Result, Table, kept_table, plain
+from agfedge.pages.tables import Result, Table, kept_table, plain
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ def inspect(
     if page is not None:
         check_file("--report", page, taken=[source] if isinstance(source, str) else ())
     from agfedge_export import analyse, graph_costs, load_model
-    from agfedge_export.costs import costs_at_stake
-    from agfedge_export.plan import removed_units
+    from agfedge_export.graph.costs import costs_at_stake
+    from agfedge_export.surgery.plan import removed_units
 
     graph = load_model(source)
     kept = None if plan is None else _read_plan(Path(plan))
@@ -210,7 +210,7 @@ def inspect(
     stakes = costs_at_stake(graph, groups)
     name = Path(source).name if isinstance(source, str) else "model"
     if page is not None:
-        from agfedge.model_report import model_report
+        from agfedge.light.model_report import model_report
         from agfedge_runtime.atomic import write_text
 
         write_text(Path(page), model_report(name, graph, groups, costs, stakes, kept))
@@ -247,7 +247,7 @@ def _member(member: Member) -> dict[str, Any]:
 
 def _kept_whole(kept: Sequence[KeptWhole], everything: bool) -> Iterator[str | Table]:
     """Gives the axes that stay whole: each of a few or where asked, else by reason."""
-    from agfedge.kept_whole import by_reason
+    from agfedge.light.kept_whole import by_reason
 
     if not kept:
         return

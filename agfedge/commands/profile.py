@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from agfedge.base.requests import check_file
 from agfedge.commands import options as o
 from agfedge.commands.repeat import command_line
-from agfedge.requests import check_file
-from agfedge.tables import Result, Table, plain
+from agfedge.pages.tables import Result, Table, plain
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.profiling import Asked
 
 if TYPE_CHECKING:
     from agfedge.account.account import Account
     from agfedge_runtime import Bundle
-    from agfedge_runtime.samples import Samples
+    from agfedge_runtime.profile.samples import Samples
 
 _MEASURE = {"group": "What is measured"}
 
@@ -172,8 +172,8 @@ def profile(
     if host is not None:
         keep_profile(host, found)
     if report is not None:
-        from agfedge.pages.page import report_page
-        from agfedge.pages.profile import make_profile
+        from agfedge.reports.page import report_page
+        from agfedge.reports.profile import make_profile
         from agfedge_runtime.atomic import write_text
 
         page = make_profile(opened.manifest.name, samples, y, opened, found=found)

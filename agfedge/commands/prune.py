@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from agfedge.commands import options as o
 from agfedge.commands.groups import amount_of
-from agfedge.pruning import PruneRequest, PruneResult, prune_model
+from agfedge.light.pruning import PruneRequest, PruneResult, prune_model
 
 
 @o.documented

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from agfedge.base.requests import check_file
 from agfedge.commands import options as o
 from agfedge.commands.repeat import command_line
-from agfedge.requests import check_file
-from agfedge.tables import Result, plain
+from agfedge.pages.tables import Result, plain
 
 if TYPE_CHECKING:
-    from agfedge.pages.sources import Sources
+    from agfedge.reports.sources import Sources
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class ReportResult(Result):
 
     def blocks(self) -> Iterator[str]:
         """Gives the findings and the verdict, or the text where no file holds it."""
-        from agfedge.pages.page import verdict_of
+        from agfedge.reports.page import verdict_of
 
         if self.out is None and self.format != "html":
             yield self.text.rstrip("\n")
@@ -67,7 +67,7 @@ class ReportResult(Result):
 
     def _repr_html_(self) -> str:
         if self.format != "html":
-            from agfedge.pages.page import notebook
+            from agfedge.reports.page import notebook
 
             return notebook(self.sources.profiles)
         import html
@@ -101,7 +101,7 @@ def report(
         >>> agfedge.report(["orin.json", "xavier.json", "bundle"], out="report.html")
     """
     arguments = dict(locals())
-    from agfedge.pages.sources import read_sources
+    from agfedge.reports.sources import read_sources
     from agfedge_runtime.atomic import write_text
 
     named = o.paths_of(sources)
@@ -114,7 +114,7 @@ def report(
         logger.warning("%s", warning)
     text = _text(format, found, command_line(report, arguments))
     if trace is not None:
-        from agfedge.pages.trace import to_trace
+        from agfedge.reports.trace import to_trace
 
         write_text(Path(trace), to_trace(found.profiles))
     if place is not None:
@@ -124,22 +124,22 @@ def report(
 
 def _text(form: str, sources: Sources, command: str) -> str:
     if form == "html":
-        from agfedge.pages.page import report_page
+        from agfedge.reports.page import report_page
 
         return report_page(sources.profiles, sources.warnings, command)
     if form == "md":
-        from agfedge.pages.page import markdown
+        from agfedge.reports.page import markdown
 
         return markdown(sources.profiles, sources.warnings)
     if form == "csv":
-        from agfedge.pages.rows import to_csv
+        from agfedge.reports.rows import to_csv
 
         return to_csv(sources.profiles)
     return json.dumps(_document(sources), indent=1, allow_nan=False) + "\n"
 
 
 def _document(sources: Sources) -> dict[str, Any]:
-    from agfedge.pages.comparison import changes_of
+    from agfedge.reports.comparison import changes_of
 
     return {
         "warnings": list(sources.warnings),

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from agfedge.commands import options as o
 from agfedge.commands.groups import origin_of
-from agfedge.scoring import ScoreRequest, ScoreResult, score_model
+from agfedge.light.scoring import ScoreRequest, ScoreResult, score_model
 
 
 @o.documented
@@ -47,7 +47,7 @@ def score(
         >>> agfedge.prune(scored.model, "light.onnx", score=scored.scores["agf"], keep=0.5)
     """
     arguments = dict(locals())
-    from agfedge.distributed import team
+    from agfedge.base.distributed import team
 
     request = ScoreRequest(
         origin=origin_of(arguments),

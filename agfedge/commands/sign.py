@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.tables import Result, plain
+from agfedge.pages.tables import Result, plain
 
 if TYPE_CHECKING:
     from agfedge.targets.signing import Signed

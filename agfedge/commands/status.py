@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agfedge.commands import options as o
-from agfedge.tables import Result, Table, plain
+from agfedge.pages.tables import Result, Table, plain
 
 if TYPE_CHECKING:
     from agfedge.targets.last_profile import LastProfile

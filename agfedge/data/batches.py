@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agfedge.base.factory import one_line, resolve
+from agfedge.base.progress import bar
 from agfedge.data.arrays import Arrays, Source
 from agfedge.data.checks import checked
 from agfedge.data.npz import PARTS
-from agfedge.factory import one_line, resolve
-from agfedge.progress import bar
 from agfedge_runtime.errors import AgfedgeError, InputError
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.base.factory import one_line
 from agfedge.data.arrays import Arrays, Dataset, Source
 from agfedge.data.batches import read_factory, read_object
 from agfedge.data.checks import check_range
 from agfedge.data.images import read_folder
 from agfedge.data.npz import read_npz
 from agfedge.data.split import shares, stratified
-from agfedge.factory import one_line
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:

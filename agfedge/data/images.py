@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from agfedge.base.factory import one_line
+from agfedge.base.progress import bar
 from agfedge.data.arrays import Arrays, Source
-from agfedge.factory import one_line
-from agfedge.progress import bar
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agfedge.base.factory import one_line
 from agfedge.data.arrays import Arrays, Source
 from agfedge.data.checks import checked
-from agfedge.factory import one_line
 from agfedge_runtime.errors import InputError
 
 PARTS = ("train", "calibration", "test")

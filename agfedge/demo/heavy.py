@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from agfedge.base.progress import bar
 from agfedge.data import Arrays
-from agfedge.preprocess import model_input, preprocessing_for
-from agfedge.progress import bar
+from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge_runtime.atomic import write_bytes
 
 

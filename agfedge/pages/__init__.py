@@ -1,1 +1,1 @@
-"""Reports of measurements: pages for people, tables for a README, rows and traces for programs."""
+"""What people read: tables, HTML and figures, the same on a terminal and on a page."""

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agfedge.statistics import Share
+    from agfedge.base.statistics import Share
 
 
 def duration(us: float | None, signed: bool = False) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.distributed import Team
+    from agfedge.base.distributed import Team
     from agfedge.recover.hardware import Hardware
     from agfedge.recover.options import Recovery
 

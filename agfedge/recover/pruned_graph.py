@@ -76,7 +76,7 @@ def read_pruned(pruned: onnx.ModelProto) -> PrunedGraph:
     """
     import onnx
 
-    from agfedge_export.shape_values import concrete_shapes
+    from agfedge_export.graph.shape_values import concrete_shapes
 
     found = []
     for batch in _BATCHES:

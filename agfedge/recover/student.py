@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.factory import one_line
-from agfedge.onnx_run import OnnxRun
+from agfedge.base.factory import one_line
+from agfedge.base.onnx_run import OnnxRun
 from agfedge.recover.program import slim_program
 from agfedge.recover.slim import SlimError, names_of, parameter_cuts, sliced, slim
-from agfedge_export.check import TOLERANCE
 from agfedge_export.errors import SurgeryError
+from agfedge_export.surgery.check import TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge.distributed import Team
-from agfedge.progress import bar
+from agfedge.base.distributed import Team
+from agfedge.base.progress import bar
 from agfedge.recover.batches import cut, held_out, shuffled
 from agfedge.recover.checkpoint import Course, fingerprint, load_course, save_course
 from agfedge.recover.hardware import Hardware, bring_home, hardware_for, laid_out

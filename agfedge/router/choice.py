@@ -17,7 +17,7 @@ from agfedge.router.guarantee import reaching, threshold_grid
 from agfedge.router.net_risk import score
 from agfedge.router.probe import fit_probe, probe_values, unseen_values
 from agfedge.router.temperature import fit_temperature
-from agfedge_export.priors import NEGATED, TRUNK_PROBE, Probe
+from agfedge_export.heads.priors import NEGATED, TRUNK_PROBE, Probe
 from agfedge_profiles import PassCosts, Rates, expected
 
 if TYPE_CHECKING:

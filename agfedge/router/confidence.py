@@ -1,4 +1,4 @@
-"""How sure the light expert is: four measures, the same as the nodes of `agfedge_export.heads`."""
+"""How sure the light expert is: four measures, the same as the nodes of `agfedge_export.heads.heads`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.heads import CONFIDENCES
+from agfedge_export.heads.heads import CONFIDENCES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

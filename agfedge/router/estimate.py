@@ -10,7 +10,7 @@ import numpy as np
 from agfedge.router.choice import Target, choose, likely_threshold
 from agfedge.router.confidence import confidence_of
 from agfedge.router.evidence import check_rows
-from agfedge_export.priors import unsigned
+from agfedge_export.heads.priors import unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

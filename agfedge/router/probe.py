@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.priors import Probe
+from agfedge_export.heads.priors import Probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

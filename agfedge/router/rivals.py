@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.base.statistics import Share, share_of
 from agfedge.router.choice import prior_values
 from agfedge.router.confidence import Measure, confidence_of
 from agfedge.router.evidence import Evidence, check_rows
 from agfedge.router.router import choose_router
-from agfedge.statistics import Share, share_of
 from agfedge_profiles import PassCosts, Rates, expected, mixture, sequential
 
 if TYPE_CHECKING:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.onnx_run import OnnxRun
+from agfedge.base.onnx_run import OnnxRun
 from agfedge.router.choice import TEMPERATURES, Choice, MeasureTrial, Target, choose
 from agfedge.router.confidence import CONFIDENCES, confidence_of
 from agfedge.router.early import EarlyTrial
 from agfedge.router.evidence import Evidence, Rows, check_evidence
 from agfedge.router.guarantee import METHOD, NEVER, Guarantee, certify, check_bounds, check_samples
-from agfedge_export.heads import CONFIDENCE, LOGITS, PROBABILITIES, Preprocessing, attach_heads
-from agfedge_export.priors import (
+from agfedge_export.graph.view import view_of
+from agfedge_export.heads.heads import CONFIDENCE, LOGITS, PROBABILITIES, Preprocessing, attach_heads
+from agfedge_export.heads.priors import (
     NEGATED,
     TRUNK_ENERGY,
     TRUNK_PROBE,
@@ -25,7 +26,6 @@ from agfedge_export.priors import (
     reads_trunk,
     unsigned,
 )
-from agfedge_export.view import view_of
 from agfedge_profiles import PassCosts, Rates, expected
 from agfedge_runtime.errors import InputError
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.distributed import Team
+    from agfedge.base.distributed import Team
     from agfedge.scores.layout import Place
     from agfedge.scores.places import Where
     from agfedge.scores.registry import ScoreInputs, Scores

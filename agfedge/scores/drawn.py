@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.progress import bar
+from agfedge.base.progress import bar
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.distributed import Team
+    from agfedge.base.distributed import Team
     from agfedge.scores.registry import ScoreInputs
-    from agfedge_export.from_torch import TorchExport
+    from agfedge_export.graph.from_torch import TorchExport
 
 DEFAULT_BATCH = 64
 

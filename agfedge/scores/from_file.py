@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.factory import one_line
-from agfedge.group_names import did_you_mean
+from agfedge.base.factory import one_line
+from agfedge.scores.group_names import did_you_mean
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:

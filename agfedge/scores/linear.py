@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from agfedge.scores.places import Where
     from agfedge_export import ChannelGroups
-    from agfedge_export.view import GraphView, NodeView
+    from agfedge_export.graph.view import GraphView, NodeView
 
 
 @dataclass(frozen=True, eq=False)

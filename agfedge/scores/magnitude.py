@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.scores.registry import ScoreInputs, Scores, score
-from agfedge_export.tracer import PRODUCES
-from agfedge_export.view import view_of
+from agfedge_export.channels.tracer import PRODUCES
+from agfedge_export.graph.view import view_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

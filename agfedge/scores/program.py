@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.export.graph_signature import InputSpec
 
-    from agfedge_export.from_torch import TorchExport
-    from agfedge_export.view import GraphView
+    from agfedge_export.graph.from_torch import TorchExport
+    from agfedge_export.graph.view import GraphView
 
     # Takes a node's name and value, and returns what the rest of the program goes on with.
     Visit = Callable[[str, torch.Tensor], torch.Tensor]

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.distributed import Team
-from agfedge.requests import suggestion
+from agfedge.base.distributed import Team
+from agfedge.base.requests import suggestion
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agfedge.scores.activation import Activations
     from agfedge.scores.gradient import ChannelGradients
     from agfedge_export import ChannelGroups
-    from agfedge_export.from_torch import TorchExport
+    from agfedge_export.graph.from_torch import TorchExport
 
 Scores = Mapping[str, "NDArray[np.float64]"]
 

@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from agfedge.progress import bar
+from agfedge.base.progress import bar
 from agfedge.targets.stages import Progress
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agfedge.targets.release import Release
 
-logger = logging.getLogger("agfedge.progress")
+logger = logging.getLogger("agfedge.base.progress")
 
 
 class DeployBars:

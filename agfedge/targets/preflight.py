@@ -84,7 +84,7 @@ class _Choice(TypedDict):
 
 
 class _Report(TypedDict):
-    """What ``agfedge_runtime.check.check_facts`` returns, as far as it is used here."""
+    """What ``agfedge_runtime.machine.check.check_facts`` returns, as far as it is used here."""
 
     machine: _Machine
     gpu: Mapping[str, object]
@@ -184,7 +184,7 @@ def check_preflight(target: Target, release: Release, backend: str = AUTO) -> Pr
 def _report(target: Target, release: Release) -> _Report:
     """Run the runtime's own ``check`` there, from memory: nothing has been shipped yet."""
     sources = {_module(name): content.decode() for name, content in release.runtime.items() if name.endswith(".py")}
-    program = program_of(sources, "agfedge_runtime.check", "check_facts", {})
+    program = program_of(sources, "agfedge_runtime.machine.check", "check_facts", {})
     return cast(_Report, call_program(target, program, anywhere=True))
 
 

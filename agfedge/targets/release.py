@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from agfedge_runtime import errors
-from agfedge_runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.bundle import MANIFEST_NAME, SIGNATURE_NAME, Bundle
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from agfedge.targets.service import restart_services
 from agfedge.targets.signature import require_signature
 from agfedge.targets.signing import verify_bundle
 from agfedge.targets.target import Target
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.bundle.variants import FULL_PRECISION
 from agfedge_runtime.engines.choice import AUTO
 from agfedge_runtime.errors import AgfedgeError, InputError
-from agfedge_runtime.manifest_variants import FULL_PRECISION
 
 MIN_KEEP = 2
 # What a stage that fails leaves behind.

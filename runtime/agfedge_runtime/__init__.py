@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agfedge_runtime.bundle import Bundle
-    from agfedge_runtime.cascade import Cascade
-    from agfedge_runtime.decisions import Branch, Decisions
+    from agfedge_runtime.bundle.bundle import Bundle
+    from agfedge_runtime.cascade.cascade import Cascade
+    from agfedge_runtime.cascade.decisions import Branch, Decisions
     from agfedge_runtime.errors import AgfedgeError
 
 __version__ = "0.1.0"
@@ -21,8 +21,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AgfedgeError": "errors", "Branch": "decisions", "Bundle": "bundle", "Cascade": "cascade", "Decisions": "decisions",
-}  # fmt: skip
+    "AgfedgeError": "errors",
+    "Branch": "cascade.decisions",
+    "Bundle": "bundle.bundle",
+    "Cascade": "cascade.cascade",
+    "Decisions": "cascade.decisions",
+}
 
 
 def __getattr__(name: str) -> object:

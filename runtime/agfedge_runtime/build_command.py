@@ -9,14 +9,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.engines.tensorrt.folder import folder_beside, make_folder
-from agfedge_runtime.engines.tensorrt.library import LIBRARIES, Library, open_library
-from agfedge_runtime.engines.tensorrt.options import PRECISIONS, BuildOptions
-from agfedge_runtime.engines.tensorrt.parts import PART_PRECISION, prior_part
-from agfedge_runtime.engines.tensorrt.store import EngineStore, Plan
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.bundle.manifest import FULL_PRECISION, MANIFEST_NAME
+from agfedge_runtime.engines.tensorrt.build.folder import folder_beside, make_folder
+from agfedge_runtime.engines.tensorrt.build.library import LIBRARIES, Library, open_library
+from agfedge_runtime.engines.tensorrt.build.options import PRECISIONS, BuildOptions
+from agfedge_runtime.engines.tensorrt.build.parts import PART_PRECISION, prior_part
+from agfedge_runtime.engines.tensorrt.build.store import EngineStore, Plan
 from agfedge_runtime.errors import InputError, MissingPackageError
-from agfedge_runtime.manifest import FULL_PRECISION, MANIFEST_NAME
 
 _BATCH = (1, 1, 8)
 _ONE = (1, 1, 1)

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from agfedge_runtime.check import check
+from agfedge_runtime.machine.check import check
 
 
 def add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from agfedge_runtime import __version__
 from agfedge_runtime.build_command import add_build
-from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.bundle.golden import load_golden
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.check_command import add_check
 from agfedge_runtime.errors import AgfedgeError
-from agfedge_runtime.golden import load_golden
 from agfedge_runtime.profile.command import add_profile
 from agfedge_runtime.stream.command import add_run
 from agfedge_runtime.verify import TOLERANCES, verify_golden

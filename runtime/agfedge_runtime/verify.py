@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray
-from agfedge_runtime.cascade import Cascade
-from agfedge_runtime.golden import Golden
+from agfedge_runtime.bundle.golden import Golden
+from agfedge_runtime.cascade.cascade import Cascade
 
 TOLERANCE = 1e-4
 # By precision: how far another backend may round a probability, and so how far from any threshold golden inputs keep.

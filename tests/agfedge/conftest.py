@@ -11,9 +11,8 @@ import onnx
 import onnx.parser
 import pytest
 
-from agfedge_runtime.bundle import Bundle, golden_bytes, write_bundle
-from agfedge_runtime.cascade import Cascade
-from agfedge_runtime.manifest import (
+from agfedge_runtime.bundle.bundle import Bundle, golden_bytes, write_bundle
+from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
     Costs,
     Expert,
@@ -25,6 +24,7 @@ from agfedge_runtime.manifest import (
     PriorRule,
     Router,
 )
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.verify import record_golden
 
 # The light expert looks at the first byte, the heavy one at the second, the prior at the third.

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import agfedge
 from agfedge.cli import COMMANDS, app, main
+from agfedge.pages.tables import Result
 from agfedge.scores import from_file
-from agfedge.tables import Result
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.errors import AgfedgeError
 from nets import Residual

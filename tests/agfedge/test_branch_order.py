@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from agfedge.allocate import AllocationRequest
-from agfedge.branch_order import branch_order
+from agfedge.base.requests import Origin
 from agfedge.data import Arrays, Dataset
-from agfedge.light import prune_light
-from agfedge.requests import Origin
-from agfedge.subject import Subject, load_subject
+from agfedge.light.branch_order import branch_order
+from agfedge.light.light import prune_light
+from agfedge.subject.subject import Subject, load_subject
 from nets import stripes
 
 DEPTH = AllocationRequest(budget=0.7, of="macs", allocation="global", floor=1.0, drop_branches=True)

@@ -8,11 +8,11 @@ import pytest
 from scipy.special import softmax
 
 from agfedge.data import Arrays
-from agfedge.preprocess import preprocessing_for
 from agfedge.router import Calibration, calibrate, certify
 from agfedge.router.guarantee import NEVER, threshold_grid
 from agfedge.router.router import ALWAYS_HEAVY, PriorShapes, prior_cost
-from agfedge_export.heads import Preprocessing
+from agfedge.subject.preprocess import preprocessing_for
+from agfedge_export.heads.heads import Preprocessing
 from agfedge_profiles import PassCosts
 from agfedge_runtime.errors import InputError
 

@@ -155,6 +155,6 @@ def test_a_missing_package_is_one_line_that_installs_it(
     assert capsys.readouterr().err == (
         "agfedge: the package onnx_graphsurgeon is needed here and not installed: pip install onnx-graphsurgeon\n"
     )
-    monkeypatch.setattr("agfedge.targets.rollback.roll_back", lambda *_: missing("agfedge_export.rules"))
+    monkeypatch.setattr("agfedge.targets.rollback.roll_back", lambda *_: missing("agfedge_export.channels.rules"))
     assert main(["rollback", "x"]) == 1
     assert "this installation of agfedge is incomplete" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import weakref
 
 import torch.distributed
 
-from agfedge.distributed import team
+from agfedge.base.distributed import team
 
 with team() as us:
     import torch._dynamo

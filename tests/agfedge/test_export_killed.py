@@ -19,7 +19,7 @@ from workshop import Workshop
 # Each case runs in a fork of one process that has imported everything: it dies at a known point, without any waiting.
 NURSERY = """
 import json, os, signal, sys
-import agfedge.bundles.bundling, agfedge.exporting, agfedge_runtime.atomic as atomic
+import agfedge.bundles.bundling, agfedge.bundles.exporting, agfedge_runtime.atomic as atomic
 from agfedge.cli import main
 
 # A shell starts background jobs with interrupts ignored, and Python then leaves them so.

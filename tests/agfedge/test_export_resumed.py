@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agfedge.bundles.exporting import checkpoint_of
 from agfedge.cli import main
-from agfedge.exporting import checkpoint_of
 from agfedge.recover import train
 from agfedge_runtime import Bundle
 from workshop import Workshop

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.factory import resolve
+from agfedge.base.factory import resolve
 from agfedge_runtime.errors import InputError
 
 SOURCE = """

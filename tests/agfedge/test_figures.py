@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from agfedge.figures import CASCADE, INK, inline_svg, write_figure
+from agfedge.pages.figures import CASCADE, INK, inline_svg, write_figure
 
 
 def draw(figure: Figure) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
-from agfedge.models import head_size, load_module, read_state
+from agfedge.subject.models import head_size, load_module, read_state
 from agfedge_runtime.errors import InputError
 from nets import Flat, Tied, samples, seeded
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from agfedge.onnx_run import OnnxRun
+from agfedge.base.onnx_run import OnnxRun
 from agfedge_runtime.errors import BackendError
 from pruning import build
 

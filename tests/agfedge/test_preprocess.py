@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agfedge.preprocess import model_input, preprocessing_for
+from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge_runtime.errors import InputError
 
 BYTES = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8)

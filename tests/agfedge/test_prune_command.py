@@ -12,7 +12,7 @@ import pytest
 
 import agfedge_export as ax
 from agfedge.cli import main
-from agfedge_export.check import trial_inputs
+from agfedge_export.surgery.check import trial_inputs
 from pruning import build, replayed_mask
 
 # Two groups: the residual stream (w1, w3: 24 channels) and the inner layer (w2, b2: 20).
@@ -206,7 +206,7 @@ def test_a_failed_check_writes_nothing(
     prune: Prune, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out.write_bytes(b"what was there before")
-    monkeypatch.setattr("agfedge.pruning.check", failing_check)
+    monkeypatch.setattr("agfedge.light.pruning.check", failing_check)
     assert prune("--save-plan", tmp_path / "plan.json") == 1
     assert out.read_bytes() == b"what was there before"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["model.onnx", "out.onnx"]
@@ -216,7 +216,7 @@ def test_a_failed_check_writes_nothing(
 def test_no_check_writes_unchecked_and_says_so(
     prune: Prune, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("agfedge.pruning.check", failing_check)
+    monkeypatch.setattr("agfedge.light.pruning.check", failing_check)
     assert prune("--no-check") == 0
     assert out.is_file()
     assert "not checked" in capsys.readouterr().out
@@ -235,7 +235,7 @@ def test_a_graph_that_cannot_run_is_refused_with_the_way_round(
 def test_inexact_measures_the_difference_instead_of_refusing_it(
     prune: Prune, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("agfedge.pruning.check", failing_check)
+    monkeypatch.setattr("agfedge.light.pruning.check", failing_check)
     assert prune("--inexact") == 0
     assert "inexact: removed and masked lie " in capsys.readouterr().out
     assert out.is_file()
@@ -307,7 +307,7 @@ def test_a_model_without_channels_to_remove_is_one_line(
 def test_an_output_in_a_missing_folder_is_refused_before_any_work(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("agfedge.pruning.load_model", failing_check)
+    monkeypatch.setattr("agfedge.light.pruning.load_model", failing_check)
     target = tmp_path / "nowhere" / "out.onnx"
     message = refused(capsys, main(["prune", str(model), "-o", str(target)]), target)
     assert f"there is no folder {target.parent}" in message

@@ -109,7 +109,7 @@ import sys
 sys.path[:0] = {paths!r}
 import numpy as np
 from test_recover_resume import fresh, stripes
-from agfedge.distributed import team
+from agfedge.base.distributed import team
 from agfedge.recover import Recovery, recover
 with team() as us:
     student, teacher = fresh()

@@ -12,24 +12,24 @@ import torch
 from scipy.special import expit
 
 from agfedge.allocate import AllocationRequest
+from agfedge.base.requests import Origin
 from agfedge.bundles.bundling import write_expert_bundle
 from agfedge.bundles.experts import Experts
 from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
-from agfedge.light import LightExpert, make_light, score_subject
-from agfedge.models import load_module
-from agfedge.preprocess import model_input, preprocessing_for
+from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery
-from agfedge.requests import Origin
 from agfedge.router import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
-from agfedge.subject import Subject, load_subject
+from agfedge.subject.models import load_module
+from agfedge.subject.preprocess import model_input, preprocessing_for
+from agfedge.subject.subject import Subject, load_subject
 from agfedge_export import graph_costs
-from agfedge_export.priors import Probe
-from agfedge_export.split import Cut, common_trunk, find_cut, trunk_cuts
+from agfedge_export.heads.priors import Probe
+from agfedge_export.trunk.split import Cut, common_trunk, find_cut, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
-from agfedge_runtime.manifest import Costs
+from agfedge_runtime.bundle.manifest import Costs
 
 NETWORK = "agfedge.demo.network:digits_net"
 

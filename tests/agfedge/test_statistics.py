@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from agfedge.statistics import Mean, mean_by, mean_of, percentile, ratio_of_means, share_of, variation
+from agfedge.base.statistics import Mean, mean_by, mean_of, percentile, ratio_of_means, share_of, variation
 
 
 def wilson(count: int, samples: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agfedge.tables import Result, Table, plain
+from agfedge.pages.tables import Result, Table, plain
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agfedge_export.balance import aligned_units, balanced_units, violation
-from agfedge_export.groups import Group, Member, Rows
+from agfedge_export.channels.balance import aligned_units, balanced_units, violation
+from agfedge_export.channels.groups import Group, Member, Rows
 
 
 def group(

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.check import TOLERANCE, trial_inputs
+from agfedge_export.surgery.check import TOLERANCE, trial_inputs
 from pruning import build
 
 WEIGHT = {"w": (4, 3, 1, 1)}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from agfedge_export.errors import ModelError
-from agfedge_export.from_torch import export_torch
+from agfedge_export.graph.from_torch import export_torch
 from nets import Depthwise, Flat, Residual, Viewed, exported, logits, samples, seeded
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.costs import costs_at_stake
+from agfedge_export.graph.costs import costs_at_stake
 from nets import SIDE, Depthwise, Residual, exported, samples, seeded
 from pruning import build, half
 

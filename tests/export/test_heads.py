@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 from scipy.special import expit, softmax
 
-from agfedge.preprocess import model_input, preprocessing_for
 from agfedge.router.confidence import CONFIDENCES, Measure, confidence_of
+from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge_export.errors import SurgeryError
-from agfedge_export.heads import Preprocessing, attach_heads
-from agfedge_export.priors import Probe
+from agfedge_export.heads.heads import Preprocessing, attach_heads
+from agfedge_export.heads.priors import Probe
 from pruning import build
 
 BYTES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)

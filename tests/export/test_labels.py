@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agfedge_export.labels import Atoms, Field, Pin
-from agfedge_export.rules.movement import aligned_blocks, moved, reshaped
+from agfedge_export.channels.labels import Atoms, Field, Pin
+from agfedge_export.channels.rules.movement import aligned_blocks, moved, reshaped
 
 WHY = Pin("t", 0, "node", "a reason")
 OTHER = Pin("t", 0, "node", "another reason")

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.check import trial_inputs
+from agfedge_export.surgery.check import trial_inputs
 from pruning import build, half, prune_keeping, prune_share, reasons, sizes
 
 TOKENS = "float[N,6,8] x"

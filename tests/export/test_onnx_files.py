@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 from agfedge.cli import main
-from agfedge_export import onnx_files
-from agfedge_export.onnx_files import model_bytes, write_model
+from agfedge_export.graph import onnx_files
+from agfedge_export.graph.onnx_files import model_bytes, write_model
 from agfedge_runtime.errors import InputError
 from pruning import build
 

@@ -15,11 +15,11 @@ from onnx.reference import ReferenceEvaluator
 from tensorrt_build import builds
 
 from agfedge_export.errors import ModelError
-from agfedge_export.half import LARGEST
-from agfedge_export.heads import Preprocessing, attach_heads
-from agfedge_export.precision import Converted, to_fp16, to_int8
-from agfedge_export.regions import FLOAT, HALF
-from agfedge_export.shape_values import infer
+from agfedge_export.graph.shape_values import infer
+from agfedge_export.heads.heads import Preprocessing, attach_heads
+from agfedge_export.precision.half import LARGEST
+from agfedge_export.precision.precision import Converted, to_fp16, to_int8
+from agfedge_export.precision.regions import FLOAT, HALF
 from nets import Residual, exported, learned, samples, stripes
 
 TIMEOUT_S = 120

@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 from scipy.special import expit
 
-from agfedge.preprocess import preprocessing_for
+from agfedge.subject.preprocess import preprocessing_for
 from agfedge_export.errors import SurgeryError
-from agfedge_export.heads import attach_heads
-from agfedge_export.priors import Probe, append_pooled, append_prior, prior_kinds
+from agfedge_export.heads.heads import attach_heads
+from agfedge_export.heads.priors import Probe, append_pooled, append_prior, prior_kinds
 from pruning import build
 
 BYTES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)

@@ -7,9 +7,9 @@ import onnx
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.model_io import skeleton
-from agfedge_export.shape_values import MOST_ELEMENTS, concrete_shapes
-from agfedge_export.view import SIZES, view_of
+from agfedge_export.graph.model_io import skeleton
+from agfedge_export.graph.shape_values import MOST_ELEMENTS, concrete_shapes
+from agfedge_export.graph.view import SIZES, view_of
 from pruning import build
 
 BATCH, SPATIAL = 1, 224

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agfedge_export as ax
-from agfedge_export.split import (
+from agfedge_export.trunk.split import (
     common_trunk,
     cut_at,
     find_cut,

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.check import trial_inputs
+from agfedge_export.surgery.check import trial_inputs
 from pruning import build, half, prune_half
 
 NORM = {"scale": (8,), "shift": (8,), "mean": (8,), "var": (8,)}

@@ -7,11 +7,11 @@ import onnx
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.common_trunk import SharedCut
-from agfedge_export.cuts import Cut
-from agfedge_export.heads import Preprocessing, attach_heads
-from agfedge_export.split import common_trunk, trunk_cuts
-from agfedge_export.trunk_heads import SharedExperts, split_experts
+from agfedge_export.heads.heads import Preprocessing, attach_heads
+from agfedge_export.trunk.common_trunk import SharedCut
+from agfedge_export.trunk.cuts import Cut
+from agfedge_export.trunk.split import common_trunk, trunk_cuts
+from agfedge_export.trunk.trunk_heads import SharedExperts, split_experts
 from nets import SIDE, Residual, exported, samples, seeded
 
 BYTES = Preprocessing(True, 1 / 255, (0.4,), (0.2,))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agfedge.allocate import AllocationRequest
-from agfedge.export_request import ExportRequest
+from agfedge.base.requests import Origin
+from agfedge.bundles.export_request import ExportRequest
 from agfedge.recover import Recovery
-from agfedge.requests import Origin
 from agfedge.study.compare import CompareRequest
 from agfedge.study.search import SearchRequest
 from agfedge.study.search.request import DEPTHS, KEEPS

@@ -11,13 +11,13 @@ import pytest
 
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.engines import OnnxRuntimeEngine
-from agfedge_runtime.engines.tensorrt.child import build
-from agfedge_runtime.engines.tensorrt.device import Device
-from agfedge_runtime.engines.tensorrt.engine import TensorRtEngine
-from agfedge_runtime.engines.tensorrt.library import open_library
-from agfedge_runtime.engines.tensorrt.options import BuildOptions
-from agfedge_runtime.engines.tensorrt.runner import ExecutionOptions
-from agfedge_runtime.engines.tensorrt.store import EngineStore
+from agfedge_runtime.engines.tensorrt.build.child import build
+from agfedge_runtime.engines.tensorrt.build.device import Device
+from agfedge_runtime.engines.tensorrt.build.library import open_library
+from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
+from agfedge_runtime.engines.tensorrt.build.store import EngineStore
+from agfedge_runtime.engines.tensorrt.run.engine import TensorRtEngine
+from agfedge_runtime.engines.tensorrt.run.runner import ExecutionOptions
 from fake_pycuda import FakeGpu
 from fake_tensorrt import FakeTensorRt
 
@@ -47,9 +47,9 @@ class FakeMachine:
         self.gpu.install(monkeypatch)
         self.tensorrt.install(monkeypatch)
         # A test that failed may have left its GPU there.
-        monkeypatch.setattr("agfedge_runtime.engines.tensorrt.cuda._sessions", {})
+        monkeypatch.setattr("agfedge_runtime.engines.tensorrt.run.cuda._sessions", {})
         # Engines are built in this process, and kept where the test can see them.
-        monkeypatch.setattr("agfedge_runtime.engines.tensorrt.engine.EngineStore", self.store)
+        monkeypatch.setattr("agfedge_runtime.engines.tensorrt.run.engine.EngineStore", self.store)
 
     def store(self, library: object = None) -> EngineStore:
         """The store of this machine's engines, which builds in this process."""

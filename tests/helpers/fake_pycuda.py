@@ -239,7 +239,7 @@ class FakeGpu:
         package.VERSION_TEXT = "2025.1.2"  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "pycuda", package)
         monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
-        monkeypatch.setattr("agfedge_runtime.engines.tensorrt.driver.load_driver", lambda: DriverLibrary(self))
+        monkeypatch.setattr("agfedge_runtime.engines.tensorrt.run.driver.load_driver", lambda: DriverLibrary(self))
 
     def stack(self) -> list[Context]:
         """This thread's stack of contexts, as pycuda keeps it."""

@@ -8,7 +8,7 @@ import onnx.parser
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from agfedge.onnx_run import OnnxRun
+from agfedge.base.onnx_run import OnnxRun
 
 # Named as the heads name theirs, and as the heavy expert does.
 GRAPH = """

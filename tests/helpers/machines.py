@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agfedge_runtime.check import Report, check
-from agfedge_runtime.gpus import Gpu, GpuSearch
+from agfedge_runtime.machine.check import Report, check
+from agfedge_runtime.machine.gpus import Gpu, GpuSearch
 
 NO_DRIVER = GpuSearch((), "", "no CUDA driver: libcuda.so.1: cannot open shared object file: No such file or directory")
 UBUNTU = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from agfedge_runtime import Branch
-from agfedge_runtime.manifest import (
+from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
     Costs,
     Expert,
@@ -20,7 +20,7 @@ from agfedge_runtime.manifest import (
     Reference,
     Router,
 )
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 
 DIGEST = "ab" * 32
 

@@ -13,7 +13,7 @@ from torch import nn
 from agfedge.allocate import uniform_keep
 from agfedge.scores import ScoreInputs
 from agfedge_export import ChannelGroups, Plan, analyse, make_plan
-from agfedge_export.from_torch import TorchExport, export_torch
+from agfedge_export.graph.from_torch import TorchExport, export_torch
 
 SIDE = 6
 

@@ -10,7 +10,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from agfedge_runtime.engines.tensorrt.library import Library, open_library
+from agfedge_runtime.engines.tensorrt.build.library import Library, open_library
 from fake_tensorrt import FakeTensorRt
 
 WEIGHT = "float[4,4] w = {1.0, 2.0, 3.0, 4.0, 4.0, 3.0, 2.0, 1.0, 1.0, 2.0, 1.0, 2.0, 0.5, 0.5, 0.5, 0.5}"

@@ -15,13 +15,13 @@ import pytest
 
 from agfedge.account.account import account
 from agfedge_runtime import Branch, Bundle, Cascade
-from agfedge_runtime.bundle import write_bundle
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.manifest import Costs, Experts, Trunk
 from agfedge_runtime.engines import BACKENDS, Choice, OnnxRuntimeEngine, choose_backend, open_engine
 from agfedge_runtime.engines.choice import Installed, judge
 from agfedge_runtime.errors import BackendError, MissingPackageError
-from agfedge_runtime.gpus import Gpu, GpuSearch
-from agfedge_runtime.manifest import Costs, Experts, Trunk
-from agfedge_runtime.packages import Package, find_package, find_providers
+from agfedge_runtime.machine.gpus import Gpu, GpuSearch
+from agfedge_runtime.machine.packages import Package, find_package, find_providers
 from agfedge_runtime.profile.measure import measure
 from fake_machine import FakeMachine
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import Bundle
-from agfedge_runtime.bundle import MAX_SIGNATURE_BYTES, SIGNATURE_NAME, write_bundle
+from agfedge_runtime.bundle.bundle import MAX_SIGNATURE_BYTES, SIGNATURE_NAME, write_bundle
 from agfedge_runtime.errors import (
     BundleDigestError,
     BundleError,

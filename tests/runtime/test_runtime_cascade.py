@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import Branch, Cascade
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.engines import open_engine
 from agfedge_runtime.errors import (
     BackendError,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agfedge_runtime import cli
-from agfedge_runtime.check import Report
+from agfedge_runtime.machine.check import Report
 from machines import (
     AGX_ORIN_JETPACK_5_1,
     BARE_WORKSTATION,
@@ -212,7 +212,7 @@ def test_looking_changes_nothing(tmp_path):
     ORIN_NANO_JETPACK_6_2.write(tmp_path)
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file())
     ORIN_NANO_JETPACK_6_2.check(Path(tmp_path / "elsewhere"))
-    from agfedge_runtime.machine import read_machine
+    from agfedge_runtime.machine.machine import read_machine
 
     read_machine(tmp_path, lambda argv: None)
     after = sorted(

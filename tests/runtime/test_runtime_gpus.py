@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from agfedge_runtime.gpus import Gpu, find_gpus
+from agfedge_runtime.machine.gpus import Gpu, find_gpus
 
 
 class FakeDriver:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agfedge_profiles import device_names
-from agfedge_runtime.jetson import PROFILES, find_module, jetpack_of, numbers_of, parse_l4t
-from agfedge_runtime.machine import Machine, PowerMode, read_machine, run_command
+from agfedge_runtime.machine.jetson import PROFILES, find_module, jetpack_of, numbers_of, parse_l4t
+from agfedge_runtime.machine.machine import Machine, PowerMode, read_machine, run_command
 from machines import AGX_ORIN_JETPACK_5_1, BROKEN, NOTHING, ORIN_NANO_JETPACK_6_2, THOR_JETPACK_7, RecordedMachine
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agfedge_runtime.bundle.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest
 from agfedge_runtime.errors import (
     BundleError,
     BundleKeyError,
@@ -19,7 +20,6 @@ from agfedge_runtime.errors import (
     BundleVersionError,
     InputError,
 )
-from agfedge_runtime.manifest import MAX_MANIFEST_BYTES, FileRecord, Manifest
 
 RECORD = {"size": 3, "sha256": "0" * 64}
 VALID = {

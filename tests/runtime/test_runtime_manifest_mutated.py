@@ -19,20 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agfedge_runtime import Bundle, Cascade
-from agfedge_runtime.bundle import golden_bytes, write_bundle
-from agfedge_runtime.cli import main
-from agfedge_runtime.errors import (
-    AgfedgeError,
-    BundleDigestError,
-    BundleError,
-    BundleGoldenError,
-    BundleKeyError,
-    BundleMissingFileError,
-    BundlePathError,
-    BundleSizeError,
-    BundleVersionError,
-)
-from agfedge_runtime.manifest import (
+from agfedge_runtime.bundle.bundle import golden_bytes, write_bundle
+from agfedge_runtime.bundle.manifest import (
     Accuracy,
     ConfidenceRule,
     Costs,
@@ -47,6 +35,18 @@ from agfedge_runtime.manifest import (
     Router,
     Trunk,
     Variant,
+)
+from agfedge_runtime.cli import main
+from agfedge_runtime.errors import (
+    AgfedgeError,
+    BundleDigestError,
+    BundleError,
+    BundleGoldenError,
+    BundleKeyError,
+    BundleMissingFileError,
+    BundlePathError,
+    BundleSizeError,
+    BundleVersionError,
 )
 from agfedge_runtime.verify import record_golden
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from agfedge_runtime.decisions import Branch, Decisions
+from agfedge_runtime.cascade.decisions import Branch, Decisions
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.monitor import BINS, Monitor, confidence_histogram
-from agfedge_runtime.monitor_evidence import Evidence, rate_band
+from agfedge_runtime.monitor.evidence import Evidence, rate_band
+from agfedge_runtime.monitor.monitor import BINS, Monitor, confidence_histogram
 
 THRESHOLD = 0.6
 Floats = npt.NDArray[np.float64]
@@ -183,7 +183,7 @@ def test_drift_is_said_once_in_one_line_with_what_to_do(rng, monitor, caplog):
         for _ in range(5):
             monitor.observe(drawn(rng, 2000, early=0.5))
     (record,) = caplog.records
-    assert record.name == "agfedge_runtime.monitor"
+    assert record.name == "agfedge_runtime.monitor.monitor"
     assert re.search(r"the rate of early escalation went from 0\.1\d\d at calibration to 0\.[45]", record.getMessage())
     assert "calibrate again on fresh data" in record.getMessage()
     assert "\n" not in record.getMessage()

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from agfedge_runtime.decisions import Decisions
+from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.monitor import Monitor
-from agfedge_runtime.monitor_prometheus import prometheus_text, write_prometheus
-from agfedge_runtime.monitor_stats import Stats
+from agfedge_runtime.monitor.monitor import Monitor
+from agfedge_runtime.monitor.prometheus import prometheus_text, write_prometheus
+from agfedge_runtime.monitor.stats import Stats
 
 NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*"
 SAMPLE = re.compile(rf"({NAME})(?:\{{(.*)\}})? (\S+)")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agfedge.figures import write_figure
+from agfedge.pages.figures import write_figure
 from agfedge.study.compare.points import HEAVY
 from agfedge.study.compare.summary import STAGES
 

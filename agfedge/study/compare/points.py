@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agfedge.store import Store
+from agfedge.base.store import Store
 
 # Pseudo-scores: the unpruned model, and the small architecture trained from random weights.
 HEAVY, SCRATCH = "heavy", "scratch"

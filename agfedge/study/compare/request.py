@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agfedge.base.requests import Origin, check_counts, check_seed, check_work_folder
 from agfedge.recover import Recovery
-from agfedge.requests import Origin, check_counts, check_seed, check_work_folder
 from agfedge.scores import check_score
 from agfedge_runtime.errors import InputError
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agfedge.pages.tables import Result, Table, plain
 from agfedge.study.compare.report import sentence, table_of
-from agfedge.tables import Result, Table, plain
 
 if TYPE_CHECKING:
     from agfedge.study.compare.points import Point

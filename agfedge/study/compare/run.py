@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.allocate import Allocation, allocate
-from agfedge.group_names import select
-from agfedge.preprocess import model_input
-from agfedge.progress import bar
+from agfedge.base.progress import bar
 from agfedge.scores import score_many
+from agfedge.scores.group_names import select
 from agfedge.study.compare.points import HEAVY, SCRATCH, Point, store_of
 from agfedge.study.compare.request import CompareRequest, check_request
 from agfedge.study.compare.trial import Trial
-from agfedge.subject import load_subject
+from agfedge.subject.preprocess import model_input
+from agfedge.subject.subject import load_subject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.scores import Scores
-    from agfedge.subject import Subject
+    from agfedge.subject.subject import Subject
     from agfedge_export import ChannelGroups
 
 

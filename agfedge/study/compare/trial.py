@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agfedge.allocate import Keep
     from agfedge.recover import Recovery, Student
     from agfedge.recover.lessons import Answers
-    from agfedge.subject import Subject
+    from agfedge.subject.subject import Subject
 
 # Inputs on which a slimmed module is compared with the pruned graph.
 PROBES = 16

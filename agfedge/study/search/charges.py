@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.allocate.kernels import graph_kernels
-from agfedge.onnx_run import OnnxRun
-from agfedge.requests import suggestion
-from agfedge_export.heads import attach_heads
-from agfedge_export.split import split
-from agfedge_export.trunk_heads import split_experts
+from agfedge.base.onnx_run import OnnxRun
+from agfedge.base.requests import suggestion
+from agfedge_export.heads.heads import attach_heads
+from agfedge_export.trunk.split import split
+from agfedge_export.trunk.trunk_heads import split_experts
 from agfedge_profiles import PassCosts, load_cost_model
 from agfedge_runtime.errors import InputError
 

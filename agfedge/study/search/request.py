@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agfedge.allocate import AllocationRequest, asked
+from agfedge.base.requests import Origin, check_given, check_seed, check_work_folder
 from agfedge.recover import Recovery
-from agfedge.requests import Origin, check_given, check_seed, check_work_folder
 from agfedge.router.guarantee import check_bounds
 from agfedge.scores import check_score
 from agfedge.study.search.charges import charges_of

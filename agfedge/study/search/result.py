@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agfedge.pages.tables import Result, Table, plain
 from agfedge.study.search.front import best
 from agfedge.study.search.report import document_of, grounds_of, reasons_of, table_of, verdict_of
-from agfedge.tables import Result, Table, plain
 
 if TYPE_CHECKING:
     from agfedge.bundles.export_result import ExportResult

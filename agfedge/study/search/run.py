@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.base.progress import bar
+from agfedge.base.requests import check_bundle_place
+from agfedge.base.store import Store
 from agfedge.bundles.assembling import Assembly, assemble
 from agfedge.bundles.experts import experts_of
 from agfedge.data.split import shares, stratified
-from agfedge.foreign import foreign_light
-from agfedge.light import LightExpert
-from agfedge.progress import bar
+from agfedge.light.foreign import foreign_light
+from agfedge.light.light import LightExpert
 from agfedge.recover import RecoveryReport
-from agfedge.requests import check_bundle_place
 from agfedge.router import check_samples
-from agfedge.store import Store
 from agfedge.study.search.candidates import Candidate, candidates
 from agfedge.study.search.charges import MACS, charges_of
 from agfedge.study.search.front import best
@@ -29,9 +29,9 @@ from agfedge.study.search.points import DONE, FAILED, REJECTED, Point, point_of
 from agfedge.study.search.request import SearchRequest, check_request
 from agfedge.study.search.result import SearchResult
 from agfedge.study.search.trial import Trial, Tried, point_of_costs
-from agfedge.subject import load_subject
+from agfedge.subject.subject import load_subject
 from agfedge_export import Plan
-from agfedge_export.model_io import load_model
+from agfedge_export.graph.model_io import load_model
 from agfedge_profiles import PassCosts
 from agfedge_profiles.cost import TABLE_SUFFIX
 from agfedge_runtime.atomic import write_bytes, write_text
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from agfedge.bundles.export_result import ExportResult
 
-logger = logging.getLogger("agfedge.progress")
+logger = logging.getLogger("agfedge.base.progress")
 
 BEST = "best"
 # Parts of the calibration split, in percent: what chooses among candidates, and what certifies the accepted one.

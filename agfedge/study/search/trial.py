@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.base.statistics import share_of
 from agfedge.bundles.experts import Experts, experts_of
-from agfedge.light import LightExpert, prune_light, recover_light, score_subject
+from agfedge.light.light import LightExpert, prune_light, recover_light, score_subject
 from agfedge.recover import heavy_answers
 from agfedge.router import choose_estimate
-from agfedge.statistics import share_of
 from agfedge.study.search.charges import charges_of
 from agfedge.study.search.points import DONE, Estimate, Point
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agfedge.scores import Scores
     from agfedge.study.search.candidates import Candidate
     from agfedge.study.search.request import SearchRequest
-    from agfedge.subject import Subject
+    from agfedge.subject.subject import Subject
     from agfedge_profiles import PassCosts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.engines.choice import AUTO, JUDGES, Choice, choose_backend
 from agfedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from agfedge_runtime.engines.protocol import Engine
@@ -72,7 +72,7 @@ def open_prior(bundle: Bundle, choice: Choice, threads: int = 1) -> Engine | Non
     """
     if choice.backend not in _TENSORRT:
         return None
-    from agfedge_runtime.engines.tensorrt.parts import PART_PRECISION, prior_part
+    from agfedge_runtime.engines.tensorrt.build.parts import PART_PRECISION, prior_part
 
     part = prior_part(bundle)
     return None if part is None else open_engine(part, choice, threads, PART_PRECISION)
@@ -87,7 +87,7 @@ def log_choice(choice: Choice) -> Choice:
 def _opened(path: Path, backend: str, threads: int, precision: str) -> Engine:
     if backend not in _TENSORRT:
         return OnnxRuntimeEngine(path, threads, backend)
-    from agfedge_runtime.engines.tensorrt.engine import TensorRtEngine
-    from agfedge_runtime.engines.tensorrt.options import BuildOptions
+    from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
+    from agfedge_runtime.engines.tensorrt.run.engine import TensorRtEngine
 
     return TensorRtEngine(path, threads, backend, build=BuildOptions(precision=precision))

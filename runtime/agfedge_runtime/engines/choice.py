@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from agfedge_runtime.errors import BackendError, MissingPackageError
-from agfedge_runtime.gpus import Gpu, GpuSearch, find_gpus
-from agfedge_runtime.jetson import numbers_of
-from agfedge_runtime.packages import Package, find_package, find_providers
+from agfedge_runtime.machine.gpus import Gpu, GpuSearch, find_gpus
+from agfedge_runtime.machine.jetson import numbers_of
+from agfedge_runtime.machine.packages import Package, find_package, find_providers
 
 AUTO = "auto"
 # What `auto` tries, best first.

@@ -15,7 +15,7 @@ from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.engines.onnx_layers import layer_times
 from agfedge_runtime.engines.onnx_outputs import graph_names, keep_outputs
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
-from agfedge_runtime.jetson import numbers_of
+from agfedge_runtime.machine.jetson import numbers_of
 
 _LOG_ERRORS_ONLY = 3
 _CPU: tuple[str, Mapping[str, str]] = ("CPUExecutionProvider", {})

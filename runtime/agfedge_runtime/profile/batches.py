@@ -9,7 +9,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Int64Array
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.record import BATCHES
 from agfedge_runtime.profile.recorder import Recorder

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import ContextManager
 
 from agfedge_runtime.atomic import write_text
-from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.profiling import DECISIONS, QUEUE, SECONDS, WARMUP, Asked, profile
 from agfedge_runtime.profile.recorder import SideFile, side_path

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Callable, Mapping, Sequence
 
 from agfedge_runtime.arrays import AnyArray
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.engines.protocol import Engine, LayeredEngine
 from agfedge_runtime.profile.stopwatch import PassingEngine, asked_of, behind
 

@@ -11,15 +11,15 @@ from typing import cast
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array
-from agfedge_runtime.cascade import Cascade
-from agfedge_runtime.decisions import Decisions
+from agfedge_runtime.cascade.cascade import Cascade
+from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.machine import processors, read_machine
+from agfedge_runtime.machine.machine import processors, read_machine
 from agfedge_runtime.profile.order import Order
 from agfedge_runtime.profile.record import DECISIONS, decision_columns
 from agfedge_runtime.profile.recorder import Recorder
+from agfedge_runtime.profile.samples import Samples
 from agfedge_runtime.profile.stopwatch import Stopwatch
-from agfedge_runtime.samples import Samples
 
 __all__ = ["Samples", "header_of", "measure", "record_decisions"]
 

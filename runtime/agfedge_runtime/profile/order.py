@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from agfedge_runtime.arrays import Int64Array, UInt8Array
-from agfedge_runtime.decisions import Branch
+from agfedge_runtime.bundle.layout import Reference
+from agfedge_runtime.cascade.decisions import Branch
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.manifest_layout import Reference
 
 # Shares come out to a thousandth, and a run of the usual length hardly repeats itself.
 _DRAWN = 2000

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.samples import ARRAYS, SCHEMA, Samples
+from agfedge_runtime.profile.samples import ARRAYS, SCHEMA, Samples
 
 # The sections.
 DECISIONS, RATE, BATCHES = "decisions", "rate", "batches"

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.record import Record, Section, header_line, section_line
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 
 FLUSH_S = 1.0
 # What is measured, what a row holds, a row: with less there is nothing to keep.

@@ -10,9 +10,9 @@ from time import perf_counter_ns
 from typing import Callable, Mapping, Sequence
 
 from agfedge_runtime.arrays import AnyArray
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.engines.protocol import ClockedEngine, DeviceClock, Engine, SharingEngine, sharing
-from agfedge_runtime.samples import PARTS, STAGES
+from agfedge_runtime.profile.samples import PARTS, STAGES
 
 Wrap = Callable[[str, Engine], Engine]
 

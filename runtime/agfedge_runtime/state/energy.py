@@ -12,9 +12,9 @@ from typing import Mapping
 import numpy as np
 
 from agfedge_runtime.arrays import Float64Array, UInt8Array
-from agfedge_runtime.decisions import Branch
+from agfedge_runtime.cascade.decisions import Branch
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.machine import Command
+from agfedge_runtime.machine.machine import Command
 from agfedge_runtime.state.sampler import StateSampler
 from agfedge_runtime.state.series import Series, during
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.machine import Command, read_power_mode, run_command
+from agfedge_runtime.machine.machine import Command, read_power_mode, run_command
 from agfedge_runtime.stream.stopping import Stopping
 
 _PROGRAM = "usr/bin/jetson_clocks"

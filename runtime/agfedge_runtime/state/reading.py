@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Mapping
 
-from agfedge_runtime.machine import Command, PowerMode, read_power_mode
+from agfedge_runtime.machine.machine import Command, PowerMode, read_power_mode
 from agfedge_runtime.state import tegrastats
 from agfedge_runtime.state.clocks import cap_memory, find_clocks
 from agfedge_runtime.state.counters import find_over_current, find_throttling

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from agfedge_runtime.machine import Command
+from agfedge_runtime.machine.machine import Command
 from agfedge_runtime.state import tegrastats
 from agfedge_runtime.state.rails import total, total_of
 from agfedge_runtime.state.reading import DeviceState, Sensors, find_sensors, read_sensors

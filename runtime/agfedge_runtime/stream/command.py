@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.stream.decision_lines import HEADER, line_of, rows_of
 from agfedge_runtime.stream.decision_log import DEFAULT_BYTES, DEFAULT_FILES

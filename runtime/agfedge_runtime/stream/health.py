@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 
 from agfedge_runtime.atomic import write_text
-from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import AgfedgeError, InputError
-from agfedge_runtime.monitor import Monitor
-from agfedge_runtime.monitor_stats import Stats
+from agfedge_runtime.monitor.monitor import Monitor
+from agfedge_runtime.monitor.stats import Stats
 from agfedge_runtime.stream.clock import utc
 from agfedge_runtime.stream.decision_log import is_full
 from agfedge_runtime.stream.stopping import Terminated

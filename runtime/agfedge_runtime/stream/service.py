@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Sequence
 
 from agfedge_runtime.atomic import write_text
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.engines import choose_backend
 from agfedge_runtime.errors import AgfedgeError, InputError
 from agfedge_runtime.stream.health import release_of

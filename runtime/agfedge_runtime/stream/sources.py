@@ -14,8 +14,8 @@ from typing import ContextManager, Iterator
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray
+from agfedge_runtime.bundle.layout import InputSpec
 from agfedge_runtime.errors import InputError, MissingPackageError
-from agfedge_runtime.manifest_layout import InputSpec
 
 ARRAYS = (".npy", ".npz")
 IMAGES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

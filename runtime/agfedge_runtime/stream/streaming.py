@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Iterable
 
-from agfedge_runtime.bundle import Bundle
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.stream.clock import utc
 from agfedge_runtime.stream.decision_lines import HEADER, line_of, printable, rows_of

@@ -18,7 +18,7 @@ from agfedge.cli import main
 from agfedge_profiles import load_cost_model, write_table
 from agfedge_runtime import Bundle
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 from workshop import Workshop
 
 

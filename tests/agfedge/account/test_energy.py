@@ -9,7 +9,7 @@ import pytest
 
 from agfedge.account.account import account
 from agfedge.account.energy import energy_of
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 from made_samples import made_samples
 
 

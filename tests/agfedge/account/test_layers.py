@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agfedge.account.layers import LayeredGraph, match_layers, own_times
-from agfedge_runtime.samples import Layer
+from agfedge_runtime.profile.samples import Layer
 from layered import layered
 
 # Two convolutions with what is fused into them, a sum, a pool and a product.

@@ -18,7 +18,7 @@ from agfedge_runtime import Bundle
 from agfedge_runtime.errors import BackendError, BundleError, InputError
 from agfedge_runtime.profile.profiling import Asked
 from agfedge_runtime.profile.record import read_record
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 from nets import SIDE, stripes
 from workshop import Workshop
 

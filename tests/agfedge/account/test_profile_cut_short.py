@@ -14,7 +14,7 @@ from agfedge.targets import DeployError
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.stages import deploy
 from agfedge_runtime import Bundle
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 from workshop import Workshop
 
 # The record's head and its section, and so many decisions.

@@ -11,7 +11,7 @@ from agfedge.account.account import account
 from agfedge.account.costs import costs_of
 from agfedge.account.prediction import device_that_ran
 from agfedge_runtime import Branch
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 
 NAN = float("nan")
 

@@ -13,7 +13,7 @@ from agfedge.account.passes import passes_of
 from agfedge.account.reconciliation import Reconciliation, reconcile
 from agfedge_profiles import Rates
 from agfedge_runtime import Branch
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 from made_samples import made_manifest, made_samples
 
 

@@ -9,8 +9,8 @@ import pytest
 from agfedge.account.layers import LayeredGraph
 from agfedge.account.truth import ALIGNMENT, LAUNCH, MEMORY, PARALLEL, LayerTruth, layer_truths, stage_truth, truth_of
 from agfedge_profiles import Roofline
-from agfedge_runtime.manifest import FileRecord
-from agfedge_runtime.samples import Layer
+from agfedge_runtime.bundle.manifest import FileRecord
+from agfedge_runtime.profile.samples import Layer
 from layered import layered
 from made_samples import made_manifest, made_samples
 

@@ -12,7 +12,7 @@ from agfedge.account.layers import LayeredGraph
 from agfedge.account.truth import layer_truths
 from agfedge.demo.network import DigitsNet
 from agfedge_runtime.engines import OnnxRuntimeEngine
-from agfedge_runtime.samples import Layer
+from agfedge_runtime.profile.samples import Layer
 from nets import exported
 from pruning import prune_share
 

@@ -15,12 +15,12 @@ from agfedge.bundles.golden_inputs import GOLDEN_MARGIN
 from agfedge.data import Arrays, Dataset
 from agfedge.router import Calibration, EarlyTrial, Guarantee, prior_cost
 from agfedge_export import analyse, graph_costs, make_plan, prune
-from agfedge_export.heads import Preprocessing
-from agfedge_export.split import common_trunk, groups_of_trunk, trunk_cuts
+from agfedge_export.heads.heads import Preprocessing
+from agfedge_export.trunk.split import common_trunk, groups_of_trunk, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
+from agfedge_runtime.bundle.golden import load_golden
+from agfedge_runtime.bundle.manifest import Costs
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.golden import load_golden
-from agfedge_runtime.manifest import Costs
 from agfedge_runtime.verify import verify_golden
 from nets import SIDE, exported, learned, samples, stripes
 from nets import Residual as Net

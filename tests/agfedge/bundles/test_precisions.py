@@ -20,11 +20,11 @@ from agfedge.cli import main
 from agfedge.data import Dataset, load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
-from agfedge_export.regions import HALF
+from agfedge_export.precision.regions import HALF
 from agfedge_runtime import Bundle, Cascade
+from agfedge_runtime.bundle.golden import load_golden
 from agfedge_runtime.cli import main as device
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.golden import load_golden
 from agfedge_runtime.verify import verify_golden
 from workshop import Workshop
 

@@ -18,11 +18,11 @@ from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.heavy import train_heavy
-from agfedge.models import load_module
-from agfedge.preprocess import model_input, preprocessing_for
-from agfedge_export.from_torch import export_torch
+from agfedge.subject.models import load_module
+from agfedge.subject.preprocess import model_input, preprocessing_for
+from agfedge_export.graph.from_torch import export_torch
 from agfedge_runtime import Bundle, Cascade
-from agfedge_runtime.golden import load_golden
+from agfedge_runtime.bundle.golden import load_golden
 from agfedge_runtime.verify import verify_golden
 from foreign_graph import answers
 from workshop import Workshop

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.pages.profile import Profile, make_profile
+from agfedge.reports.profile import Profile, make_profile
 from agfedge_export import Plan
-from agfedge_export.plan import PlanGroup
+from agfedge_export.surgery.plan import PlanGroup
 from agfedge_runtime import Bundle
-from agfedge_runtime.bundle import write_bundle
-from agfedge_runtime.manifest import Reference
-from agfedge_runtime.samples import BatchSamples, Layer, RateSamples, Samples
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.manifest import Reference
+from agfedge_runtime.profile.samples import BatchSamples, Layer, RateSamples, Samples
 from browser import Browser, browser, why_not
 from made_samples import made_samples
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.pages.page import report_page
-from agfedge.pages.profile import Profile
+from agfedge.reports.page import report_page
+from agfedge.reports.profile import Profile
 from browser import Browser
 from workshop import Workshop
 

@@ -14,7 +14,7 @@ import pytest
 
 from agfedge.cli import main
 from agfedge_runtime import Bundle
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 from made_samples import made_samples
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agfedge.pages.comparison import changes_of, comparison_tables, sentence
-from agfedge.pages.profile import Profile, make_profile
+from agfedge.reports.comparison import changes_of, comparison_tables, sentence
+from agfedge.reports.profile import Profile, make_profile
 from made_samples import made_samples
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agfedge.pages.page import report_page
-from agfedge.pages.profile import Profile, make_profile
-from agfedge.pages.verdict import verdict
+from agfedge.reports.page import report_page
+from agfedge.reports.profile import Profile, make_profile
+from agfedge.reports.verdict import verdict
 from agfedge_runtime import Bundle
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 from made_samples import made_samples, slowing
 
 

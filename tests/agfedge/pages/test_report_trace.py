@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from agfedge.pages.profile import Profile
-from agfedge.pages.trace import to_trace
+from agfedge.reports.profile import Profile
+from agfedge.reports.trace import to_trace
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from agfedge.distributed import Team
+from agfedge.base.distributed import Team
 from agfedge.scores import ScoreInputs, score_groups
 from agfedge.scores.activation import Moments, activation_pass
 from nets import SIDE, Case, Depthwise, Flat, Residual, case, score_inputs

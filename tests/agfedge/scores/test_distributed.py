@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.distributed import Team
+from agfedge.base.distributed import Team
 from agfedge.scores import score_many
 from nets import Residual, case, stripes
 from workshop import NETS

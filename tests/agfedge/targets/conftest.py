@@ -9,7 +9,7 @@ import pytest
 
 from agfedge.targets import deploy
 from agfedge.targets.local import LocalTarget
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from agfedge.targets.mirror import mirror
 from agfedge.targets.on_target import releases
 from agfedge.targets.release import Release, make_release
 from agfedge_runtime import cli as runtime_cli
-from agfedge_runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.bundle import MANIFEST_NAME, SIGNATURE_NAME, Bundle
 from agfedge_runtime.errors import BundleError
 
 WriteBundle = Callable[..., Bundle]
@@ -196,7 +196,7 @@ def test_what_is_no_plain_file_is_refused_before_anything_leaves(
     ("place", "make"),
     [
         pytest.param(place, make, id=f"{place}-{what}")
-        for place in (*PLACES, "../runtime/agfedge_runtime/cascade.py", "../runtime/agfedge_runtime/more")
+        for place in (*PLACES, "../runtime/agfedge_runtime/cascade/cascade.py", "../runtime/agfedge_runtime/more")
         for what, make in FOREIGN.items()
         if (place, make) != (MANIFEST_NAME, os.mkfifo)  # has a test of its own
     ],

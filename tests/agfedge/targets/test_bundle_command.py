@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from agfedge.cli import main
-from agfedge_runtime.bundle import SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.bundle import SIGNATURE_NAME, Bundle
 from ssh_keys import MISSING, SshKey
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))

@@ -9,7 +9,7 @@ import pytest
 
 from agfedge.cli import main
 from agfedge.targets.stages import STAGES
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 
 
 def command(*argv: str) -> int:

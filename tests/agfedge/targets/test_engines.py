@@ -12,7 +12,7 @@ from agfedge.targets import DeployError, deploy
 from agfedge.targets.engines import build_engines
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.rollback import roll_back
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 
 WriteBundle = Callable[..., Bundle]
 RTX = "tensorrt_rtx"

@@ -17,7 +17,7 @@ from agfedge.targets import deploy
 from agfedge.targets.golden import check_golden
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.remote import call_function
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 
 # Deploys argv[1] to argv[2] and kills itself once argv[4] events of kind argv[3] are done: remote steps (commands and
 # copies), or files put in place. With fewer, it ends well and prints how many were left.

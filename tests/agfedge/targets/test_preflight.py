@@ -15,7 +15,7 @@ from agfedge.targets.local import LocalTarget
 from agfedge.targets.preflight import check_preflight
 from agfedge.targets.release import Release, make_release
 from agfedge_profiles import device_names
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from machines import MACHINES, RecordedMachine
 
 

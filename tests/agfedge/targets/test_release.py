@@ -14,7 +14,7 @@ from agfedge.targets import on_target
 from agfedge.targets.release import make_release
 from agfedge.targets.remote import failure, on_target_sources, parse_object
 from agfedge.targets.target import Completed
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 
 WriteBundle = Callable[..., Bundle]
 ON_TARGET = sorted(Path(on_target.__path__[0]).glob("[a-z]*.py"))

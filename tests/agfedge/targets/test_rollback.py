@@ -12,7 +12,7 @@ from agfedge.targets import BusyError, DeployError, deploy, rollback
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.rollback import roll_back
 from agfedge.targets.status import read_status
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.errors import InputError
 
 WriteBundle = Callable[..., Bundle]

@@ -12,7 +12,7 @@ import pytest
 from agfedge.targets import DeployError, deploy, service
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.rollback import roll_back
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 
 WriteBundle = Callable[..., Bundle]
 # Stands for systemd: a service that is restarted says in its health file what `current` points at, unless it is told to

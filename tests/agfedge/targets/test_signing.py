@@ -13,7 +13,7 @@ import pytest
 from agfedge.cli import main
 from agfedge.targets.on_target.signature import check_signature
 from agfedge.targets.signing import SignatureError, sign_bundle, verify_bundle
-from agfedge_runtime.bundle import SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.bundle import SIGNATURE_NAME, Bundle
 from agfedge_runtime.errors import BundleDigestError, BundleError, InputError
 from ssh_keys import MISSING, SshKey, agent_with, keygen
 

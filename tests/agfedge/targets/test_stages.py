@@ -15,7 +15,7 @@ import pytest
 from agfedge.targets import BusyError, Completed, DeployError, Deployment, DeployOptions, Progress, deploy
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.stages import STAGES
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.errors import BundleDigestError, BundlePathError, InputError
 
 WriteBundle = Callable[..., Bundle]
@@ -161,7 +161,9 @@ def test_a_current_that_no_deploy_made_is_refused(bundle: Bundle, device: Path) 
         deploy(bundle.path, LocalTarget(device))
 
 
-@pytest.mark.parametrize("name", ["bundle/heavy.onnx", "bundle/manifest.json", "runtime/agfedge_runtime/cascade.py"])
+@pytest.mark.parametrize(
+    "name", ["bundle/heavy.onnx", "bundle/manifest.json", "runtime/agfedge_runtime/cascade/cascade.py"]
+)
 def test_a_byte_flipped_on_the_way_is_found_before_anything_runs(
     bundle: Bundle, other: Bundle, device: Path, name: str
 ) -> None:

@@ -14,7 +14,7 @@ from agfedge.targets import DeployError, deploy
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.rollback import roll_back
 from agfedge.targets.status import read_status, status
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 
 WriteBundle = Callable[..., Bundle]
 

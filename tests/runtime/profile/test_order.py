@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import Branch
+from agfedge_runtime.bundle.layout import Reference
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.manifest_layout import Reference
 from agfedge_runtime.profile.order import drawn_by_branch, shuffled
 
 # Four light, three early, three late, as golden inputs are chosen.

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import Branch, cli
-from agfedge_runtime.bundle import write_bundle
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.layout import Reference
 from agfedge_runtime.engines.onnx_layers import mean_times
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.manifest_layout import Reference
 from agfedge_runtime.profile.command import asked_of, confirm, words_of
 from agfedge_runtime.profile.profiling import Asked
 from agfedge_runtime.profile.record import read_record, read_samples
-from agfedge_runtime.samples import Samples
+from agfedge_runtime.profile.samples import Samples
 
 
 def profile(capsys, *arguments: object) -> Samples:

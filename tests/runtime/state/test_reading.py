@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agfedge_runtime.machine import PowerMode
+from agfedge_runtime.machine.machine import PowerMode
 from agfedge_runtime.state import read_state
 from agfedge_runtime.state.temperatures import hottest
 from machines import RTX_WORKSTATION, RecordedMachine

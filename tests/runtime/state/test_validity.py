@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.machine import PowerMode
+from agfedge_runtime.machine.machine import PowerMode
 from agfedge_runtime.state import DeviceState, validity
 
 STEADY = DeviceState(

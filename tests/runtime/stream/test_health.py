@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import cli
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.monitor import Monitor
+from agfedge_runtime.monitor.monitor import Monitor
 from agfedge_runtime.stream.health import Health, release_of
 from agfedge_runtime.stream.stopping import Terminated
 

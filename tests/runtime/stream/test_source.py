@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from agfedge_runtime import cli
+from agfedge_runtime.bundle.manifest import InputSpec, Preprocessing
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.manifest import InputSpec, Preprocessing
 from agfedge_runtime.stream.sources import read_items
 
 BRANCHES = ["early", "light", "late", "light", "late", "early"]

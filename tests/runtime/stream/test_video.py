@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import cli
+from agfedge_runtime.bundle.manifest import InputSpec, Preprocessing
 from agfedge_runtime.errors import InputError, MissingPackageError
-from agfedge_runtime.manifest import InputSpec, Preprocessing
 from agfedge_runtime.stream import video
 from agfedge_runtime.stream.sources import is_camera, open_source
 from fake_opencv import FakeOpenCV

@@ -30,5 +30,5 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
     made = FakeGpu()
     made.install(monkeypatch)
-    monkeypatch.setattr("agfedge_runtime.engines.tensorrt.cuda._sessions", {})
+    monkeypatch.setattr("agfedge_runtime.engines.tensorrt.run.cuda._sessions", {})
     return made

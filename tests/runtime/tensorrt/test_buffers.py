@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agfedge_runtime.engines.tensorrt.buffers import Buffer, choose_memory
-from agfedge_runtime.engines.tensorrt.cuda import open_cuda
+from agfedge_runtime.engines.tensorrt.run.buffers import Buffer, choose_memory
+from agfedge_runtime.engines.tensorrt.run.cuda import open_cuda
 from agfedge_runtime.errors import InputError
 from fake_machine import FakeMachine
 

@@ -7,7 +7,7 @@ import pytest
 from overhead import SHARED, images_of, tiny_bundle
 
 from agfedge_runtime import Branch
-from agfedge_runtime.cascade import Cascade
+from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.profile.batches import check_batch
 from agfedge_runtime.profile.layers import layer_times

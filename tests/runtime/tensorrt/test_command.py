@@ -13,13 +13,13 @@ import onnx.numpy_helper
 import pytest
 
 from agfedge_runtime import cli
-from agfedge_runtime.bundle import Bundle, write_bundle
-from agfedge_runtime.engines.tensorrt import child, store
-from agfedge_runtime.engines.tensorrt.device import Device
-from agfedge_runtime.engines.tensorrt.library import open_library
-from agfedge_runtime.engines.tensorrt.options import BuildOptions
-from agfedge_runtime.engines.tensorrt.request import BuildRequest
-from agfedge_runtime.manifest import Accuracy, Variant
+from agfedge_runtime.bundle.bundle import Bundle, write_bundle
+from agfedge_runtime.bundle.manifest import Accuracy, Variant
+from agfedge_runtime.engines.tensorrt.build import child, store
+from agfedge_runtime.engines.tensorrt.build.device import Device
+from agfedge_runtime.engines.tensorrt.build.library import open_library
+from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
+from agfedge_runtime.engines.tensorrt.build.request import BuildRequest
 from fake_tensorrt import FakeTensorRt
 from tensorrt_graphs import skip_without_rtx
 

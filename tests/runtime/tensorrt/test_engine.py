@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from agfedge_runtime.cascade import Cascade
-from agfedge_runtime.engines.tensorrt.engine import TensorRtEngine
-from agfedge_runtime.engines.tensorrt.options import BuildOptions
+from agfedge_runtime.cascade.cascade import Cascade
+from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
+from agfedge_runtime.engines.tensorrt.run.engine import TensorRtEngine
 from agfedge_runtime.errors import BackendError
 from fake_machine import FakeMachine, equal, model
 

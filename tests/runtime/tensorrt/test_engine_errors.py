@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge_runtime.engines.tensorrt.engine import TensorRtEngine
-from agfedge_runtime.engines.tensorrt.options import BuildOptions
+from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
+from agfedge_runtime.engines.tensorrt.run.engine import TensorRtEngine
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from fake_machine import equal, model
 

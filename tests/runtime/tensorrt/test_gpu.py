@@ -9,11 +9,11 @@ import pytest
 
 from agfedge_runtime.engines import OnnxRuntimeEngine
 from agfedge_runtime.engines.choice import serves_rtx
-from agfedge_runtime.engines.tensorrt.cuda import open_cuda
-from agfedge_runtime.engines.tensorrt.engine import TensorRtEngine
-from agfedge_runtime.engines.tensorrt.options import BuildOptions
+from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
+from agfedge_runtime.engines.tensorrt.run.cuda import open_cuda
+from agfedge_runtime.engines.tensorrt.run.engine import TensorRtEngine
 from agfedge_runtime.errors import AgfedgeError
-from agfedge_runtime.gpus import find_gpus
+from agfedge_runtime.machine.gpus import find_gpus
 from tensorrt_graphs import write_graph
 
 pytestmark = pytest.mark.gpu

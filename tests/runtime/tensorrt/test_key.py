@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from agfedge_runtime.engines.tensorrt.build import BuildOptions
-from agfedge_runtime.engines.tensorrt.device import Device
-from agfedge_runtime.engines.tensorrt.graph import read_graph
-from agfedge_runtime.engines.tensorrt.key import KEY_FIELDS, EngineKey, engine_key
-from agfedge_runtime.engines.tensorrt.record import PlanRecord, UnusableError
+from agfedge_runtime.engines.tensorrt.build.builder import BuildOptions
+from agfedge_runtime.engines.tensorrt.build.device import Device
+from agfedge_runtime.engines.tensorrt.build.graph import read_graph
+from agfedge_runtime.engines.tensorrt.build.key import KEY_FIELDS, EngineKey, engine_key
+from agfedge_runtime.engines.tensorrt.build.record import PlanRecord, UnusableError
 from tensorrt_graphs import fake_library, write_graph
 
 ORIN = Device("Orin", "8.7", 8, True, "NVIDIA Jetson Orin Nano", "36.4.3")

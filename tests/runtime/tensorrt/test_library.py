@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from agfedge_runtime.engines.tensorrt.library import Library, open_library
+from agfedge_runtime.engines.tensorrt.build.library import Library, open_library
 from agfedge_runtime.errors import BackendError, MissingPackageError
 from fake_tensorrt import VERSIONS, FakeTensorRt
 from tensorrt_graphs import fake_library, skip_without_rtx

@@ -8,9 +8,9 @@ import onnx.helper
 import onnx.numpy_helper
 import pytest
 
-from agfedge_runtime.engines.tensorrt.graph import read_graph
-from agfedge_runtime.engines.tensorrt.library import open_library
-from agfedge_runtime.engines.tensorrt.network import add_batch_profile, parse_network
+from agfedge_runtime.engines.tensorrt.build.graph import read_graph
+from agfedge_runtime.engines.tensorrt.build.library import open_library
+from agfedge_runtime.engines.tensorrt.build.network import add_batch_profile, parse_network
 from agfedge_runtime.errors import BackendError
 from fake_tensorrt import VERSIONS
 from tensorrt_graphs import NODES, fake_library, model_of, skip_without_rtx, write_graph

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from agfedge_runtime.engines.tensorrt import child
-from agfedge_runtime.engines.tensorrt import folder as folder_module
-from agfedge_runtime.engines.tensorrt.build import BuildOptions
-from agfedge_runtime.engines.tensorrt.device import Device
-from agfedge_runtime.engines.tensorrt.folder import engines_folder
-from agfedge_runtime.engines.tensorrt.library import open_library
-from agfedge_runtime.engines.tensorrt.process import build_in_child
-from agfedge_runtime.engines.tensorrt.request import BuildRequest, BuildResult
-from agfedge_runtime.engines.tensorrt.store import EngineStore, Plan
+from agfedge_runtime.engines.tensorrt.build import child
+from agfedge_runtime.engines.tensorrt.build import folder as folder_module
+from agfedge_runtime.engines.tensorrt.build.builder import BuildOptions
+from agfedge_runtime.engines.tensorrt.build.device import Device
+from agfedge_runtime.engines.tensorrt.build.folder import engines_folder
+from agfedge_runtime.engines.tensorrt.build.library import open_library
+from agfedge_runtime.engines.tensorrt.build.process import build_in_child
+from agfedge_runtime.engines.tensorrt.build.request import BuildRequest, BuildResult
+from agfedge_runtime.engines.tensorrt.build.store import EngineStore, Plan
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from tensorrt_graphs import fake_library, skip_without_rtx, write_graph
 
@@ -350,7 +350,7 @@ def test_an_answer_that_is_none_is_an_error(tmp_path):
 def test_a_library_that_the_child_cannot_import_is_told(tmp_path):
     text = """
 import sys
-from agfedge_runtime.engines.tensorrt.child import main
+from agfedge_runtime.engines.tensorrt.build.child import main
 sys.modules["tensorrt_rtx"] = None
 sys.exit(main())
 """
@@ -383,7 +383,7 @@ def test_two_processes_at_once_build_one_engine(rtx, tmp_path):
 import sys
 from pathlib import Path
 from agfedge_runtime.engines.tensorrt import EngineStore, open_library
-from agfedge_runtime.engines.tensorrt.device import Device
+from agfedge_runtime.engines.tensorrt.build.device import Device
 plan = EngineStore(open_library("tensorrt_rtx"), Path(sys.argv[2]), Device()).plan(Path(sys.argv[1]))
 print(plan.is_new, plan.key.digest, len(plan.data))
 """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from agfedge_runtime.engines.tensorrt.build import BuildOptions, build_engine
-from agfedge_runtime.engines.tensorrt.engine import TensorRtEngine
-from agfedge_runtime.engines.tensorrt.library import Library, open_library
-from agfedge_runtime.engines.tensorrt.runner import ExecutionOptions
-from agfedge_runtime.engines.tensorrt.store import EngineStore, Plan
+from agfedge_runtime.engines.tensorrt.build.builder import BuildOptions, build_engine
+from agfedge_runtime.engines.tensorrt.build.library import Library, open_library
+from agfedge_runtime.engines.tensorrt.build.store import EngineStore, Plan
+from agfedge_runtime.engines.tensorrt.run.engine import TensorRtEngine
+from agfedge_runtime.engines.tensorrt.run.runner import ExecutionOptions
 
 __all__ = [
     "BuildOptions",

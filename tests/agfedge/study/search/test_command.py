@@ -10,9 +10,9 @@ import pytest
 
 import agfedge
 from agfedge.allocate import AllocationRequest, asked
+from agfedge.base.requests import Origin
 from agfedge.cli import main
 from agfedge.recover import Recovery
-from agfedge.requests import Origin
 from agfedge.study.search import SearchRequest, SearchResult
 from agfedge.study.search.request import DEPTHS, KEEPS
 from agfedge_runtime import Bundle

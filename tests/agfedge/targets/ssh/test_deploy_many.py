@@ -12,7 +12,7 @@ import pytest
 from agfedge.cli import main
 from agfedge.targets import open_target, preflight
 from agfedge.targets.ssh import connection
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from deployed import current, give_python
 from ssh_server import SshServer
 

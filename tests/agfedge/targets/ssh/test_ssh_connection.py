@@ -11,7 +11,7 @@ from agfedge.cli import main
 from agfedge.targets import DeployError, deploy, open_target
 from agfedge.targets.ssh import connection
 from agfedge.targets.ssh.target import SshTarget
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from deployed import current
 from ssh_server import SshServer
 

@@ -9,7 +9,7 @@ import pytest
 from agfedge.cli import main
 from agfedge.targets import BusyError, DeployError, deploy, open_target
 from agfedge.targets.ssh.target import SshTarget
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from deployed import current, give_python, shipped, writable_by_others
 from ssh_server import SshServer, only
 

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from ssh_server import MISSING, SshServer, ssh_server
 from ssh_workstation import KILLED, Ended, Workstation, workstation
 

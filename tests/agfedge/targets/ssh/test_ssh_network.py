@@ -14,7 +14,7 @@ from agfedge.targets import BusyError, DeployError, deploy, open_target
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.ssh import connection, lock, transfer
 from agfedge.targets.ssh.target import SshTarget
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from deployed import current
 from ssh_server import SshServer
 

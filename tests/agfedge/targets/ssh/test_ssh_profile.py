@@ -12,7 +12,7 @@ import pytest
 from agfedge.cli import main
 from agfedge.targets import DeployError, deploy
 from agfedge.targets.ssh.target import SshTarget
-from agfedge_runtime.bundle import Bundle
+from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.profile.record import read_samples
 from ssh_server import SshServer
 

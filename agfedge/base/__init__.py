@@ -1,0 +1,1 @@
+"""What every package uses: checks of options, statistics, progress, user files, processes that share work."""

@@ -1,0 +1,63 @@
+"""What a user asks of `agfedge.export`, and what can be told wrong before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agfedge.allocate import AllocationRequest, asked
+from agfedge.base.requests import Origin, check_bundle_place, check_given, check_seed
+from agfedge.bundles.precisions import check_precisions
+from agfedge.bundles.torch_tensorrt_engine import require_torch_tensorrt
+from agfedge.recover import Recovery
+from agfedge.router.guarantee import check_bounds
+from agfedge.scores import check_score
+from agfedge_runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """The options of `agfedge.export`; `amount` and `recovery` hold those of how much stays and of recovery."""
+
+    origin: Origin
+    out: str
+    amount: AllocationRequest
+    exclude: tuple[str, ...]
+    per_layer: str | None
+    score: str
+    recovery: Recovery
+    light: str | None
+    share_trunk: str
+    epsilon: float
+    delta: float
+    precision: tuple[str, ...]
+    torch_tensorrt: bool
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn."""
+        return self.recovery.seed
+
+
+def check_request(request: ExportRequest) -> None:
+    """Refuses options that can never work, before the hours that an export may take.
+
+    Raises:
+        InputError: names the option, what it is and what was expected.
+        AgfedgeError: torch-tensorrt is not installed, or needs a GPU.
+    """
+    asked(request.amount)
+    check_given("--light", request.light)
+    check_given("--per-layer", request.per_layer)
+    if request.recovery.epochs < 0:
+        raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
+    check_seed(request.seed)
+    check_bounds(request.epsilon, request.delta)
+    check_score(request.score)
+    check_precisions(request.precision)
+    if request.torch_tensorrt:
+        if request.light is not None:
+            raise InputError("--torch-tensorrt compiles modules and --light is a graph: leave one out")
+        require_torch_tensorrt()
+    request.origin.check()
+    check_bundle_place("--out", Path(request.out))

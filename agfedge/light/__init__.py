@@ -1,0 +1,1 @@
+"""The light expert: scored, pruned and recovered, or given by its owner."""

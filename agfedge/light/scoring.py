@@ -1,0 +1,192 @@
+"""Scores of a model's channels, and the files that hold them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agfedge.base.distributed import Team
+from agfedge.base.progress import stages
+from agfedge.base.requests import check_counts, check_file, check_seed
+from agfedge.data.dataset import UNDIVIDED
+from agfedge.pages.tables import Result, Table, plain
+from agfedge.scores import check_score, score_many, score_names
+from agfedge.scores.agreement import agreements, utility_of
+from agfedge.scores.from_file import SUFFIX
+from agfedge.scores.to_file import write_scores
+from agfedge.subject.subject import load_subject
+from agfedge_export.graph.onnx_files import write_model
+from agfedge_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import onnx
+
+    from agfedge.base.requests import Origin
+    from agfedge.scores import Scores
+    from agfedge.scores.agreement import GroupUtility
+    from agfedge_export import ChannelGroups
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """The options of `agfedge.score`."""
+
+    origin: Origin
+    score: tuple[str, ...]
+    out: str | None
+    save_onnx: str | None
+    samples: int
+    batch_size: int | None
+    seed: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoreResult(Result):
+    """The scores of a model's channels.
+
+    Attributes:
+        request: what was asked for.
+        model: the graph whose channels were scored.
+        groups: its channel groups.
+        scores: for each score, for each group's name, float64 (size,).
+        samples: how many inputs were looked at.
+    """
+
+    request: ScoreRequest
+    model: onnx.ModelProto
+    groups: ChannelGroups
+    scores: Mapping[str, Scores]
+    samples: int
+
+    @property
+    def utilities(self) -> dict[str, dict[str, GroupUtility]]:
+        """For each score, for each group: how far it tells the group's channels apart."""
+        return {
+            name: {group: utility_of(values) for group, values in scores.items()}
+            for name, scores in self.scores.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `agfedge score --json` prints: a summary, without the scores themselves."""
+        utilities = self.utilities
+        return {
+            "out": self.request.out,
+            "onnx": self.request.save_onnx,
+            "model_sha256": self.groups.model_sha256,
+            "samples": self.samples,
+            "seed": self.request.seed,
+            "groups": [
+                {
+                    "name": group.name,
+                    "size": group.size,
+                    "scores": {name: plain(utilities[name][group.name]) for name in self.scores},
+                }
+                for group in self.groups.groups
+            ],
+            "agreements": plain(agreements(self.scores, self.groups)),
+        }
+
+    def blocks(self) -> Iterator[str | Table]:
+        """Gives how far each score tells channels apart, and where scores agree."""
+        yield self._groups()
+        pairs = agreements(self.scores, self.groups)
+        if pairs:
+            yield ""
+            yield Table(
+                ("each keeps half of the channels", "kept by both", "least", "in group"),
+                [
+                    (f"{a.first}, {a.second}", f"{a.shared:.0%}", f"{a.lowest_shared:.0%}", a.lowest_group)
+                    for a in pairs
+                ],
+            )
+        yield ""
+        request, names = self.request, list(self.scores)
+        place = request.out or "not written: --out names the file"
+        yield f"scores: {place} ({', '.join(names)}; {self.samples:,} inputs, seed {request.seed})"
+        if request.save_onnx is not None and request.out is not None:
+            chosen = request.out if len(names) == 1 else f"{request.out}:{names[0]}"
+            yield (
+                f"graph: {request.save_onnx}; `agfedge prune {request.save_onnx} --score {chosen} --out LIGHT.onnx` "
+                "prunes it"
+            )
+
+    def _groups(self) -> Table:
+        utilities, groups = self.utilities, self.groups.groups
+        if len(self.scores) == 1:
+            (found,) = utilities.values()
+            return Table(
+                ("group", "channels", "lowest", "highest", "better half holds"),
+                [
+                    (group.name, group.size, f"{each.lowest:.3g}", f"{each.highest:.3g}", _percent(each.upper_half))
+                    for group, each in ((group, found[group.name]) for group in groups)
+                ],
+            )
+        return Table(
+            ("better half holds", "channels", *self.scores),
+            [
+                (group.name, group.size, *(_percent(utilities[name][group.name].upper_half) for name in self.scores))
+                for group in groups
+            ],
+        )
+
+
+def _percent(share: float) -> str:
+    return "-" if share != share else f"{share:.0%}"
+
+
+def score_model(request: ScoreRequest, team: Team | None = None) -> ScoreResult:
+    """Scores a model's channels and writes the files that are asked for; in a team, the process that leads writes.
+
+    Raises:
+        AgfedgeError: the model, the weights, the data or an option does not fit; nothing was written.
+    """
+    together = team or Team()
+    check_score_request(request)
+    with stages("score", ("load", "score", "write")) as step:
+        step()
+        subject = load_subject(request.origin, request.seed)
+        if subject.data.warning == UNDIVIDED:
+            logger.info(
+                "the data was not divided: scores look at the %d of its samples that an export would train on",
+                len(subject.x),
+            )
+        inputs = replace(
+            subject.score_inputs(request.seed), samples=request.samples, batch_size=request.batch_size, team=together
+        )
+        step()
+        scores = score_many(request.score, inputs)
+        step()
+        if together.leads:
+            if request.save_onnx is not None:
+                write_model(Path(request.save_onnx), subject.exported.model)
+            if request.out is not None:
+                write_scores(Path(request.out), scores)
+        together.wait()
+    return ScoreResult(request, subject.exported.model, subject.groups, scores, min(request.samples, len(subject.x)))
+
+
+def check_score_request(request: ScoreRequest) -> None:
+    """Refuses what can be told wrong before the model is loaded.
+
+    Raises:
+        InputError: names the option, what it is and what was expected.
+    """
+    if not request.score:
+        raise InputError(f"--score names none: expected some of {', '.join(score_names())}")
+    for name in request.score:
+        check_score(name)
+    if len(set(request.score)) < len(request.score):
+        raise InputError(f"--score names one twice: {', '.join(request.score)}")
+    check_seed(request.seed)
+    check_counts(samples=request.samples, batch_size=request.batch_size)
+    request.origin.check()
+    if request.out is not None:
+        check_file("--out", request.out, SUFFIX)
+    if request.save_onnx is not None:
+        check_file("--save-onnx", request.save_onnx, ".onnx")

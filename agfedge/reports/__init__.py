@@ -1,0 +1,1 @@
+"""What is told of measured runs: pages, their tables and plots."""

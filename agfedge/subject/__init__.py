@@ -1,0 +1,1 @@
+"""What comes in: a model, its weights and its data."""

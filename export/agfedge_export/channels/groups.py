@@ -1,0 +1,134 @@
+"""Channel groups: what the analysis found, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge_export.channels.analyse import Analysis
+
+
+@dataclass(frozen=True)
+class Member:
+    """One axis of one parameter that a group's channels run along.
+
+    Attributes:
+        tensor: the parameter's name in the original graph.
+        node: index of the reading node in the original node list.
+        input: position among that node's inputs.
+        axis: the axis.
+        role: "produces", "carries" or "consumes".
+        units: int64 (size of the axis,), the group's unit at each index; -1 where another group's channel, or one
+            that is kept whole, stands.
+    """
+
+    tensor: str
+    node: int
+    input: int
+    axis: int
+    role: str
+    units: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A feature map that a linear node reads, where the group's channels can be scored.
+
+    Attributes:
+        tensor: name of the feature map in the original graph.
+        axes: the axes that channels run along: one, or (heads, dimensions).
+        units: int64, the sizes of those axes, as in `Member`.
+    """
+
+    tensor: str
+    axes: tuple[int, ...]
+    units: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sets of units of which all go together or none does: the dimensions of one attention head, say.
+
+    Attributes:
+        sets: int64 arrays of units (query and key dimensions in one, value dimensions in the other); -1 is a channel
+            that is kept whole.
+        fixed: whether no set may go as a whole.
+    """
+
+    sets: tuple[NDArray[np.int64], ...]
+    fixed: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are chosen among each other: one producer, or several that a residual sum ties together.
+
+    Attributes:
+        name: the first producing parameter's name.
+        size: how many units it has; a unit is the smallest set of channels that must go together.
+        members: the parameters that its channels run along.
+        sites: the feature maps where its channels can be scored.
+        strata: int64 (size,), equal for units that run along the same members: the channels that a narrow stage of a
+            network shares with a wide one, and those that the wide one has alone.
+        joints: for each tensor over which channels are spread along several axes, its units, int64 (rows..., columns),
+            -1 where a channel is kept whole. Whole slices of rows may go; the rows that stay keep equally many columns.
+        rows: sets that go together.
+        may_vanish: whether a plan may keep none of its units: the branch then goes, but for the constant it adds.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    sites: tuple[Site, ...]
+    strata: NDArray[np.int64]
+    joints: tuple[NDArray[np.int64], ...] = ()
+    rows: tuple[Rows, ...] = ()
+    may_vanish: bool = False
+
+
+@dataclass(frozen=True)
+class KeptWhole:
+    """A parameter's channel axis that must stay whole, and why."""
+
+    tensor: str
+    axis: int
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ChannelGroups:
+    """The analysis of a model: what can be removed, and what cannot with the reason.
+
+    Attributes:
+        model_sha256: digest of the analysed model.
+        groups: in the order of their producers in the graph.
+        kept_whole: sorted by the reading node.
+        analysis: what the surgery needs beside them.
+    """
+
+    model_sha256: str
+    groups: tuple[Group, ...]
+    kept_whole: tuple[KeptWhole, ...]
+    analysis: Analysis = field(repr=False)
+
+    def group(self, name: str) -> Group:
+        """Returns the group of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return next((group for group in self.groups if group.name == name), None) or _missing(name)
+
+    def offsets(self) -> NDArray[np.int64]:
+        """Returns each group's first unit in the count through all groups, int64 (len(groups) + 1,)."""
+        return np.cumsum([0, *(group.size for group in self.groups)])
+
+
+def _missing(name: str) -> Group:
+    raise KeyError(name)

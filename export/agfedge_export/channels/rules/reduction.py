@@ -1,0 +1,94 @@
+"""Pooling, reductions and resizing over the axes that are not channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_export.channels.rules.movement import moved
+from agfedge_export.channels.rules.registry import rule
+
+if TYPE_CHECKING:
+    from agfedge_export.channels.tracer import Tracer
+    from agfedge_export.graph.view import NodeView
+
+CHANNELS = 1
+# What these give for a constant channel is the constant itself.
+_KEEP_CONSTANTS = frozenset(("ReduceMean", "ReduceMax", "ReduceMin", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"))
+
+
+@rule("AveragePool", "MaxPool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+def pool(tracer: Tracer, node: NodeView) -> None:
+    """A window over the spatial axes of (N, C, ...)."""
+    data, output = node.inputs[0], node.outputs[0]
+    if tracer.view.shape(data) is None:
+        tracer.block(node, data, f"the shape of {node.op}'s input is unknown")
+        return
+    spatial = tuple(axis for axis in range(tracer.rank(data)) if axis != CHANNELS)
+    tracer.block(node, data, f"{node.op} runs over this axis", axes=spatial)
+    for each in tracer.fields(data):
+        if each.axes == (CHANNELS,):
+            tracer.lay(output, each if node.op in _KEEP_CONSTANTS else each.with_zero_kept())
+
+
+@rule("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
+def reduce(tracer: Tracer, node: NodeView) -> None:
+    """A reduction: channels on other axes pass; channels on a reduced axis stay whole."""
+    data, output = node.inputs[0], node.outputs[0]
+    if tracer.view.shape(data) is None:
+        tracer.block(node, data, f"the shape of {node.op}'s input is unknown")
+        return
+    axes = reduced_axes(tracer, node)
+    if axes is None:
+        tracer.block(node, data, f"the axes of {node.op} are computed")
+        return
+    if not (tracer.inexact and node.op == "ReduceMean"):
+        tracer.block(node, data, f"{node.op} runs across these channels", axes=axes)
+    keepdims = bool(node.attributes.get("keepdims", 1))
+    for each in tracer.fields(data):
+        if any(each.spans(axis) for axis in axes):
+            continue
+        labels = each if node.op in _KEEP_CONSTANTS else each.with_zero_kept()
+        tracer.lay(output, labels if keepdims else moved(labels, lambda array: np.squeeze(array, axis=axes)))
+
+
+def reduced_axes(tracer: Tracer, node: NodeView) -> tuple[int, ...] | None:
+    """Returns the reduced axes, from the attribute or (later opsets) the second input; None when computed."""
+    rank = tracer.rank(node.inputs[0])
+    axes = node.attributes.get("axes")
+    if axes is None and node.input(1):
+        axes = tracer.view.number(node.input(1))
+        if axes is None:
+            return None
+    if axes is None or len(axes) == 0:
+        return () if node.attributes.get("noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(int(axis) % rank for axis in axes)
+
+
+@rule("Resize", "Upsample")
+def resize(tracer: Tracer, node: NodeView) -> None:
+    """Interpolation over the spatial axes; channels that it does not stretch pass."""
+    data, output = node.inputs[0], node.outputs[0]
+    before, after = tracer.view.shape(data), tracer.view.shape(output)
+    if before is None or after is None:
+        tracer.block(node, data, f"shapes around {node.op} are unknown")
+        return
+    stretched = tuple(axis for axis in range(len(before)) if axis != CHANNELS or before[axis] != after[axis])
+    tracer.block(node, data, f"{node.op} stretches this axis", axes=stretched)
+    for each in tracer.fields(data):
+        if each.axes == (CHANNELS,):
+            tracer.lay(output, each.with_zero_kept())
+
+
+@rule("GridSample", "RoiAlign", "MaxRoiPool")
+def sample(tracer: Tracer, node: NodeView) -> None:
+    """Interpolation or pooling at given places: linear or a maximum in each channel alone."""
+    data = node.inputs[0]
+    spatial = tuple(axis for axis in range(tracer.rank(data)) if axis != CHANNELS)
+    tracer.block(node, data, f"{node.op} runs over this axis", axes=spatial)
+    for name in node.inputs[1:]:
+        tracer.block(node, name, f"{node.op} reads places from it")
+    for each in tracer.fields(data):
+        if each.axes == (CHANNELS,):
+            tracer.lay(node.outputs[0], each.with_zero_kept())

@@ -1,0 +1,1 @@
+"""What a graph of the cascade computes beside logits: preprocessing, confidence, priors."""

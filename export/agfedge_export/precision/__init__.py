@@ -1,0 +1,1 @@
+"""Precision written into a graph's types."""

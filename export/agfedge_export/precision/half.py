@@ -1,0 +1,230 @@
+"""Float16 in a graph's types: what TensorRT runs from version 11 on is what the types say.
+
+A node computes in float16 where its operator's schema lets its inputs and outputs be float16 and `regions` does not
+keep it. Each tensor then exists in one type, or in both with a Cast between; inputs and outputs of the graph stay as
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_export.graph.view import NodeView, constant_of
+from agfedge_export.precision.batch_norms import drop_unread
+from agfedge_export.precision.regions import FLOAT, HALF, Regions, holds
+
+if TYPE_CHECKING:
+    import onnx
+
+    from agfedge_export.graph.view import GraphView
+
+LARGEST = 65504.0  # that float16 holds
+HEADROOM = 4  # other inputs may be so much larger than those that were looked at
+# What carries its type in an attribute, or must keep it.
+_TYPED = frozenset(
+    ("Cast", "CastLike", "Constant", "ConstantOfShape", "DequantizeLinear", "EyeLike", "QuantizeLinear", "RandomNormal",
+     "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Range")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Clamped:
+    """A constant that float16 does not hold.
+
+    Attributes:
+        name: the tensor's.
+        beyond: how many numbers were clamped to the greatest that float16 holds.
+        vanished: how many, though not 0, became 0.
+        largest: the greatest magnitude among them.
+    """
+
+    name: str
+    beyond: int
+    vanished: int
+    largest: float
+
+
+@dataclass
+class Halving:
+    """A graph on its way to float16.
+
+    Attributes:
+        regions: what stays float32.
+        largest: the greatest magnitude of tensors on real inputs, where it is known.
+        half: names under which tensors exist in float16.
+        clamped: constants that did not fit.
+    """
+
+    regions: Regions
+    largest: dict[str, float] = field(default_factory=dict)
+    half: dict[str, str] = field(default_factory=dict)
+    clamped: list[Clamped] = field(default_factory=list)
+
+    @property
+    def view(self) -> GraphView:
+        """The graph as it was."""
+        return self.regions.view
+
+    def spots(self, node: NodeView) -> tuple[list[int], list[int]] | None:
+        """Returns which inputs and outputs of a node become float16; None where it stays float32."""
+        if node.index in self.regions.kept or node.op in _TYPED or node.inner_reads or node.domain:
+            return None
+        inputs = self._halves(node, node.inputs, "inputs")
+        outputs = self._halves(node, node.outputs, "outputs")
+        if not outputs or inputs is None or any(self._too_fine(node.inputs[spot]) for spot in inputs):
+            return None
+        return None if self.overflows(node) else (inputs, outputs)
+
+    def overflows(self, node: NodeView) -> bool:
+        """Whether what a node reads or answers comes near the end of float16 on real inputs."""
+        return any(self.largest.get(name, 0.0) > LARGEST / HEADROOM for name in (*node.inputs, *node.outputs))
+
+    def _halves(self, node: NodeView, names: tuple[str, ...], side: str) -> list[int] | None:
+        """Returns the positions of float tensors that may be float16, None where types are not known or not free."""
+        import onnx
+
+        schema = onnx.defs.get_schema(node.op, self.view.opset, "")
+        free = {each.type_param_str for each in schema.type_constraints if _free(each.allowed_type_strs)}
+        formal = getattr(schema, side)
+        found = []
+        for spot, name in enumerate(names):
+            kind = self.regions.types.get(name)
+            if name and kind is None:
+                return None
+            if kind == FLOAT and formal[min(spot, len(formal) - 1)].type_str in free:
+                found.append(spot)
+        return found
+
+    def _too_fine(self, name: str) -> bool:
+        """Whether a tensor is one number that float16 does not hold, such as a norm's epsilon or a mask's infinity."""
+        shape = self.view.constant_shape(name)
+        if shape is None or np.prod(shape) > 1:
+            return False
+        value = self.view.constant(name)
+        return value is not None and not holds(np.asarray(value, dtype=np.float32))
+
+    def clamp(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> onnx.TensorProto:
+        """Returns a constant in float16, and records what did not fit; infinities stay."""
+        import onnx
+
+        finite = np.where(np.isfinite(value), np.clip(value, -LARGEST, LARGEST), value)
+        with np.errstate(under="ignore"):
+            half = finite.astype(np.float16)
+        beyond = int(np.sum(np.isfinite(value) & (np.abs(value) > LARGEST)))
+        vanished = int(np.sum((half == 0) & (value != 0)))
+        if beyond:
+            largest = float(np.max(np.abs(value), where=np.isfinite(value), initial=0.0))
+            self.clamped.append(Clamped(name, beyond, vanished, largest))
+        return onnx.numpy_helper.from_array(half, self.half[name])
+
+
+def _free(types: Iterable[str]) -> bool:
+    return {"tensor(float)", "tensor(float16)"} <= set(types)
+
+
+def halve(
+    model: onnx.ModelProto, regions: Regions, largest: dict[str, float] | None = None
+) -> tuple[onnx.ModelProto, Halving]:
+    """Returns a graph in float16 wherever it may be, and what did not fit.
+
+    Args:
+        model: not changed; its shapes are known.
+        regions: of it.
+        largest: the greatest magnitude of tensors on real inputs, where it is known.
+    """
+    import onnx
+
+    work = Halving(regions, largest or {})
+    spots = {node.index: work.spots(node) for node in regions.view.nodes}
+    asked = {node.inputs[spot] for node in regions.view.nodes if (own := spots[node.index]) for spot in own[0]}
+    made_half = {node.outputs[spot] for node in regions.view.nodes if (own := spots[node.index]) for spot in own[1]}
+    taken = set(regions.types) | {value.name for value in model.graph.input}
+    for name in sorted(asked | made_half):
+        work.half[name] = _fresh(f"{name}__half", taken)
+    asked_single = {name for node in regions.view.nodes for name in _singles(node, spots[node.index])}
+    asked_single.update(regions.view.graph_outputs)
+
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.node[:], made.graph.value_info[:]
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name in sorted(asked & constants.keys()):
+        made.graph.initializer.append(work.clamp(name, onnx.numpy_helper.to_array(constants[name])))
+    for value in model.graph.input:
+        if value.name in asked and value.name not in constants:
+            made.graph.node.append(_cast(value.name, work.half[value.name], HALF))
+    for node in regions.view.nodes:
+        if node.op == "Constant" and node.outputs[0] in asked:
+            made.graph.initializer.append(work.clamp(node.outputs[0], constant_of(node.proto)))
+        made.graph.node.append(_retyped(node, spots[node.index], work.half))
+        for name in filter(None, node.outputs):
+            if name in made_half and name in asked_single:
+                made.graph.node.append(_cast(work.half[name], name, FLOAT))
+            elif name in asked and name not in made_half and node.op != "Constant":
+                made.graph.node.append(_cast(name, work.half[name], HALF))
+    _drop_unread_constants(made)
+    drop_unread(made)
+    _plain_names(made, work.half)
+    return made, work
+
+
+def _fresh(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def _singles(node: NodeView, spots: tuple[list[int], list[int]] | None) -> Iterator[str]:
+    """Yields what a node reads as it was."""
+    half = spots[0] if spots else []
+    yield from (name for spot, name in enumerate(node.inputs) if spot not in half)
+    yield from node.inner_reads
+
+
+def _retyped(node: NodeView, spots: tuple[list[int], list[int]] | None, half: dict[str, str]) -> onnx.NodeProto:
+    import onnx
+
+    made = onnx.NodeProto()
+    made.CopyFrom(node.proto)
+    if spots:
+        for spot in spots[0]:
+            made.input[spot] = half[node.inputs[spot]]
+        for spot in spots[1]:
+            made.output[spot] = half[node.outputs[spot]]
+    return made
+
+
+def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:
+    import onnx
+
+    return onnx.helper.make_node("Cast", [source], [target], f"{target}__cast", to=kind)
+
+
+def _drop_unread_constants(model: onnx.ModelProto) -> None:
+    """Removes Constant nodes that nothing reads any longer."""
+    read = {name for node in model.graph.node for name in node.input} | {each.name for each in model.graph.output}
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                return  # a subgraph may read them
+    for index in range(len(model.graph.node) - 1, -1, -1):
+        if model.graph.node[index].op_type == "Constant" and model.graph.node[index].output[0] not in read:
+            del model.graph.node[index]
+
+
+def _plain_names(model: onnx.ModelProto, half: dict[str, str]) -> None:
+    """Gives tensors that are float16 alone their old names."""
+    single = {value.name for value in (*model.graph.input, *model.graph.output, *model.graph.initializer)}
+    single.update(name for node in model.graph.node for name in node.output)
+    plain = {new: name for name, new in half.items() if name not in single}
+    for tensor in model.graph.initializer:
+        tensor.name = plain.get(tensor.name, tensor.name)
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for spot, name in enumerate(names):
+                names[spot] = plain.get(name, name)

@@ -1,0 +1,240 @@
+"""The plan: which channels of each group stay. Plain data between allocation and surgery, and the file `plan.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agfedge_export.channels.balance import violation
+from agfedge_export.channels.tracer import CONSUMES
+from agfedge_export.channels.vanish import end_well
+from agfedge_export.errors import OrderError, PlanError
+from agfedge_export.surgery.order import kept_orders
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agfedge_export.channels.groups import ChannelGroups, Group, KeptWhole
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class PlanMember:
+    """One axis of one parameter, and the indices along it that stay, in their new order.
+
+    The order is ascending but behind a channel shuffle whose rows lost different columns.
+
+    An axis that carries the channels of several groups (after a concatenation) stands in the first of them alone, with
+    the indices that all of them keep.
+    """
+
+    tensor: str
+    node: int
+    input: int
+    axis: int
+    role: str
+    keep: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PlanGroup:
+    """A group's name, its number of units, and the units that stay, ascending."""
+
+    name: str
+    size: int
+    keep: tuple[int, ...]
+    members: tuple[PlanMember, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays of a model.
+
+    Attributes:
+        model_sha256: digest of the model that the plan was made for.
+        inexact: whether it removes channels across norms, so that removed is not masked; in the file only where true.
+    """
+
+    model_sha256: str
+    groups: tuple[PlanGroup, ...]
+    kept_whole: tuple[KeptWhole, ...]
+    inexact: bool = False
+
+    def to_json(self) -> str:
+        """Returns the text of `plan.json`."""
+        groups = [
+            {
+                "name": group.name,
+                "size": group.size,
+                "keep": list(group.keep),
+                "members": [{**vars(member), "keep": list(member.keep)} for member in group.members],
+            }
+            for group in self.groups
+        ]
+        kept = [vars(each) for each in self.kept_whole]
+        document: dict[str, object] = {
+            "version": VERSION,
+            "model_sha256": self.model_sha256,
+            "groups": groups,
+            "kept_whole": kept,
+        }
+        if self.inexact:
+            document["inexact"] = True
+        return json.dumps(document, indent=1) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Reads `plan.json`.
+
+        Raises:
+            PlanError: the text is no plan of this version.
+        """
+        from agfedge_export.channels.groups import KeptWhole
+
+        try:
+            document = json.loads(text)
+            version = document["version"]
+            if version != VERSION:
+                raise PlanError(f"the plan has version {version}: this release reads version {VERSION}")
+            groups = tuple(_group(each) for each in document["groups"])
+            kept = tuple(KeptWhole(**each) for each in document["kept_whole"])
+            return Plan(str(document["model_sha256"]), groups, kept, bool(document.get("inexact", False)))
+        except (ValueError, KeyError, TypeError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise PlanError(f"not a plan: {type(error).__name__}: {why}; write one with agfedge") from error
+
+
+def _group(document: Mapping[str, object]) -> PlanGroup:
+    members = document["members"]
+    keep = document["keep"]
+    if not isinstance(members, list) or not isinstance(keep, list):
+        raise TypeError("members and keep must be lists")
+    made = tuple(PlanMember(**{**each, "keep": tuple(each["keep"])}) for each in members)
+    size = int(str(document["size"]))
+    units = tuple(int(unit) for unit in keep)
+    beyond = next((unit for unit in units if not 0 <= unit < size), None)
+    if beyond is not None:
+        raise ValueError(f"group {document['name']!r} of size {size} keeps unit {beyond}")
+    return PlanGroup(str(document["name"]), size, units, made)
+
+
+def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> Plan:
+    """Makes a plan from the units to keep.
+
+    Args:
+        groups: the analysis.
+        keep: for a group's name the units that stay; groups that are not named stay whole. None of them for a group
+            that may vanish: its branch goes.
+
+    Raises:
+        PlanError: an unknown group, a unit out of range, or a group that would lose every channel.
+    """
+    tracer = groups.analysis.tracer
+    names = {group.name for group in groups.groups}
+    unknown = sorted(set(keep) - names)
+    if unknown:
+        raise PlanError(f"no group is called {unknown[0]!r}: list them with `agfedge inspect`")
+    kept = [np.unique(np.asarray(keep.get(group.name, np.arange(group.size)))) for group in groups.groups]
+    stays = np.zeros(int(groups.offsets()[-1]), dtype=bool)
+    for group, offset, units in zip(groups.groups, groups.offsets(), kept, strict=False):
+        _check_units(group, units)
+        stays[offset + units] = True
+    _check_branches(groups, kept)
+    return Plan(groups.model_sha256, _plan_groups(groups, kept, ~stays), groups.kept_whole, tracer.inexact)
+
+
+def order_conflicts(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> set[str]:
+    """Returns the groups whose channels would come in different orders where they meet: see `balance.aligned_units`."""
+    removed = np.zeros(int(groups.offsets()[-1]), dtype=bool)
+    for group, offset in zip(groups.groups, groups.offsets(), strict=False):
+        units = keep.get(group.name, np.arange(group.size))
+        removed[offset : offset + group.size] = ~np.isin(np.arange(group.size), units) & bool(len(units))
+    try:
+        kept_orders(groups.analysis, groups.analysis.removed_atoms(removed))
+    except OrderError as error:
+        units = groups.analysis.unit_of[error.atoms]
+        owners = np.searchsorted(groups.offsets(), units[units >= 0], side="right") - 1
+        found = {groups.groups[index].name for index in np.unique(owners)}
+        # Where it shows on channels that are kept whole, any group that is spread may be the reason.
+        return found or {group.name for group in groups.groups if group.joints}
+    return set()
+
+
+def _check_units(group: Group, units: NDArray[np.int64]) -> None:
+    if not len(units) and group.may_vanish:
+        return
+    if not len(units) or units[0] < 0 or units[-1] >= group.size:
+        raise PlanError(
+            f"group {group.name!r} has units 0 to {group.size - 1} and keeps at least one (only the inside of a "
+            f"residual branch may go whole): got {units.tolist()}"
+        )
+    stays = np.zeros(group.size, dtype=bool)
+    stays[units] = True
+    broken = violation(group, stays)
+    if broken is not None:
+        raise PlanError(f"group {group.name!r}: {broken}")
+
+
+def _check_branches(groups: ChannelGroups, kept: list[NDArray[np.int64]]) -> None:
+    """What a branch leaves is added to a live tensor: branches that are added to each other cannot all go."""
+    whole = [group for group, units in zip(groups.groups, kept, strict=True) if not len(units)]
+    readers = [member.node for group in whole for member in group.members if member.role == CONSUMES]
+    if len(whole) > 1 and not end_well(groups.analysis.tracer, readers):
+        names = ", ".join(repr(group.name) for group in whole)
+        raise PlanError(f"groups {names} cannot all go whole, nothing live is left where they meet: keep one of them")
+
+
+def _plan_groups(
+    groups: ChannelGroups, kept: list[NDArray[np.int64]], removed: NDArray[np.bool_]
+) -> tuple[PlanGroup, ...]:
+    gone = groups.analysis.removed_atoms(removed)
+    # A branch that goes whole changes no other order, and would leave axes of size zero to trace.
+    partly = removed.copy()
+    for offset, group, units in zip(groups.offsets(), groups.groups, kept, strict=False):
+        partly[offset : offset + group.size] &= bool(len(units))
+    orders = kept_orders(groups.analysis, groups.analysis.removed_atoms(partly))
+    pending = {(touch.node, touch.input, touch.axis): touch for touch in groups.analysis.tracer.touches}
+    made = []
+    for group, units in zip(groups.groups, kept, strict=True):
+        members = []
+        for member in group.members:
+            key = (member.node, member.input, member.axis)
+            touch = pending.pop(key, None)
+            if touch is None:
+                continue
+            keep = orders.get(key) if len(units) else None
+            keep = np.flatnonzero(~gone[touch.atoms]) if keep is None else keep
+            if not len(keep) and len(units):
+                raise PlanError(
+                    f"axis {member.axis} of {member.tensor!r} would lose every channel: "
+                    f"keep one of group {group.name!r}"
+                )
+            made_keep = tuple(keep.tolist())
+            members.append(PlanMember(member.tensor, member.node, member.input, member.axis, member.role, made_keep))
+        made.append(PlanGroup(group.name, group.size, tuple(units.tolist()), tuple(members)))
+    return tuple(made)
+
+
+def removed_units(plan: Plan, groups: ChannelGroups) -> NDArray[np.bool_]:
+    """Returns which units, counted through all groups, the plan removes: bool (units,).
+
+    Raises:
+        PlanError: the plan was made for another model.
+    """
+    if plan.model_sha256 != groups.model_sha256:
+        raise PlanError(
+            f"the plan is for model {plan.model_sha256[:12]}, this one is {groups.model_sha256[:12]}: "
+            "make a plan for it"
+        )
+    again = make_plan(groups, {group.name: np.array(group.keep, dtype=np.int64) for group in plan.groups})
+    if again.groups != plan.groups:
+        raise PlanError("the plan's members are not those of its groups: edit `keep` of groups only through agfedge")
+    removed = np.ones(int(groups.offsets()[-1]), dtype=bool)
+    for offset, group in zip(groups.offsets(), plan.groups, strict=False):
+        removed[offset + np.array(group.keep, dtype=np.int64)] = False
+    return removed

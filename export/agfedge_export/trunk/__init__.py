@@ -1,0 +1,1 @@
+"""Where two experts part, and the graphs before and after it."""

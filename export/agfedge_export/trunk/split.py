@@ -1,0 +1,228 @@
+"""Cutting a graph in two: a trunk up to some tensors, and the tail that takes them."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agfedge_export.errors import SurgeryError
+from agfedge_export.graph.model_io import skeleton
+from agfedge_export.graph.shape_values import infer
+from agfedge_export.graph.view import NodeView
+from agfedge_export.trunk.common_trunk import SharedCut, common_trunk
+from agfedge_export.trunk.cuts import FEW, Cut, Flow, cut_at, find_cut, flow_of, trunk_cuts
+from agfedge_export.trunk.tail_shapes import size_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import onnx
+
+    from agfedge_export.channels.groups import ChannelGroups
+
+__all__ = [
+    "FEW", "Cut", "SharedCut", "Split", "common_trunk", "cut_at", "find_cut", "groups_of_trunk", "split",
+    "trunk_cuts", "trunk_parameters",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Split:
+    """A graph in two.
+
+    Attributes:
+        trunk: takes the original's inputs and gives `tensors`.
+        tail: takes `tensors`, by the same names, and gives the original's outputs.
+        tensors: what crosses the cut.
+    """
+
+    trunk: onnx.ModelProto
+    tail: onnx.ModelProto
+    tensors: tuple[str, ...]
+
+
+def split(model: onnx.ModelProto, tensors: Cut | Sequence[str]) -> Split:
+    """Cuts a graph in two; run one after the other they compute what it does.
+
+    Initializers go to the side that reads them, or to both. What the tail computes from the shape of a tensor before
+    the cut, it computes from the batch of the cut.
+
+    Args:
+        model: the graph; it is not changed.
+        tensors: a cut, or the names of the tensors that cross it.
+
+    Raises:
+        ModelError: shapes cannot be inferred.
+        SurgeryError: the tensors are unknown, leave a side empty or do not separate the graph, or a part is not valid.
+    """
+    flow = flow_of(model)
+    names = _names(tensors)
+    _check_names(flow, names)
+    tail = _behind(flow, names)
+    trunk = flow.before(names)
+    twice = sorted(index for index in trunk & tail if any(flow.reads(flow.view.nodes[index])))
+    if twice:
+        node = flow.view.nodes[twice[0]]
+        raise SurgeryError(f"cutting at {_listed(names)} computes {node.name} on both sides: cut at its output instead")
+    features = [_value_info(flow, name) for name in names]
+    view = flow.view
+    inputs = [value for value in model.graph.input if value.name in view.graph_inputs]
+    return Split(
+        _graph(model, [view.nodes[index].proto for index in sorted(trunk)], inputs, features),
+        _graph(model, _tail_nodes(flow, tail, names), features, list(model.graph.output)),
+        names,
+    )
+
+
+def groups_of_trunk(groups: ChannelGroups, model: onnx.ModelProto, cut: Cut | Sequence[str]) -> frozenset[str]:
+    """Returns the names of the groups that a shared trunk needs whole: those with a member before the cut.
+
+    Args:
+        groups: the analysis of `model`.
+        model: the graph that was analysed.
+        cut: where the trunk ends.
+    """
+    trunk = flow_of(model).before(_names(cut))
+    return frozenset(group.name for group in groups.groups if any(member.node in trunk for member in group.members))
+
+
+def trunk_parameters(model: onnx.ModelProto, cut: Cut | Sequence[str]) -> frozenset[str]:
+    """Returns the names of the floating-point initializers that the trunk reads, to be frozen in recovery.
+
+    Running statistics of normalisation are among them: they must stand still, too.
+    """
+    import onnx
+
+    flow = flow_of(model)
+    read = {name for index in flow.before(_names(cut)) for name in flow.view.nodes[index].inputs}
+    real = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+    return frozenset(each.name for each in model.graph.initializer if each.name in read and each.data_type in real)
+
+
+def _names(tensors: Cut | Sequence[str]) -> tuple[str, ...]:
+    return tuple(tensors.tensors if isinstance(tensors, Cut) else tensors)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _check_names(flow: Flow, names: tuple[str, ...]) -> None:
+    view = flow.view
+    if not names or len(set(names)) < len(names):
+        raise SurgeryError(f"got {_listed(names) or 'no tensor'} to cut at: expected names of distinct tensors")
+    for name in names:
+        if name in view.graph_inputs or name in view.graph_outputs:
+            side = "before" if name in view.graph_inputs else "behind"
+            raise SurgeryError(f"cutting at {name} leaves nothing {side} it: choose a tensor between input and output")
+        if name not in view.producer:
+            near = difflib.get_close_matches(name, view.producer, 1)
+            hint = f"did you mean {near[0]}?" if near else "list the cuts with trunk_cuts"
+            raise SurgeryError(f"the graph makes no tensor {name!r}: {hint}")
+        if not flow.is_feature(name):
+            raise SurgeryError(
+                f"{name} cannot be handed over: expected a float tensor that depends on the input, with the batch as "
+                f"its first axis alone, got shape {view.static_shapes.get(name, 'unknown')}"
+            )
+
+
+def _behind(flow: Flow, names: tuple[str, ...]) -> frozenset[int]:
+    """Returns the nodes between the cut and the outputs.
+
+    Raises:
+        SurgeryError: data gets there around the cut, or one of the tensors is not needed there.
+    """
+    view, found, met = flow.view, set[int](), set[str]()
+    readers: dict[str, NodeView | None] = dict.fromkeys(view.graph_outputs)
+    pending = list(view.graph_outputs)
+    while pending:
+        name = pending.pop()
+        if name in names:
+            met.add(name)
+            continue
+        if name in view.graph_inputs:
+            raise SurgeryError(f"{_listed(names)} do not separate the graph: {_path(readers, name)}")
+        node = view.producer.get(name)
+        if node is None or node.index in found:
+            continue
+        found.add(node.index)
+        reads = (*node.inputs, *node.inner_reads) if node.op not in ("Shape", "Size") else ()
+        for read in reads:
+            if read and read not in readers:
+                readers[read] = node
+                pending.append(read)
+    unread = [name for name in names if name not in met]
+    if unread:
+        raise SurgeryError(f"nothing behind the cut reads {_listed(unread)}: leave it out")
+    return frozenset(found)
+
+
+def _path(readers: dict[str, NodeView | None], start: str) -> str:
+    """Names the nodes from an input to an output."""
+    passed, name = list[str](), start
+    while (node := readers[name]) is not None:
+        passed.append(node.name)
+        name = next(output for output in node.outputs if output in readers)
+    shown = passed if len(passed) <= 6 else [*passed[:3], "...", *passed[-2:]]
+    return f"{start} reaches {name} around them through {' -> '.join(shown)}"
+
+
+def _tail_nodes(flow: Flow, tail: Collection[int], names: tuple[str, ...]) -> list[onnx.NodeProto]:
+    """Returns the tail's nodes; sizes of what is not there are computed from the cut."""
+    view = flow.view
+    nodes: list[onnx.NodeProto] = []
+    for index in sorted(tail):
+        node = view.nodes[index]
+        measured = node.inputs[0] if node.op in ("Shape", "Size") else ""
+        producer = view.producer.get(measured)
+        there = measured in names or (producer is not None and producer.index in tail) or view.is_constant(measured)
+        if measured and not there:
+            nodes.extend(size_nodes(flow, node, names[0]))
+        else:
+            nodes.append(node.proto)
+    return nodes
+
+
+def _value_info(flow: Flow, name: str) -> onnx.ValueInfoProto:
+    import onnx
+
+    first = next(value for value in flow.view.model.graph.input if value.name == flow.view.graph_inputs[0])
+    symbol = first.type.tensor_type.shape.dim[0].dim_param or "batch"
+    shape: list[int | str | None] = list(flow.view.static_shapes[name])
+    if not flow.fixed_batch:
+        shape[0] = symbol
+    return onnx.helper.make_tensor_value_info(name, flow.types[name], shape)
+
+
+def _graph(
+    model: onnx.ModelProto,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+) -> onnx.ModelProto:
+    """Makes a model of some nodes of another, with what they read, and checks it."""
+    import onnx
+
+    part = onnx.ModelProto()
+    part.ir_version = max(model.ir_version, 4)  # before, initializers had to be inputs
+    part.producer_name = model.producer_name
+    part.opset_import.extend(model.opset_import)
+    part.functions.extend(model.functions)
+    part.graph.name = model.graph.name or "graph"
+    part.graph.node.extend(nodes)
+    read = {name for node in nodes for name in _reads(node)}
+    part.graph.initializer.extend(each for each in model.graph.initializer if each.name in read)
+    part.graph.sparse_initializer.extend(each for each in model.graph.sparse_initializer if each.values.name in read)
+    part.graph.input.extend(inputs)
+    part.graph.output.extend(outputs)
+    try:
+        onnx.checker.check_model(skeleton(part))
+        infer(skeleton(part))
+    except Exception as error:  # the native libraries raise their own types
+        raise SurgeryError(f"a part of the cut graph is not valid: {str(error).strip()[:300]}") from error
+    return part
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    return {*node.input, *NodeView(0, node, (), ()).inner_reads}

@@ -1,0 +1,1 @@
+"""The cascade: what runs, in which order, and what it decides."""

@@ -1,0 +1,268 @@
+"""The cascade: [trunk and] prior -> light -> confidence -> heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from time import perf_counter_ns
+from types import TracebackType
+
+import numpy as np
+
+from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.bundle.manifest import Manifest
+from agfedge_runtime.cascade.decisions import Branch, Decisions
+from agfedge_runtime.cascade.experts import HeavyExpert, LightExpert
+from agfedge_runtime.cascade.fronts import NOT_COMPUTED, DirectFront, Feeds, Front, TrunkFront
+from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine, open_prior
+from agfedge_runtime.errors import BackendError, InputError
+from agfedge_runtime.monitor.monitor import Monitor
+
+# What decisions of one row share, made once and never written to.
+_BRANCHES = np.arange(len(Branch), dtype=np.uint8)[:, np.newaxis]
+_BRANCHES.setflags(write=False)
+_ONE_BRANCH: tuple[UInt8Array, ...] = tuple(_BRANCHES)
+
+
+class Cascade:
+    """Two experts behind one call.
+
+    One worker uses it at a time: there is no lock.
+
+    Args:
+        manifest: the input, the classes and the thresholds.
+        light: the light expert's engine; closed with the cascade.
+        heavy: the heavy expert's engine; closed with the cascade.
+        digest: of the bundle that they come from, if any.
+        trunk: the engine of what both experts share, where the manifest has one; closed with the cascade.
+        reason: why these engines and no others.
+        precision: what the graphs compute in.
+        prior: an engine of the prior alone, where the light engine would run the expert for it; closed with the
+            cascade.
+
+    Attributes:
+        manifest: as given.
+        digest: as given.
+        engines: what was given, by ``trunk``, ``prior``, ``light`` and ``heavy``.
+        has_trunk: whether the experts share one.
+        has_prior: whether there is a prior to ask for; with no threshold it is never asked in a decision.
+        backend: the engines' name.
+        backend_version: the engines' version.
+        backend_reason: why this backend was chosen; empty where the engines were given.
+        precision: as given.
+        threads: CPU threads inside one run.
+        monitor: compares every decision with calibration's; None where there is nothing to compare with.
+
+    Raises:
+        BackendError: the graphs do not fit the manifest.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        light: Engine,
+        heavy: Engine,
+        digest: str = "",
+        trunk: Engine | None = None,
+        reason: str = "",
+        precision: str = "fp32",
+        prior: Engine | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self.digest = digest
+        self.backend = light.name
+        self.backend_version = light.version
+        self.backend_reason = reason
+        self.precision = precision
+        self.threads = light.threads
+        given = {"trunk": trunk, "prior": prior, "light": light, "heavy": heavy}
+        self.engines = {name: engine for name, engine in given.items() if engine is not None}
+        self._dtype = np.dtype(manifest.input.dtype)
+        self._row_shape = manifest.input.row_shape
+        self._confidence_threshold = manifest.router.confidence.threshold
+        self._asks_light = self._confidence_threshold <= 1.0
+        rule = manifest.router.prior
+        self.has_prior = rule is not None
+        threshold = None if rule is None else rule.threshold
+        self._asks_prior = self._asks_light and threshold is not None
+        self._prior_threshold = np.inf if threshold is None else threshold
+        self.monitor: Monitor | None = None
+        self.has_trunk = manifest.experts.trunk is not None
+        self._front = _front(manifest, light, trunk, self._asks_prior, prior)
+        self._light = LightExpert(light, manifest, self._front.probe)
+        self._heavy = HeavyExpert(heavy, manifest, self._front.probe)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | Bundle,
+        backend: str | Choice = "auto",
+        threads: int = 1,
+        verify: bool = True,
+        monitor: bool = True,
+        precision: str = "fp32",
+    ) -> Cascade:
+        """Open a bundle and make its engines.
+
+        Args:
+            path: the bundle's folder, or a bundle that was opened before.
+            backend: ``auto`` or a backend's name, or a choice of `choose_backend`; what runs and why is logged, and
+                kept in `backend` and `backend_reason`.
+            threads: CPU threads inside one run.
+            verify: compare every file's sha256 first.
+            monitor: watch for drift against what the bundle says of its calibration, where it says it. Repeated
+                inputs are no stream of decisions: leave it off for them.
+            precision: of the graphs, with the thresholds that were calibrated for it; the bundle says which it has.
+
+        Raises:
+            InputError: the bundle has no graphs of that precision.
+            BundleError: the bundle cannot be trusted.
+            BackendError: an engine cannot be made, or does not fit the manifest.
+            MissingPackageError: the backend's package is not installed.
+        """
+        bundle = (path if isinstance(path, Bundle) else Bundle.open(path, verify)).in_precision(precision)
+        choice = log_choice(backend if isinstance(backend, Choice) else choose_backend(backend))
+        experts = bundle.manifest.experts
+        with contextlib.ExitStack() as opened:
+            light = open_engine(bundle.file(experts.light.file), choice, threads, precision)
+            opened.callback(light.close)
+            heavy = open_engine(bundle.file(experts.heavy.file), choice, threads, precision)
+            opened.callback(heavy.close)
+            trunk = None
+            if experts.trunk is not None:
+                trunk = open_engine(bundle.file(experts.trunk.file), choice, threads, precision)
+                opened.callback(trunk.close)
+            prior = open_prior(bundle, choice, threads)
+            if prior is not None:
+                opened.callback(prior.close)
+            cascade = cls(bundle.manifest, light, heavy, bundle.digest, trunk, choice.reason, precision, prior)
+            reference = bundle.manifest.router.reference if monitor else None
+            if reference is not None:
+                cascade.monitor = Monitor(reference.samples, reference.early, reference.late, reference.confidence)
+            opened.pop_all()
+        return cascade
+
+    def __call__(self, x: AnyArray) -> Decisions:
+        """Decide a batch.
+
+        Args:
+            x: (N, ...) with N >= 1, in the dtype and shape of the manifest's input.
+
+        Raises:
+            InputError: `x` is of another type, dtype or shape.
+            NotFiniteError: an expert answered NaN or infinity; there is no answer for the whole batch.
+            BackendError: an engine refused, or the cascade is closed.
+        """
+        started = perf_counter_ns()
+        self.check(x)
+        decide = self._decide_one if len(x) == 1 else self._decide_many
+        probabilities, branches, prior, confidence = decide(x)
+        labels: Int64Array = probabilities.argmax(axis=1)
+        latency_us = (perf_counter_ns() - started) / 1e3
+        decisions = Decisions(labels, probabilities, branches, prior, confidence, latency_us, self.monitor)
+        if self.monitor is not None:
+            self.monitor.observe(decisions)
+        return decisions
+
+    def light(self, x: AnyArray) -> Float32Array:
+        """Probabilities of the light expert alone (with the trunk), float32 (N, C); raises as a call does."""
+        self.check(x)
+        return self._light.answer(self._front.feeds(x))[0]
+
+    def heavy(self, x: AnyArray) -> Float32Array:
+        """Probabilities of the heavy expert alone (with the trunk), float32 (N, C); raises as a call does."""
+        self.check(x)
+        return self._heavy.answer(self._front.feeds(x))
+
+    def prior(self, x: AnyArray) -> Float32Array:
+        """The prior alone (with the trunk), float32 (N,).
+
+        Raises as a call does, and InputError where the bundle has none.
+        """
+        self.check(x)
+        return self._front.prior(x)
+
+    def trunk(self, x: AnyArray) -> Feeds:
+        """What the experts are fed, on the host, by name: the trunk's features or `x` itself; raises as a call does."""
+        self.check(x)
+        return dict(self._front.feeds(x))
+
+    def check(self, x: AnyArray) -> None:
+        """Refuse what is not a batch for this bundle.
+
+        Raises:
+            InputError: `x` is of another type, dtype or shape, or empty.
+        """
+        if not isinstance(x, np.ndarray):
+            raise InputError(f"got a {type(x).__name__}, expected {self._expected()}; give a NumPy array")
+        if x.dtype != self._dtype or x.shape[1:] != self._row_shape or x.shape[0] < 1:
+            raise InputError(
+                f"got {x.dtype} {x.shape}, expected {self._expected()}; convert it, or export a bundle for it"
+            )
+
+    def close(self) -> None:
+        """Give back the engines; safe to call twice."""
+        for engine in self.engines.values():
+            engine.close()
+
+    def __enter__(self) -> Cascade:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _decide_one(self, x: AnyArray) -> tuple[Float32Array, UInt8Array, Float32Array, Float32Array]:
+        feeds, prior = self._front.begin(x)
+        # NaN, a prior that was not computed, escalates nothing.
+        if not self._asks_light or prior.item() > self._prior_threshold:
+            return self._heavy.answer(feeds), _ONE_BRANCH[Branch.EARLY], prior, NOT_COMPUTED
+        probabilities, confidence = self._light.answer(feeds)
+        if confidence.item() >= self._confidence_threshold:
+            return probabilities, _ONE_BRANCH[Branch.LIGHT], prior, confidence
+        return self._heavy.answer(feeds), _ONE_BRANCH[Branch.LATE], prior, confidence
+
+    def _decide_many(self, x: AnyArray) -> tuple[Float32Array, UInt8Array, Float32Array, Float32Array]:
+        branches = np.full(len(x), Branch.EARLY, np.uint8)
+        feeds, asked_prior = self._front.begin(x)
+        prior = asked_prior if self._asks_prior else np.full(len(x), np.nan, np.float32)
+        confidence = np.full(len(x), np.nan, np.float32)
+        probabilities = np.empty((len(x), len(self.manifest.classes)), np.float32)
+        asked = self._rows_for_light(prior)
+        if asked.size:
+            probabilities[asked], confidence[asked] = self._light.answer(_rows(feeds, asked, len(x)))
+            # In double precision, as for one row: NumPy would else round the threshold to float32.
+            sure = confidence[asked].astype(np.float64) >= self._confidence_threshold
+            branches[asked] = np.where(sure, Branch.LIGHT, Branch.LATE)
+        escalated = np.flatnonzero(branches != Branch.LIGHT)
+        if escalated.size:
+            probabilities[escalated] = self._heavy.answer(_rows(feeds, escalated, len(x)))
+        return probabilities, branches, prior, confidence
+
+    def _rows_for_light(self, prior: Float32Array) -> Int64Array:
+        if not self._asks_light:
+            return np.empty(0, np.int64)
+        # NaN, a prior that was not computed, escalates nothing.
+        return np.flatnonzero(~(prior.astype(np.float64) > self._prior_threshold))
+
+    def _expected(self) -> str:
+        return f"{self._dtype} ({', '.join(['N', *map(str, self._row_shape)])}) with N of at least 1"
+
+
+def _front(manifest: Manifest, light: Engine, trunk: Engine | None, asks_prior: bool, prior: Engine | None) -> Front:
+    shared = manifest.experts.trunk
+    if (shared is None) != (trunk is None):
+        raise BackendError(
+            f"got {'no trunk' if trunk is None else 'a trunk'}, expected {'none' if shared is None else shared.file} "
+            "as the manifest says; open the bundle again"
+        )
+    if shared is None or trunk is None:
+        return DirectFront(light, manifest, asks_prior, prior)
+    return TrunkFront(trunk, manifest, shared, asks_prior)
+
+
+def _rows(feeds: Feeds, rows: Int64Array, count: int) -> Feeds:
+    """Those rows of every array; all of them without a copy."""
+    return feeds if len(rows) == count else {name: value[rows] for name, value in feeds.items()}

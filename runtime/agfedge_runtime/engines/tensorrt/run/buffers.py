@@ -1,0 +1,151 @@
+"""Where inputs and outputs lie: on the GPU with a page-locked copy on the host, or in memory that both see.
+
+On a Jetson CPU and GPU share their memory, so that mapped memory saves both copies; but it can be slow to read. Which
+one is quicker is measured, not assumed (`choose_memory`).
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any, Callable
+
+import numpy as np
+
+from agfedge_runtime.arrays import AnyArray
+from agfedge_runtime.engines.tensorrt.run.cuda import Cuda, DeviceMemory, HostMemory
+from agfedge_runtime.engines.tensorrt.run.tensors import Shape
+from agfedge_runtime.errors import InputError
+
+PINNED, MAPPED = "pinned", "mapped"
+_WARM_UP = 3
+_ROUNDS = 15
+
+
+@dataclass(frozen=True)
+class MemoryChoice:
+    """Which memory an engine's inputs and outputs lie in.
+
+    Attributes:
+        kind: ``pinned`` or ``mapped``.
+        reason: why.
+        pinned_us: how long runs with pinned memory took, in microseconds; empty where nothing was measured.
+        mapped_us: the same with mapped memory.
+    """
+
+    kind: str
+    reason: str
+    pinned_us: tuple[float, ...] = ()
+    mapped_us: tuple[float, ...] = ()
+
+
+def choose_memory(wish: str, integrated: bool, run_us: Callable[[str], float]) -> MemoryChoice:
+    """Decide where inputs and outputs lie.
+
+    Args:
+        wish: ``pinned``, ``mapped``, or ``auto`` for the quicker one.
+        integrated: whether CPU and GPU share their memory.
+        run_us: runs once with a kind of memory, from an input on the host to outputs on the host, and says how many
+            microseconds that took.
+
+    Raises:
+        InputError: no such wish.
+    """
+    if wish in (PINNED, MAPPED):
+        return MemoryChoice(wish, "asked for")
+    if wish != "auto":
+        raise InputError(f"got the memory {wish!r}, expected auto, {PINNED} or {MAPPED}")
+    if not integrated:
+        return MemoryChoice(PINNED, "the GPU has memory of its own")
+    pinned, mapped = _measured(run_us)
+    medians = statistics.median(pinned), statistics.median(mapped)
+    kind = MAPPED if medians[1] < medians[0] else PINNED
+    reason = f"measured: pinned {medians[0]:.0f} us, mapped {medians[1]:.0f} us a run (medians of {_ROUNDS})"
+    return MemoryChoice(kind, reason, tuple(pinned), tuple(mapped))
+
+
+def _measured(run_us: Callable[[str], float]) -> tuple[list[float], list[float]]:
+    for _ in range(_WARM_UP):
+        run_us(PINNED)
+        run_us(MAPPED)
+    # In turn, so that a clock that changes meanwhile favours neither.
+    pairs = [(run_us(PINNED), run_us(MAPPED)) for _ in range(_ROUNDS)]
+    return [pinned for pinned, _ in pairs], [mapped for _, mapped in pairs]
+
+
+class Buffer:
+    """The memory of one input or output, as large as its largest shape. CUDA's context is current wherever it is used.
+
+    Args:
+        cuda: where it lies.
+        nbytes: its size.
+        kind: ``pinned`` or ``mapped``.
+
+    Attributes:
+        address: as the GPU sees it.
+        writes: how often it was overwritten; what was read at another count is no longer there.
+        is_open: whether it still has its memory.
+    """
+
+    def __init__(self, cuda: Cuda, nbytes: int, kind: str) -> None:
+        self._cuda = cuda
+        self._nbytes = max(nbytes, 1)
+        self._host: HostMemory | None = None
+        self._device: DeviceMemory | None = None
+        if kind == MAPPED:
+            self._host = cuda.host_memory(self._nbytes, mapped=True)
+            self.address = self._host.address
+        else:
+            self._device = cuda.device_memory(self._nbytes)
+            self.address = self._device.address
+        self.writes = 0
+        self.is_open = True
+        self._busy_since = -1
+
+    def fill(self, array: AnyArray) -> None:
+        """Submit that the GPU sees `array`, which may be changed once this returns."""
+        # What was submitted since the last wait may still read from the host's copy, or from mapped memory itself.
+        if self._busy_since == self._cuda.waits:
+            self._cuda.wait()
+        staged = self._staging().array[: array.nbytes]
+        np.copyto(staged.view(array.dtype).reshape(array.shape), array)
+        if self._device is not None:
+            self._cuda.upload(self.address, staged)
+        self.touched()
+        self.writes += 1
+
+    def touched(self) -> None:
+        """Work that uses it was submitted."""
+        self._busy_since = self._cuda.waits
+
+    def fetch(self, nbytes: int) -> None:
+        """Submit that the host sees its first bytes; `read` them after a wait."""
+        if self._device is not None:
+            self._cuda.download(self._staging().array[:nbytes], self.address)
+
+    def read(self, dtype: np.dtype[Any], shape: Shape) -> AnyArray:
+        """A copy of what was fetched."""
+        nbytes = _size(shape) * dtype.itemsize
+        found: AnyArray = self._staging().array[:nbytes].view(dtype).reshape(shape).copy()
+        return found
+
+    def close(self) -> None:
+        """Give it back; safe to call twice. It is not in use."""
+        self.is_open = False
+        for memory in (self._host, self._device):
+            if memory is not None:
+                memory.free()
+        self._host = self._device = None
+
+    def _staging(self) -> HostMemory:
+        # Most outputs are never asked for: their copy on the host is made when one is.
+        if self._host is None:
+            self._host = self._cuda.host_memory(self._nbytes, mapped=False)
+        return self._host
+
+
+def _size(shape: Shape) -> int:
+    count = 1
+    for length in shape:
+        count *= length
+    return count

@@ -1,0 +1,222 @@
+"""Runs of one engine: its memory, its execution contexts, and a CUDA graph for each batch size that keeps coming.
+
+A captured graph holds the addresses and the state of the context that it was captured from, so that each has a context
+of its own; only plain runs share one. Where a capture fails, runs stay plain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import Sequence, Tuple
+
+from agfedge_runtime.arrays import AnyArray
+from agfedge_runtime.engines.tensorrt.run.buffers import Buffer
+from agfedge_runtime.engines.tensorrt.run.capture import CapturedGraph, CaptureError
+from agfedge_runtime.engines.tensorrt.run.cuda import Cuda
+from agfedge_runtime.engines.tensorrt.run.program import BoundContext, Program
+from agfedge_runtime.engines.tensorrt.run.tensors import Shape, TensorSpec
+from agfedge_runtime.errors import BackendError, InputError
+
+_log = logging.getLogger(__name__)
+
+# So many plain runs of one kind come before it is captured: what is asked once or twice is not worth it.
+_PLAIN_RUNS = 3
+_REMEMBERED = 256
+
+# Where each input lies: its name, its shape, and its address on the GPU.
+Places = Tuple[Tuple[str, Shape, int], ...]
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """How an engine runs.
+
+    Attributes:
+        graphs: for how many batch sizes CUDA graphs are captured; 0 for none.
+        memory: ``pinned``, ``mapped``, or ``auto`` for the quicker one; see `choose_memory`.
+        share_activations: whether what lies between layers is one piece of memory for all engines of a thread, which
+            never run at the same time. Without it every context has its own.
+
+    Raises:
+        InputError: `graphs` is below 0.
+    """
+
+    graphs: int = 4
+    memory: str = "auto"
+    share_activations: bool = True
+
+    def __post_init__(self) -> None:
+        if self.graphs < 0:
+            raise InputError(f"got {self.graphs} CUDA graphs, expected 0 or above")
+
+
+@dataclass
+class _Captured:
+    context: BoundContext
+    graph: CapturedGraph
+    scratch_address: int
+    shapes: dict[str, Shape]
+
+
+class Runner:
+    """Memory and contexts of one engine. CUDA's context is current wherever it is used.
+
+    Args:
+        program: the engine.
+        cuda: where it runs.
+        kind: of the memory of inputs and outputs.
+        options: how it runs; `ExecutionOptions.memory` was decided.
+
+    Attributes:
+        inputs: memory by name.
+        outputs: memory by name.
+        output_shapes: of the last run.
+        capture_failure: why runs stay plain; empty where they need not.
+
+    Raises:
+        BackendError: there is no memory for it.
+    """
+
+    def __init__(self, program: Program, cuda: Cuda, kind: str, options: ExecutionOptions) -> None:
+        self._program, self._cuda, self._options = program, cuda, options
+        self._specs = program.tensors
+        self._captured: dict[Places, _Captured] = {}
+        self._plain_runs: dict[Places, int] = {}
+        self.inputs: dict[str, Buffer] = {}
+        self.outputs: dict[str, Buffer] = {}
+        self.output_shapes: dict[str, Shape] = {}
+        self.capture_failure = ""
+        self._context: BoundContext | None = None
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            self._context = context = program.context(cuda, options.share_activations)
+            self._allocate(context, kind)
+            undo.pop_all()
+
+    @property
+    def graphs(self) -> int:
+        """How many CUDA graphs there are."""
+        return len(self._captured)
+
+    def submit(self, places: Places) -> None:
+        """Submit one run; its outputs may be fetched."""
+        captured = self._captured.get(places) or self._maybe_capture(places)
+        if captured is None:
+            self._submit_plain(places)
+        elif captured.scratch_address != self._scratch_address():
+            # A larger engine was opened since: what was captured points to memory that is gone.
+            self._cuda.wait()
+            self._drop_captured()
+            self._submit_plain(places)
+        else:
+            captured.graph.launch()
+            self.output_shapes = captured.shapes
+        self._outputs_written()
+
+    def fetch(self, names: Sequence[str]) -> list[AnyArray]:
+        """Outputs of the last run, the smallest first on their way: a prior does not wait for probabilities."""
+        sizes = {name: _nbytes(self._specs[name], self.output_shapes[name]) for name in names}
+        for name in sorted(sizes, key=sizes.__getitem__):
+            self.outputs[name].fetch(sizes[name])
+        self._cuda.wait()
+        return [self.outputs[name].read(self._specs[name].dtype, self.output_shapes[name]) for name in names]
+
+    def layers(self, places: Places, runs: int) -> list[tuple[str, float]]:
+        """Name and mean microseconds of each layer, in plain runs of a context of its own that TensorRT times.
+
+        Raises:
+            BackendError: TensorRT refused.
+        """
+        context = self._program.context(self._cuda, self._options.share_activations)
+        try:
+            self._bind(context, places)
+            return context.layers(runs)
+        finally:
+            self._outputs_written()
+            context.close()
+
+    def close(self) -> None:
+        """Give all of it back; safe to call twice. Nothing is under way."""
+        self._drop_captured()
+        if self._context is not None:
+            self._context.close()
+        self._context = None
+        for buffer in (*self.inputs.values(), *self.outputs.values()):
+            buffer.close()
+
+    def _outputs_written(self) -> None:
+        for buffer in self.outputs.values():
+            buffer.writes += 1
+            buffer.touched()
+
+    def _allocate(self, context: BoundContext, kind: str) -> None:
+        for spec in self._specs.values():
+            if spec.is_input:
+                context.set_shape(spec.name, spec.most)
+                self.inputs[spec.name] = Buffer(self._cuda, _nbytes(spec, spec.most), kind)
+        for spec in self._specs.values():
+            if not spec.is_input:
+                self.outputs[spec.name] = Buffer(self._cuda, _nbytes(spec, context.shape(spec.name)), kind)
+
+    def _submit_plain(self, places: Places) -> None:
+        if self._context is None:
+            raise BackendError("the engine is closed; open the cascade again")
+        self.output_shapes = self._bind(self._context, places)
+        self._context.enqueue()
+        if len(self._plain_runs) >= _REMEMBERED:
+            self._plain_runs.clear()
+        self._plain_runs[places] = self._plain_runs.get(places, 0) + 1
+
+    def _bind(self, context: BoundContext, places: Places) -> dict[str, Shape]:
+        """Tell a context what to read and where to write; the shapes of what it will answer."""
+        for name, shape, address in places:
+            context.set_shape(name, shape)
+            context.set_address(name, address)
+        for name, buffer in self.outputs.items():
+            context.set_address(name, buffer.address)
+        return {name: context.shape(name) for name in self.outputs}
+
+    def _maybe_capture(self, places: Places) -> _Captured | None:
+        """A graph for a kind of run that keeps coming, if there is room for one and the engine allows it."""
+        wanted = self._plain_runs.get(places, 0) >= _PLAIN_RUNS and len(self._captured) < self._options.graphs
+        if not wanted or self.capture_failure:
+            return None
+        with contextlib.ExitStack() as undo:
+            try:
+                context = self._program.context(self._cuda, self._options.share_activations)
+                undo.callback(context.close)
+                self._captured[places] = self._capture(context, places)
+            except (CaptureError, BackendError) as error:
+                self.capture_failure = str(error)
+                _log.warning("runs stay without CUDA graphs, which costs some time for each: %s", error)
+                return None
+            undo.pop_all()
+        return self._captured[places]
+
+    def _capture(self, context: BoundContext, places: Places) -> _Captured:
+        shapes = self._bind(context, places)
+        # A context puts off work to the first run after a change; that run must not be the captured one.
+        context.enqueue()
+        self._cuda.wait()
+        if not context.is_capturable():
+            raise CaptureError("the execution context says that it cannot be captured")
+        graph = self._cuda.graphs.capture(context.enqueue)
+        return _Captured(context, graph, self._scratch_address(), shapes)
+
+    def _drop_captured(self) -> None:
+        for each in self._captured.values():
+            each.graph.close()
+            each.context.close()
+        self._captured.clear()
+
+    def _scratch_address(self) -> int:
+        return self._cuda.scratch.address if self._options.share_activations else 0
+
+
+def _nbytes(spec: TensorSpec, shape: Shape) -> int:
+    count = spec.dtype.itemsize
+    for length in shape:
+        count *= length
+    return count

@@ -1,0 +1,1 @@
+"""What this machine is, what is installed on it, and what is missing."""

@@ -1,0 +1,1 @@
+"""What a running cascade decides, beside what calibration saw."""
