@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What the light graph's confidence may be; whichever it is, it lies in [0, 1] and a higher one is surer.
-CONFIDENCE_KINDS = ("max_probability", "margin", "entropy", "energy")
 COST_UNITS = ("macs", "latency")
-# Bins of equal width over [0, 1] that a reference counts confidences in.
-CONFIDENCE_BINS = 20
 
 
 @dataclass(frozen=True)
@@ -92,70 +88,6 @@ class Experts:
         if self.trunk is None:
             return (("heavy", self.heavy), ("light", self.light))
         return (("trunk", self.trunk), ("heavy after it", self.heavy), ("light after it", self.light))
-
-
-@dataclass(frozen=True)
-class PriorRule:
-    """Escalate early when the `output` exceeds `threshold`; None never escalates.
-
-    It is an output of the trunk where there is one, else of the light graph.
-    """
-
-    kind: str
-    output: str
-    threshold: float | None
-
-
-@dataclass(frozen=True)
-class ConfidenceRule:
-    """The light expert answers when its `output` is at least `threshold`; one above 1 leaves all to heavy."""
-
-    kind: str
-    output: str
-    threshold: float
-    temperature: float
-
-
-@dataclass(frozen=True)
-class Guarantee:
-    """What calibration promises: excess error <= `epsilon` with probability 1 - `delta`, from `samples`."""
-
-    method: str
-    epsilon: float
-    delta: float
-    samples: int
-    satisfied: bool
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the cascade did on the calibration split, for a monitor to compare with.
-
-    Attributes:
-        samples: how many inputs it had.
-        early: share of them that the prior escalated.
-        late: share of them that the light expert handed over.
-        confidence: how many confidences of the light expert, where it ran, lay in each of `CONFIDENCE_BINS` equal
-            bins over [0, 1].
-    """
-
-    samples: int
-    early: float
-    late: float
-    confidence: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Router:
-    """How an input finds its expert.
-
-    `prior` is None when there is no early escalation, `reference` when nothing is known to compare with.
-    """
-
-    prior: PriorRule | None
-    confidence: ConfidenceRule
-    guarantee: Guarantee
-    reference: Reference | None = None
 
 
 @dataclass(frozen=True)

@@ -16,23 +16,27 @@ from typing import Mapping, Union
 import numpy as np
 
 from agfedge_runtime.bundle.layout import (
-    CONFIDENCE_BINS,
-    CONFIDENCE_KINDS,
     COST_UNITS,
-    ConfidenceRule,
     Costs,
     Expert,
     Experts,
     FileRecord,
-    Guarantee,
     InputSpec,
     Preprocessing,
+    Trunk,
+)
+from agfedge_runtime.bundle.router import (
+    CONFIDENCE_BINS,
+    CONFIDENCE_KINDS,
+    Branch,
+    ConfidenceRule,
+    Guarantee,
     PriorRule,
     Reference,
     Router,
-    Trunk,
+    keys_of,
+    read_router,
 )
-from agfedge_runtime.bundle.router import keys_of, read_router
 from agfedge_runtime.bundle.variants import FULL_PRECISION, VARIANT_PRECISIONS, Accuracy, Variant, read_variants
 from agfedge_runtime.errors import (
     BundleKeyError,
@@ -55,6 +59,7 @@ __all__ = [
     "SCHEMA",
     "VARIANT_PRECISIONS",
     "Accuracy",
+    "Branch",
     "ConfidenceRule",
     "Costs",
     "Expert",

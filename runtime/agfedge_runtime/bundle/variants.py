@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Mapping
 
-from agfedge_runtime.bundle.layout import Experts, Router
-from agfedge_runtime.bundle.router import keys_of, read_router
+from agfedge_runtime.bundle.layout import Experts
+from agfedge_runtime.bundle.router import Router, keys_of, read_router
 from agfedge_runtime.strict_json import Document, Fields, shorten
 
 # What the graphs are in without a variant, and what variants there may be.

@@ -12,7 +12,8 @@ import numpy as np
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.bundle.manifest import Manifest
-from agfedge_runtime.cascade.decisions import Branch, Decisions
+from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.cascade.experts import HeavyExpert, LightExpert
 from agfedge_runtime.cascade.fronts import NOT_COMPUTED, DirectFront, Feeds, Front, TrunkFront
 from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine, open_prior
@@ -81,11 +82,11 @@ class Cascade:
         self._dtype = np.dtype(manifest.input.dtype)
         self._row_shape = manifest.input.row_shape
         self._confidence_threshold = manifest.router.confidence.threshold
-        self._asks_light = self._confidence_threshold <= 1.0
+        self._asks_light = manifest.router.asks_light
         rule = manifest.router.prior
         self.has_prior = rule is not None
         threshold = None if rule is None else rule.threshold
-        self._asks_prior = self._asks_light and threshold is not None
+        self._asks_prior = manifest.router.asks_prior
         self._prior_threshold = np.inf if threshold is None else threshold
         self.monitor: Monitor | None = None
         self.has_trunk = manifest.experts.trunk is not None
@@ -225,27 +226,20 @@ class Cascade:
         return self._heavy.answer(feeds), _ONE_BRANCH[Branch.LATE], prior, confidence
 
     def _decide_many(self, x: AnyArray) -> tuple[Float32Array, UInt8Array, Float32Array, Float32Array]:
-        branches = np.full(len(x), Branch.EARLY, np.uint8)
+        router = self.manifest.router
         feeds, asked_prior = self._front.begin(x)
         prior = asked_prior if self._asks_prior else np.full(len(x), np.nan, np.float32)
         confidence = np.full(len(x), np.nan, np.float32)
         probabilities = np.empty((len(x), len(self.manifest.classes)), np.float32)
-        asked = self._rows_for_light(prior)
+        # Which way all would go without a confidence tells which the light expert is asked for.
+        asked = np.flatnonzero(router.route(prior, confidence) != Branch.EARLY)
         if asked.size:
             probabilities[asked], confidence[asked] = self._light.answer(_rows(feeds, asked, len(x)))
-            # In double precision, as for one row: NumPy would else round the threshold to float32.
-            sure = confidence[asked].astype(np.float64) >= self._confidence_threshold
-            branches[asked] = np.where(sure, Branch.LIGHT, Branch.LATE)
+        branches = router.route(prior, confidence)
         escalated = np.flatnonzero(branches != Branch.LIGHT)
         if escalated.size:
             probabilities[escalated] = self._heavy.answer(_rows(feeds, escalated, len(x)))
         return probabilities, branches, prior, confidence
-
-    def _rows_for_light(self, prior: Float32Array) -> Int64Array:
-        if not self._asks_light:
-            return np.empty(0, np.int64)
-        # NaN, a prior that was not computed, escalates nothing.
-        return np.flatnonzero(~(prior.astype(np.float64) > self._prior_threshold))
 
     def _expected(self) -> str:
         return f"{self._dtype} ({', '.join(['N', *map(str, self._row_shape)])}) with N of at least 1"
