@@ -19,7 +19,7 @@ from agfedge.subject.subject import Subject, load_subject
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from workshop import NETS, Workshop
 
-PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+PYPROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -91,7 +91,7 @@ def killed(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Kill
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", NURSERY],
         input=json.dumps(cases),
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "helpers")},
         capture_output=True,
         text=True,
         check=False,

@@ -21,7 +21,7 @@ from agfedge_export import analyse, prune
 from agfedge_runtime.errors import InputError
 from nets import Residual, exported, random_plan, samples, seeded, stripes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOW = Recovery(epochs=4, batch_size=16, learning_rate=1e-2, augment="flip-crop")
 
 
@@ -65,7 +65,7 @@ KILLED = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
-from test_recover_resume import HOW, fresh, stripes
+from test_resume import HOW, fresh, stripes
 from agfedge.recover import recover, train
 save = train.save_course
 def dies(path, course, mark):
@@ -79,7 +79,7 @@ recover(student, teacher, *stripes(80), HOW, checkpoint=Path(sys.argv[1]))
 
 
 def test_a_killed_recovery_loses_nothing_that_an_epoch_had_finished(tmp_path: Path) -> None:
-    script = KILLED.format(paths=[str(ROOT / "tests/helpers"), str(ROOT / "tests/agfedge")])
+    script = KILLED.format(paths=[str(ROOT / "tests/helpers"), str(ROOT / "tests/agfedge/recover")])
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "c")], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-500:]
     (whole, teacher), (student, _), (x, y) = fresh(), fresh(), stripes(80)
@@ -108,7 +108,7 @@ SHARED = """
 import sys
 sys.path[:0] = {paths!r}
 import numpy as np
-from test_recover_resume import fresh, stripes
+from test_resume import fresh, stripes
 from agfedge.base.distributed import team
 from agfedge.recover import Recovery, recover
 with team() as us:
@@ -120,7 +120,7 @@ with team() as us:
 
 def test_two_processes_end_with_the_same_weights_near_those_of_one(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text(SHARED.format(paths=[str(ROOT / "tests/helpers"), str(ROOT / "tests/agfedge")]))
+    script.write_text(SHARED.format(paths=[str(ROOT / "tests/helpers"), str(ROOT / "tests/agfedge/recover")]))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, str(script), str(tmp_path / "rank")],
