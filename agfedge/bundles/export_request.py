@@ -10,7 +10,7 @@ from agfedge.base.requests import Origin, check_bundle_place, check_given, check
 from agfedge.bundles.precisions import check_precisions
 from agfedge.bundles.torch_tensorrt_engine import require_torch_tensorrt
 from agfedge.recover import Recovery
-from agfedge.router.guarantee import check_bounds
+from agfedge.router import Bound
 from agfedge.scores import check_score
 from agfedge_runtime.errors import InputError
 
@@ -28,8 +28,7 @@ class ExportRequest:
     recovery: Recovery
     light: str | None
     share_trunk: str
-    epsilon: float
-    delta: float
+    bound: Bound
     precision: tuple[str, ...]
     torch_tensorrt: bool
 
@@ -52,7 +51,7 @@ def check_request(request: ExportRequest) -> None:
     if request.recovery.epochs < 0:
         raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
     check_seed(request.seed)
-    check_bounds(request.epsilon, request.delta)
+    request.bound.check()
     check_score(request.score)
     check_precisions(request.precision)
     if request.torch_tensorrt:

@@ -25,7 +25,7 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Answers:
+class HeavyOutputs:
     """The heavy expert's logits, asked for once.
 
     Attributes:
@@ -92,7 +92,7 @@ def make_lessons(
     how: Recovery,
     hardware: Hardware,
     team: Team,
-    answers: Answers | None = None,
+    answers: HeavyOutputs | None = None,
 ) -> Lessons:
     """Asks the heavy expert, once, unless its answers are there.
 
@@ -107,7 +107,7 @@ def make_lessons(
     return Lessons(inputs, labels, answers.plain, answers.mirrored, teacher if asks else None, how, hardware, team)
 
 
-def ask(teacher: torch.nn.Module, inputs: torch.Tensor, how: Recovery, hardware: Hardware, team: Team) -> Answers:
+def ask(teacher: torch.nn.Module, inputs: torch.Tensor, how: Recovery, hardware: Hardware, team: Team) -> HeavyOutputs:
     """Runs the heavy expert over the training inputs, and over their mirror images where they will be needed.
 
     Raises:
@@ -122,7 +122,7 @@ def ask(teacher: torch.nn.Module, inputs: torch.Tensor, how: Recovery, hardware:
         row = int((~torch.isfinite(answers)).any(1).nonzero()[0])
         raise InputError(f"the heavy expert answers sample {row} with NaN or infinity: check the weights and the data")
     needed = how.augment != "none" and not how.teach_augmented
-    return Answers(answers, shared_logits(teacher, inputs, hardware, team, mirror=True) if needed else None)
+    return HeavyOutputs(answers, shared_logits(teacher, inputs, hardware, team, mirror=True) if needed else None)
 
 
 def check_labels(labels: torch.Tensor, classes: int) -> None:

@@ -23,7 +23,7 @@ from agfedge.base.progress import bar
 from agfedge.recover.batches import cut, held_out, shuffled
 from agfedge.recover.checkpoint import Course, fingerprint, load_course, save_course
 from agfedge.recover.hardware import Hardware, bring_home, hardware_for, laid_out
-from agfedge.recover.lessons import Answers, Lessons, ask, logits_of, make_lessons
+from agfedge.recover.lessons import HeavyOutputs, Lessons, ask, logits_of, make_lessons
 from agfedge.recover.options import Recovery, RecoveryReport
 from agfedge_runtime.errors import InputError
 
@@ -50,7 +50,7 @@ def recover(
     *,
     checkpoint: Path | None = None,
     team: Team | None = None,
-    answers: Answers | None = None,
+    answers: HeavyOutputs | None = None,
 ) -> RecoveryReport:
     """Fine-tunes the student in place and leaves it at its best epoch, on the CPU.
 
@@ -96,7 +96,7 @@ def recover(
     )
 
 
-def heavy_answers(teacher: torch.nn.Module, x: NDArray[np.float32], how: Recovery) -> Answers:
+def heavy_answers(teacher: torch.nn.Module, x: NDArray[np.float32], how: Recovery) -> HeavyOutputs:
     """Asks the heavy expert once, for the recovery of several students.
 
     Args:
@@ -117,7 +117,7 @@ def _lessons(
     how: Recovery,
     hardware: Hardware,
     team: Team,
-    answers: Answers | None,
+    answers: HeavyOutputs | None,
 ) -> Lessons:
     teacher, hardware = _placed(teacher, data[0], hardware)
     return make_lessons(teacher, data, how, hardware, team, answers)

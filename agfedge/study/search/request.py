@@ -9,7 +9,7 @@ from pathlib import Path
 from agfedge.allocate import AllocationRequest, asked
 from agfedge.base.requests import Origin, check_given, check_seed, check_work_folder
 from agfedge.recover import Recovery
-from agfedge.router.guarantee import check_bounds
+from agfedge.router import Bound
 from agfedge.scores import check_score
 from agfedge.study.search.charges import charges_of
 from agfedge_runtime.errors import InputError
@@ -47,8 +47,7 @@ class SearchRequest:
     costs: str | None
     target: str | None
     time_limit_s: float | None
-    epsilon: float
-    delta: float
+    bound: Bound
 
     @property
     def seed(self) -> int:
@@ -116,7 +115,7 @@ def check_request(request: SearchRequest) -> None:
     if request.recovery.epochs < 0:
         raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
     check_seed(request.seed)
-    check_bounds(request.epsilon, request.delta)
+    request.bound.check()
     check_score(request.score)
     request.origin.check()
     check_work_folder(Path(request.out))

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from agfedge_runtime.arrays import AnyArray
+from agfedge_runtime.errors import InputError
+
 COST_UNITS = ("macs", "latency")
 
 
@@ -17,11 +22,25 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the graphs do to their input first, for the reader's information: ``(x * scale - mean) / std``."""
+    """How an input becomes what the model was trained on: ``(x * scale - mean) / std``, channel by channel.
 
+    Attributes:
+        image: whether inputs are uint8 (N, H, W, C) camera bytes, which become float32 (N, C, H, W); otherwise they
+            are float32 in the model's own layout, and only scaled and shifted where asked.
+        scale: factor applied first; 1/255 for bytes.
+        mean: one number, or one a channel.
+        std: likewise.
+    """
+
+    image: bool
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def trivial(self) -> bool:
+        """Whether inputs pass unchanged."""
+        return not self.image and self.scale == 1 and not any(self.mean) and all(value == 1 for value in self.std)
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,22 @@ class InputSpec:
     def row_shape(self) -> tuple[int, ...]:
         """The shape of one input, without the batch."""
         return tuple(size for size in self.shape if size is not None)
+
+    def check(self, x: AnyArray) -> None:
+        """Refuse what is not a batch of such inputs.
+
+        Raises:
+            InputError: `x` is of another type, dtype or shape, or empty.
+        """
+        if not isinstance(x, np.ndarray):
+            raise InputError(f"got a {type(x).__name__}, expected {self._expected()}; give a NumPy array")
+        if x.dtype != self.dtype or x.shape[1:] != self.shape[1:] or x.shape[0] < 1:
+            raise InputError(
+                f"got {x.dtype} {x.shape}, expected {self._expected()}; convert it, or export a bundle for it"
+            )
+
+    def _expected(self) -> str:
+        return f"{self.dtype} ({', '.join(['N', *map(str, self.row_shape)])}) with N of at least 1"
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,13 @@ def asks_light(threshold: float) -> bool:
 
 @dataclass(frozen=True)
 class PriorRule:
-    """Escalate early when the `output` exceeds `threshold`; None never escalates.
+    """Escalate early when the `output` of the graph in `file` exceeds `threshold`; None never escalates.
 
-    It is an output of the trunk where there is one, else of the light graph.
+    The graph takes the bundle's input, or the features of the trunk.
     """
 
     kind: str
+    file: str
     output: str
     threshold: float | None
 
@@ -73,13 +74,23 @@ class ConfidenceRule:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """What calibration promises: excess error <= `epsilon` with probability 1 - `delta`, from `samples`."""
+    """What calibration promises of a threshold: excess error <= `epsilon` with probability 1 - `delta`.
+
+    Attributes:
+        method: how it was certified.
+        epsilon: bound on the net risk: P(cascade wrong, heavy right) - P(cascade right, heavy wrong).
+        delta: probability with which the bound may fail, over draws of the certifying split.
+        samples: size of the certifying split.
+        losses: on how many of them the cascade is wrong and the heavy expert right.
+        gains: on how many of them the cascade is right and the heavy expert wrong.
+    """
 
     method: str
     epsilon: float
     delta: float
     samples: int
-    satisfied: bool
+    losses: int = 0
+    gains: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,7 +166,9 @@ def read_router(fields: Fields) -> Router:
 
 
 def _prior(fields: Fields) -> PriorRule:
-    return PriorRule(fields.text("kind"), fields.text("output"), fields.optional_number("threshold"))
+    return PriorRule(
+        fields.text("kind"), fields.text("file"), fields.text("output"), fields.optional_number("threshold")
+    )
 
 
 def _confidence(fields: Fields) -> ConfidenceRule:
@@ -173,7 +186,8 @@ def _guarantee(fields: Fields) -> Guarantee:
         epsilon=fields.number("epsilon", minimum=0.0),
         delta=fields.number("delta", minimum=0.0),
         samples=fields.integer("samples"),
-        satisfied=fields.flag("satisfied"),
+        losses=fields.integer("losses"),
+        gains=fields.integer("gains"),
     )
 
 
