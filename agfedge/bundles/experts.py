@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from agfedge.router import Evidence, PriorShapes, Rows, evidence_of, prior_charges, rows_of, shapes_of
 from agfedge_export import GraphCosts, SurgeryError, graph_costs
-from agfedge_export.trunk.split import SharedCut, common_trunk, split
+from agfedge_export.trunk.cuts import SharedCut, common_trunk
+from agfedge_export.trunk.split import split
 from agfedge_profiles import PassCosts
 from agfedge_runtime.bundle import manifest
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from agfedge.data import Arrays
     from agfedge_export.heads.heads import Preprocessing
-    from agfedge_export.trunk.split import Cut
+    from agfedge_export.trunk.cuts import Cut
 
 
 @dataclass(frozen=True)

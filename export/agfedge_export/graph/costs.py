@@ -11,8 +11,6 @@ from agfedge_export.graph.view import GraphView, NodeView, view_of
 if TYPE_CHECKING:
     import onnx
 
-    from agfedge_export.channels.groups import ChannelGroups
-
 
 @dataclass(frozen=True)
 class GraphCosts:
@@ -70,19 +68,3 @@ def _parameters(model: onnx.ModelProto) -> int:
                 if attribute.name == "value" and attribute.t.data_type in real and attribute.t.dims:
                     total += prod(attribute.t.dims)
     return total
-
-
-def costs_at_stake(model: onnx.ModelProto, groups: ChannelGroups) -> list[GraphCosts]:
-    """Returns for each group what the convolutions and products cost that its channels enter or leave.
-
-    Removing a share of a group's channels saves that share of these figures (of those nodes that other groups do not
-    shrink as well).
-    """
-    view = view_of(model)
-    found = []
-    for group in groups.groups:
-        nodes = {member.node for member in group.members}
-        tensors = {member.tensor for member in group.members}
-        macs = sum(node_macs(view, view.nodes[index]) for index in nodes)
-        found.append(GraphCosts(macs, sum(prod(view.constant_shape(tensor) or ()) for tensor in tensors)))
-    return found

@@ -6,7 +6,7 @@ nodes whose inputs are known integers are run here, and what inference left open
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -210,6 +210,32 @@ def _run(node: onnx.NodeProto, inputs: list[NDArray[Any] | None]) -> NDArray[Any
         return None
     result = np.asarray(next(iter(results)))
     return result if result.size <= MOST_ELEMENTS and isinstance(node, onnx.NodeProto) else None
+
+
+def run_node(node: onnx.NodeProto, inputs: Sequence[NDArray[Any] | None], opset: int) -> NDArray[Any]:
+    """Runs one node on constants through ONNX's reference implementation; returns its first output.
+
+    Args:
+        node: of ONNX's own domain.
+        inputs: one an input; None where an optional one is absent.
+        opset: of its model.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {f"x{position}": value for position, value in enumerate(inputs) if value is not None}
+    alone = onnx.NodeProto()
+    alone.CopyFrom(node)
+    alone.input[:] = ["" if value is None else f"x{position}" for position, value in enumerate(inputs)]
+    alone.output[:] = ["y"]
+    types = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in feeds.items()
+    ]
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph([alone], "node", types, [output])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    return np.asarray(next(iter(ReferenceEvaluator(model).run(None, feeds))))
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:

@@ -1,4 +1,7 @@
-"""Operators that work element by element: a channel stays where it is, operands share their channels."""
+"""Operators that work element by element: a channel stays where it is, operands share their channels.
+
+So do Q/DQ pairs around weights and feature maps, which keep zero where it is.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.channels.dead import dead_after
 from agfedge_export.channels.labels import Field
-from agfedge_export.channels.rules.registry import rule
+from agfedge_export.channels.rules import rule
 from agfedge_export.channels.tracer import CARRIES, PRODUCES
+from agfedge_export.graph.shape_values import run_node
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +29,11 @@ UNARY = (
 BROADCAST = (
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min",
     "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
+)  # fmt: skip
+_CACHE: dict[tuple[str, bytes, bytes], float] = {}
+_ZERO_TO_ZERO = frozenset(
+    ("Abs", "Asin", "Atan", "Cast", "Ceil", "Elu", "Erf", "Floor", "Gelu", "HardSwish", "Identity", "LeakyRelu", "Mish",
+     "Neg", "Relu", "Round", "Selu", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Swish", "Tan", "Tanh")
 )  # fmt: skip
 _COMPARISONS = frozenset(("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Or", "Xor"))
 # Zeroing this operand's channel zeroes (or stops contributing to) the channel; other operands are only carried.
@@ -47,7 +55,32 @@ def unary(tracer: Tracer, node: NodeView) -> None:
     for each in tracer.labels(node, 0):
         if parameter and node.op not in ("Cast", "Identity"):
             tracer.demote(each)
-        tracer.lay(node.outputs[0], each.with_dead(dead_after(node, tracer.view.opset, each.dead)))
+        tracer.lay(node.outputs[0], each.with_dead(_dead_after(node, tracer.view.opset, each.dead)))
+
+
+def _dead_after(
+    node: NodeView, opset: int, dead: NDArray[np.float64], *extra: NDArray[np.generic] | None
+) -> NDArray[np.float64]:
+    """Runs the node on the value of each dead channel; returns what it gives, shape of `dead`, NaN where unknown."""
+    if node.op in _ZERO_TO_ZERO and not dead.any():
+        return dead
+    result = np.full(dead.shape, np.nan)
+    for value in np.unique(dead[~np.isnan(dead)]):
+        result[dead == value] = _evaluate(node, opset, float(value), extra)
+    return result
+
+
+def _evaluate(node: NodeView, opset: int, value: float, extra: tuple[NDArray[np.generic] | None, ...]) -> float:
+    key = (
+        node.op,
+        b"".join(each.SerializeToString(deterministic=True) for each in node.proto.attribute),
+        np.float64(value).tobytes() + b"".join(b"-" if each is None else each.tobytes() for each in extra),
+    )
+    if key not in _CACHE:
+        with np.errstate(all="ignore"):
+            answer = float(run_node(node.proto, [np.array([value], dtype=np.float32), *extra], opset).ravel()[0])
+        _CACHE[key] = answer if np.isfinite(answer) else float("nan")
+    return _CACHE[key]
 
 
 @rule("CastLike")
@@ -73,7 +106,7 @@ def bounded(tracer: Tracer, node: NodeView) -> None:
         tracer.block(node, node.inputs[0], "Clip has computed bounds")
         return
     for each in tracer.fields(node.inputs[0]):
-        tracer.lay(node.outputs[0], each.with_dead(dead_after(node, tracer.view.opset, each.dead, *bounds)))
+        tracer.lay(node.outputs[0], each.with_dead(_dead_after(node, tracer.view.opset, each.dead, *bounds)))
 
 
 @rule(
@@ -200,3 +233,35 @@ def _combine(op: str, operands: list[NDArray[np.float64]], labels: Field) -> NDA
         elif op in ("Max", "Min"):
             result = np.maximum.reduce(operands) if op == "Max" else np.minimum.reduce(operands)
         return np.broadcast_to(np.where(np.isfinite(result), result, np.nan), labels.atoms.shape)
+
+
+@rule("QuantizeLinear", "DequantizeLinear")
+def quantise(tracer: Tracer, node: NodeView) -> None:
+    """Y = round(x / scale) + zero_point and back; scale and zero point are one number, or one an index of `axis`."""
+    data = node.inputs[0]
+    zero = tracer.view.constant(node.input(2)) if node.input(2) else np.zeros(())
+    if zero is None or node.attributes.get("block_size", 0):
+        tracer.block(node, data, f"{node.op} with a computed zero point, or by blocks")
+        return
+    axis = int(node.attributes.get("axis", 1)) % max(tracer.rank(data), 1)
+    parameter = tracer.view.is_derived(data)
+    for labels in tracer.labels(node, 0):
+        if parameter and zero.any():
+            tracer.pin(labels.atoms, data, labels.axes[0], node, "a zeroed weight is not zero: its zero point is not")
+        _touch_scales(tracer, node, labels, axis)
+        tracer.lay(node.outputs[0], labels.with_dead(_quantised(node.op, labels, zero)))
+
+
+def _touch_scales(tracer: Tracer, node: NodeView, labels: Field, axis: int) -> None:
+    for position in (1, 2):
+        shape = tracer.view.shape(node.input(position)) if node.input(position) else None
+        if shape and shape[0] > 1 and labels.spans(axis):
+            tracer.touch(node, position, 0, tracer.coarse(labels, axis), CARRIES)
+
+
+def _quantised(op: str, labels: Field, zero: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Zero becomes the zero point, and the zero point becomes zero again; anything else is not followed."""
+    points = np.unique(zero.astype(np.float64))
+    point = float(points[0]) if points.size == 1 else np.nan
+    before, after = (0.0, point) if op == "QuantizeLinear" else (point, 0.0)
+    return np.where(labels.dead == before, after, np.nan)

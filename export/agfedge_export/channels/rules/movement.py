@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agfedge_export.channels.labels import Field
-from agfedge_export.channels.rules.registry import rule
+from agfedge_export.channels.rules import rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
