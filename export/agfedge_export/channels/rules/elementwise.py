@@ -27,25 +27,15 @@ UNARY = (
     "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
 )  # fmt: skip
 BROADCAST = (
-    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min",
-    "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
+    "Add", "Div", "Equal", "Greater", "Less", "Max", "Mean", "Min", "Mod", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where",
 )  # fmt: skip
 _CACHE: dict[tuple[str, bytes, bytes], float] = {}
 _ZERO_TO_ZERO = frozenset(
     ("Abs", "Asin", "Atan", "Cast", "Ceil", "Elu", "Erf", "Floor", "Gelu", "HardSwish", "Identity", "LeakyRelu", "Mish",
      "Neg", "Relu", "Round", "Selu", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Swish", "Tan", "Tanh")
 )  # fmt: skip
-_COMPARISONS = frozenset(("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Or", "Xor"))
 # Zeroing this operand's channel zeroes (or stops contributing to) the channel; other operands are only carried.
-_ZEROED_OPERANDS = {
-    "Add": (0, 1),
-    "Sub": (0, 1),
-    "Mul": (0, 1),
-    "Sum": None,
-    "PRelu": (),
-    "Div": (0,),
-    "Pow": (),
-}
+_ZEROED_OPERANDS = {"Add": (0, 1), "Div": (0,), "Mul": (0, 1), "Sub": (0, 1)}
 
 
 @rule(*UNARY)
@@ -109,15 +99,11 @@ def bounded(tracer: Tracer, node: NodeView) -> None:
         tracer.lay(node.outputs[0], each.with_dead(_dead_after(node, tracer.view.opset, each.dead, *bounds)))
 
 
-@rule(
-    "Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Sum", "Max", "Min", "Mean", "Where", "Equal", "Greater", "Less", "Mod"
-)
+@rule(*BROADCAST)
 def broadcast(tracer: Tracer, node: NodeView) -> None:
     """Two or more operands of broadcast shapes: channels that meet on an axis live and die together."""
-    shapes = [tracer.view.shape(name) for name in node.inputs]
-    if any(shape is None for shape in shapes) or tracer.view.shape(node.outputs[0]) is None:
-        for name in node.inputs:
-            tracer.block(node, name, "an operand's shape is unknown")
+    if any(tracer.view.shape(name) is None for name in node.inputs):
+        tracer.block_inputs(node, "an operand's shape is unknown")
         return
     rank = tracer.rank(node.outputs[0])
     constant = [tracer.view.is_derived(name) for name in node.inputs]
@@ -142,7 +128,7 @@ def _on_parameters(tracer: Tracer, node: NodeView, rank: int) -> None:
     for labels in (each for fields in operands for each in fields):
         tracer.demote(labels)
     for labels in tracer.merge_operands(node.outputs[0], operands):
-        tracer.lay(node.outputs[0], labels.with_dead(np.full(labels.atoms.shape, np.nan)))
+        tracer.lay(node.outputs[0], labels.with_dead(np.nan))
 
 
 def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], constant: list[bool], rank: int) -> list[Field]:
@@ -179,18 +165,17 @@ def _constant_dead(tracer: Tracer, node: NodeView, position: int, labels: Field,
     """Returns what a constant operand holds at a dead channel, and records it as a member where it runs along them."""
     name = node.inputs[position]
     unknown = np.full(labels.atoms.shape, np.nan)
-    shape = tracer.view.shape(name) or ()
-    padded = (1,) * (rank - len(shape)) + shape
+    padded = _padded_shape(tracer, name, rank)
     along = [axis for axis in labels.axes if padded[axis] > 1]
     if not along:
         return _uniform(tracer, name, padded, labels)
-    zeroed = _ZEROED_OPERANDS.get(node.op, ())
-    produces = len(labels.axes) == 1 and (zeroed is None or position in zeroed)
+    zeroed = node.op == "Sum" or position in _ZEROED_OPERANDS.get(node.op, ())
+    produces = len(labels.axes) == 1 and zeroed
     if len(along) > 1:
         tracer.pin(labels.atoms, name, along[0], node, f"a constant of {node.op} runs along split channels")
         return unknown
     atoms = tracer.coarse(labels, along[0])
-    tracer.touch(node, position, along[0] - (rank - len(shape)), atoms, PRODUCES if produces else CARRIES)
+    tracer.touch(node, position, along[0] - (rank - tracer.rank(name)), atoms, PRODUCES if produces else CARRIES)
     return np.zeros(labels.atoms.shape) if produces else _uniform(tracer, name, padded, labels)
 
 
@@ -226,7 +211,7 @@ def _combine(op: str, operands: list[NDArray[np.float64]], labels: Field) -> NDA
             result = operands[0] - operands[1]
         elif op == "Where":
             result = np.where(operands[1] == operands[2], operands[1], np.nan)
-        elif op in _COMPARISONS:
+        elif op in ("Equal", "Greater", "Less", "Mod"):
             result = np.full(labels.atoms.shape, np.nan)
         elif op == "Pow":
             result = np.power(operands[0], operands[1])
