@@ -69,7 +69,7 @@ def _visit(tracer: Tracer, node: NodeView) -> None:
     reason = f"no rule for {node.op}" + (f" of domain {node.domain}" if node.domain else "")
     if rule is not None:
         reason = f"a shape around {node.op} is unknown"
-    for name in {*node.inputs, *node.inner_reads}:
+    for name in node.reads:
         tracer.block(node, name, reason)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from agfedge_export.graph.model_io import FLOAT_TYPES
 from agfedge_export.graph.view import GraphView, NodeView, view_of
 
 if TYPE_CHECKING:
@@ -51,20 +52,6 @@ def node_macs(view: GraphView, node: NodeView) -> int:
 
 
 def _parameters(model: onnx.ModelProto) -> int:
-    import onnx
-
-    real = {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.BFLOAT16,
-    }
-    total: int = sum(
-        prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type in real and tensor.dims
-    )
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value" and attribute.t.data_type in real and attribute.t.dims:
-                    total += prod(attribute.t.dims)
-    return total
+    constants = [attribute for node in model.graph.node if node.op_type == "Constant" for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(attribute.t for attribute in constants if attribute.name == "value")]
+    return sum(prod(tensor.dims) for tensor in tensors if tensor.data_type in FLOAT_TYPES and tensor.dims)

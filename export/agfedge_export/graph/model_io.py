@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     ModelSource = str | Path | onnx.ModelProto
 
 OLDEST_OPSET = 11
+# onnx.TensorProto.FLOAT, FLOAT16, DOUBLE and BFLOAT16.
+FLOAT_TYPES = frozenset((1, 10, 11, 16))
 # Protobuf serialises at most 2**31 - 1 bytes; a MiB is left for what lies around the tensors.
 LARGEST_FILE_BYTES = 2**31 - 2**20
 # Tensors below this stay in the graph's own file, where shape inference reads them.

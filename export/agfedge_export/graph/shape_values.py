@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agfedge_export.errors import ModelError
+from agfedge_export.graph.model_io import skeleton
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
+
+    from agfedge_runtime.errors import AgfedgeError
 
     Evaluate = Callable[[onnx.NodeProto, list[NDArray[Any]]], NDArray[Any]]
 
@@ -56,7 +59,7 @@ def concrete_shapes(small: onnx.ModelProto, batch: int, spatial: int) -> Concret
 
     _fix_symbols(small, batch, spatial)
     graph = infer(small)
-    shapes, types = _known_shapes(graph), _element_types(graph)
+    shapes, types = _known_shapes(graph), element_types(graph)
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in small.graph.initializer}
     computed: dict[str, NDArray[Any]] = {}
     for node in small.graph.node:
@@ -109,11 +112,12 @@ def _inferred_outputs(
     return found
 
 
-def _element_types(graph: onnx.GraphProto) -> dict[str, int]:
+def element_types(graph: onnx.GraphProto) -> dict[str, int]:
+    """Returns the ONNX element types of a graph's tensors, as far as they are known."""
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         types[value.name] = value.type.tensor_type.elem_type
-    return types
+    return {name: kind for name, kind in types.items() if kind}
 
 
 def infer(model: onnx.ModelProto) -> onnx.GraphProto:
@@ -130,6 +134,24 @@ def infer(model: onnx.ModelProto) -> onnx.GraphProto:
         return onnx.shape_inference.infer_shapes(model, strict_mode=known, data_prop=True).graph
     except Exception as error:  # the native library raises its own types
         raise ModelError(f"shapes cannot be inferred: {str(error).strip()[:300]}") from error
+
+
+def checked(model: onnx.ModelProto, problem: str, error: type[AgfedgeError]) -> onnx.ModelProto:
+    """Returns a model that was made here, once ONNX's checker and its shape inference take it.
+
+    Args:
+        model: the model.
+        problem: what to say where they do not; their reason follows.
+        error: of this type.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(skeleton(model))
+        infer(skeleton(model))
+    except Exception as reason:  # the native libraries raise their own types
+        raise error(f"{problem}: {str(reason).strip()[:300]}") from reason
+    return model
 
 
 def given_shapes(model: onnx.ModelProto, batch: int, spatial: int) -> dict[str, tuple[int, ...]]:

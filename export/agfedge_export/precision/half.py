@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agfedge_export.errors import ModelError
-from agfedge_export.graph.view import NodeView, constant_of
+from agfedge_export.graph.view import NodeView, constant_of, inner_reads
 from agfedge_export.precision.batch_norms import drop_unread
 from agfedge_export.precision.regions import FLOAT, HALF, Regions, holds
 
@@ -212,10 +212,8 @@ def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:
 def _drop_unread_constants(model: onnx.ModelProto) -> None:
     """Removes Constant nodes that nothing reads any longer."""
     read = {name for node in model.graph.node for name in node.input} | {each.name for each in model.graph.output}
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                return  # a subgraph may read them
+    if any(inner_reads(node) for node in model.graph.node):
+        return
     for index in range(len(model.graph.node) - 1, -1, -1):
         if model.graph.node[index].op_type == "Constant" and model.graph.node[index].output[0] not in read:
             del model.graph.node[index]

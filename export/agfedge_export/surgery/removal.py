@@ -10,8 +10,7 @@ import numpy as np
 from agfedge_export.channels.analyse import analyse
 from agfedge_export.channels.tracer import CONSUMES, PRODUCES
 from agfedge_export.errors import SurgeryError
-from agfedge_export.graph.model_io import skeleton
-from agfedge_export.graph.shape_values import infer, run_node
+from agfedge_export.graph.shape_values import checked, run_node
 from agfedge_export.surgery.edits import edited, forget_shapes, taken, zeroed
 from agfedge_export.surgery.plan import Plan, removed_units
 from agfedge_export.surgery.rewrites import rewrite_shapes
@@ -81,7 +80,6 @@ def _edges(plan: Plan, role: str | None = None) -> dict[tuple[int, int], tuple[s
 
 def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:
     """Exports the edited graph with shapes inferred anew, and checks it."""
-    import onnx
     import onnx_graphsurgeon as gs
 
     forget_shapes(graph)
@@ -92,14 +90,7 @@ def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:
     model.ir_version = max(source.ir_version, 4)
     model.functions.extend(source.functions)
     del model.graph.value_info[:]
-    try:
-        onnx.checker.check_model(skeleton(model))
-        infer(skeleton(model))
-    except Exception as error:  # the native libraries raise their own types
-        raise SurgeryError(
-            f"the rewritten graph is not valid, nothing was written: {str(error).strip()[:300]}"
-        ) from error
-    return model
+    return checked(model, "the rewritten graph is not valid, nothing was written", SurgeryError)
 
 
 def _vanish(nodes: list[gs.Node], tracer: Tracer, gone: NDArray[np.bool_]) -> None:

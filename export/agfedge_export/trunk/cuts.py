@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from agfedge_export.errors import SurgeryError
 from agfedge_export.graph.costs import node_macs
 from agfedge_export.graph.model_io import skeleton
-from agfedge_export.graph.shape_values import concrete_shapes, infer
+from agfedge_export.graph.shape_values import concrete_shapes, element_types, infer
 from agfedge_export.graph.view import OTHER_SIZES, SIZES, GraphView, NodeView, view_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Flow:
     def reads(self, node: NodeView) -> Iterator[str]:
         """Names of the live tensors whose data a node reads."""
         if node.op not in _SIZE_OPS:
-            yield from (name for name in (*node.inputs, *sorted(node.inner_reads)) if name in self.live)
+            yield from (name for name in node.reads if name in self.live)
 
     def before(self, names: Sequence[str]) -> frozenset[int]:
         """Returns the nodes that tensors are computed by, as indices."""
@@ -89,7 +89,7 @@ class Flow:
             node = view.producer.get(pending.pop())
             if node is not None and node.index not in found:
                 found.add(node.index)
-                pending.extend((*node.inputs, *node.inner_reads))
+                pending.extend(node.reads)
         return frozenset(found)
 
     def is_feature(self, name: str) -> bool:
@@ -111,12 +111,10 @@ def flow_of(model: onnx.ModelProto) -> Flow:
         ModelError: shapes cannot be inferred.
     """
     view = view_of(model)
-    graph = infer(skeleton(model))
-    types = {each.name: each.type.tensor_type.elem_type for each in (*graph.input, *graph.value_info, *graph.output)}
-    types = {name: kind for name, kind in types.items() if kind}
+    types = element_types(infer(skeleton(model)))
     live = set(view.graph_inputs)
     for node in view.nodes:
-        sources = [name for name in (*node.inputs, *sorted(node.inner_reads)) if name in live]
+        sources = [name for name in node.reads if name in live]
         if node.op in _SIZE_OPS or not sources:
             continue
         live.update(name for name in node.outputs if name)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.errors import SurgeryError
-from agfedge_export.graph.model_io import skeleton
-from agfedge_export.graph.shape_values import infer
-from agfedge_export.graph.view import NodeView
+from agfedge_export.graph.model_io import FLOAT_TYPES
+from agfedge_export.graph.shape_values import checked
+from agfedge_export.graph.view import NodeView, inner_reads
 from agfedge_export.trunk.cuts import Cut, Flow, flow_of
 
 if TYPE_CHECKING:
@@ -91,12 +91,10 @@ def trunk_parameters(model: onnx.ModelProto, cut: Cut | Sequence[str]) -> frozen
 
     Running statistics of normalisation are among them: they must stand still, too.
     """
-    import onnx
-
     flow = flow_of(model)
     read = {name for index in flow.before(_names(cut)) for name in flow.view.nodes[index].inputs}
-    real = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
-    return frozenset(each.name for each in model.graph.initializer if each.name in read and each.data_type in real)
+    real = (tensor for tensor in model.graph.initializer if tensor.data_type in FLOAT_TYPES)
+    return frozenset(tensor.name for tensor in real if tensor.name in read)
 
 
 def _names(tensors: Cut | Sequence[str]) -> tuple[str, ...]:
@@ -146,8 +144,7 @@ def _behind(flow: Flow, names: tuple[str, ...]) -> frozenset[int]:
         if node is None or node.index in found:
             continue
         found.add(node.index)
-        reads = (*node.inputs, *node.inner_reads) if node.op not in ("Shape", "Size") else ()
-        for read in reads:
+        for read in node.reads if node.op not in ("Shape", "Size") else ():
             if read and read not in readers:
                 readers[read] = node
                 pending.append(read)
@@ -210,21 +207,12 @@ def _graph(
     part.functions.extend(model.functions)
     part.graph.name = model.graph.name or "graph"
     part.graph.node.extend(nodes)
-    read = {name for node in nodes for name in _reads(node)}
+    read = {name for node in nodes for name in (*node.input, *inner_reads(node))}
     part.graph.initializer.extend(each for each in model.graph.initializer if each.name in read)
     part.graph.sparse_initializer.extend(each for each in model.graph.sparse_initializer if each.values.name in read)
     part.graph.input.extend(inputs)
     part.graph.output.extend(outputs)
-    try:
-        onnx.checker.check_model(skeleton(part))
-        infer(skeleton(part))
-    except Exception as error:  # the native libraries raise their own types
-        raise SurgeryError(f"a part of the cut graph is not valid: {str(error).strip()[:300]}") from error
-    return part
-
-
-def _reads(node: onnx.NodeProto) -> set[str]:
-    return {*node.input, *NodeView(0, node, (), ()).inner_reads}
+    return checked(part, "a part of the cut graph is not valid", SurgeryError)
 
 
 def _size_nodes(flow: Flow, node: NodeView, feature: str) -> list[onnx.NodeProto]:

@@ -157,7 +157,7 @@ def _concat_others(tracer: Tracer, node: NodeView, operands: list[tuple[Field, .
             if own is None:
                 reason = "Concat joins them with a tensor whose channels are fixed"
                 tracer.pin(labels.atoms, name, labels.axes[0], node, reason)
-            held.append(np.nan if own is None else own.dead)
+            held.append(np.full(labels.atoms.shape, np.nan) if own is None else own.dead)
         same = np.logical_and.reduce([each == held[0] for each in held])
         tracer.lay(node.outputs[0], labels.with_dead(np.where(same, held[0], np.nan)))
 
