@@ -15,7 +15,7 @@ from agfedge.scores import ScoreInputs, bare_score_names, score_groups
 from agfedge.scores.from_file import read_scores, scores_of_arrays, split_spec
 from agfedge.scores.group_names import select
 from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, mask
-from agfedge_export.graph.onnx_files import model_bytes, write_model
+from agfedge_export.graph.model_io import model_bytes, write_model
 from agfedge_export.surgery.check import compare, trial_inputs
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import InputError

@@ -17,7 +17,7 @@ from agfedge.scores.agreement import agreements, utility_of
 from agfedge.scores.from_file import SUFFIX
 from agfedge.scores.to_file import write_scores
 from agfedge.subject.subject import load_subject
-from agfedge_export.graph.onnx_files import write_model
+from agfedge_export.graph.model_io import write_model
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
