@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from agfedge.allocate import asked, plan_model
-from agfedge.base.requests import Origin
 from agfedge.light.branch_order import branch_order
 from agfedge.light.light import score_subject
 from agfedge.recover import make_student, reestimate
 from agfedge.scores import Scores
 from agfedge.study.search.request import depth
+from agfedge.subject.origin import Origin
 from agfedge.subject.preprocess import model_input
 from agfedge.subject.subject import Subject, load_subject
 

@@ -21,12 +21,12 @@ from cascade_plot import write_latency_plot
 from agfedge.account.account import Account, account
 from agfedge.account.measuring import Measurement, measure_bundle
 from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import Origin
 from agfedge.bundles.export_request import ExportRequest
 from agfedge.bundles.exporting import export
 from agfedge.data import load_dataset
 from agfedge.pages.tables import plain
 from agfedge.recover import Recovery
+from agfedge.subject.origin import Origin
 from agfedge_runtime import Bundle
 
 HERE = Path(__file__).parent

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agfedge.allocate import AllocationRequest, asked
-from agfedge.base.requests import Origin, check_bundle_place, check_given, check_seed
+from agfedge.base.requests import check_bundle_place, check_given, check_seed
 from agfedge.bundles.precisions import check_precisions
 from agfedge.bundles.torch_tensorrt_engine import require_torch_tensorrt
 from agfedge.recover import Recovery
 from agfedge.router.guarantee import check_bounds
 from agfedge.scores import check_score
+from agfedge.subject.origin import Origin
 from agfedge_runtime.errors import InputError
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
+from agfedge.pages.tables import Result, Table, percent, plain
+from agfedge.router.guarantee import guarantee_line
 from agfedge.router.rivals import rival_table
 
 if TYPE_CHECKING:

@@ -123,7 +123,7 @@ def checkpoint_of(out: Path) -> Path:
 
 def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | None]:
     """What made the bundle. No times and no paths: the same request gives the same bytes."""
-    from agfedge import __version__
+    from agfedge.base import __version__
 
     named = {"agfedge": __version__, "model": request.origin.name}
     if request.light is not None:

@@ -15,8 +15,8 @@ from agfedge.bundles.precisions import precision_golden, rerouted
 from agfedge.bundles.rerouting import Observed, observe, pass_costs, reroute
 from agfedge.data import load_arrays
 from agfedge.data.split import shares, stratified
-from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
-from agfedge.router.guarantee import Guarantee, check_bounds, check_samples
+from agfedge.pages.tables import Result, Table, percent, plain
+from agfedge.router.guarantee import Guarantee, check_bounds, check_samples, guarantee_line
 from agfedge_profiles import Rates, expected
 from agfedge_runtime import Bundle
 from agfedge_runtime.bundle import manifest
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agfedge.commands.options import DataLike
     from agfedge.data import Arrays
+    from agfedge.data.arrays import DataLike
     from agfedge.router.early import EarlyTrial
 
 # Parts of the data, in percent: what chooses, what certifies, what is reported on.

@@ -7,9 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from agfedge.allocate.request import AllocationRequest
-from agfedge.base.requests import Origin
 from agfedge.commands.options import numbers_of, path_of
 from agfedge.recover.options import Recovery
+from agfedge.subject.origin import Origin
 
 
 def origin_of(arguments: Mapping[str, Any]) -> Origin:

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from torch.utils.data import DataLoader
+    from torch.utils.data import Dataset as TorchDataset
+
+    # How a user names data: a path, or batches (x, y) in memory, or either for each part.
+    PathLike = str | os.PathLike[str]
+    Batches = Iterable[tuple[Any, Any]] | TorchDataset[Any] | DataLoader[Any]
+    DataLike = PathLike | Batches | Mapping[str, Batches | PathLike]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from agfedge.data.npz import PARTS
 from agfedge_runtime.errors import AgfedgeError, InputError
 
 if TYPE_CHECKING:
-    from agfedge.commands.options import PathLike
+    from agfedge.data.arrays import PathLike
 
 # Samples of a Dataset that are stacked at a time.
 BATCH = 64

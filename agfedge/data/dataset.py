@@ -19,7 +19,7 @@ from agfedge.data.split import shares, stratified
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from agfedge.commands.options import DataLike
+    from agfedge.data.arrays import DataLike
 
 logger = logging.getLogger(__name__)
 

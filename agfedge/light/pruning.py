@@ -12,7 +12,7 @@ from agfedge.base.progress import stages
 from agfedge.base.requests import check_file, check_given, check_seed, suggestion
 from agfedge.pages.tables import Result, Table, kept_table, plain
 from agfedge.scores import ScoreInputs, bare_score_names, score_groups
-from agfedge.scores.from_file import read_scores, scores_of_arrays, split_spec
+from agfedge.scores.files import read_scores, scores_of_arrays, split_spec
 from agfedge.scores.group_names import select
 from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, mask
 from agfedge_export.graph.onnx_files import model_bytes, write_model

@@ -14,8 +14,7 @@ from agfedge.data.dataset import UNDIVIDED
 from agfedge.pages.tables import Result, Table, plain
 from agfedge.scores import check_score, score_many, score_names
 from agfedge.scores.agreement import agreements, utility_of
-from agfedge.scores.from_file import SUFFIX
-from agfedge.scores.to_file import write_scores
+from agfedge.scores.files import SUFFIX, write_scores
 from agfedge.subject.subject import load_subject
 from agfedge_export.graph.onnx_files import write_model
 from agfedge_runtime.errors import InputError
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from agfedge.base.requests import Origin
     from agfedge.scores import Scores
     from agfedge.scores.agreement import GroupUtility
+    from agfedge.subject.origin import Origin
     from agfedge_export import ChannelGroups
 
 logger = logging.getLogger(__name__)

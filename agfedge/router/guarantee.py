@@ -149,3 +149,12 @@ def samples_needed(epsilon: float, delta: float) -> int:
 
 def _certifiable(samples: int, epsilon: float, delta: float) -> bool:
     return samples > 0 and bool(critical_losses(samples, epsilon, delta, 0)[0] >= 0)
+
+
+def guarantee_line(guarantee: Guarantee) -> str:
+    """Returns a certificate in words."""
+    return (
+        f"guarantee: at most {guarantee.epsilon:.1%} of accuracy lost to the heavy expert, with probability "
+        f"{1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples: {guarantee.losses} lost, "
+        f"{guarantee.gains} gained)"
+    )

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge.scores.registry import Scores
+    from agfedge.scores.inputs import Scores
     from agfedge_export import ChannelGroups
 
 

@@ -12,29 +12,32 @@ samples are float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.scores.drawn import Batch, Drawn, draw
-from agfedge.scores.layout import Place, UnitIndex
-from agfedge.scores.places import find_places
-from agfedge.scores.probe import probed
-from agfedge.scores.program import Program
+from agfedge.scores.inputs import Batch, Drawn, draw
+from agfedge.scores.places import Place, UnitIndex, find_places
+from agfedge.scores.program import TorchProgram
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.scores.registry import GradientScore, ScoreInputs, Scores
+    from agfedge.scores.inputs import ScoreInputs, Scores
     from agfedge_export import ChannelGroups
 
     Sums = dict[str, NDArray[np.float64]]
     Totals = dict[tuple[str, str], torch.Tensor]
+    # Takes a value and the gradient with respect to it.
+    Felt = Callable[[torch.Tensor, torch.Tensor], None]
+    Finish = Callable[[torch.Tensor], torch.Tensor]
+
+GradientFunction = Callable[["ChannelGradients"], "torch.Tensor"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,19 @@ class ChannelGradients:
     def signed(self) -> torch.Tensor:
         """The sum over positions of Y * dL/dY, float64 (B, channels): minus the first-order change as it goes."""
         return self.product.sum(dim=2).double()
+
+
+@dataclass(frozen=True)
+class GradientScore:
+    """A score of feature maps and their gradients.
+
+    Attributes:
+        place: from a feature map to (B, C), what each sample says of each channel there; places add up.
+        finish: applied to those sums, (B, C) of a whole group, before the mean over samples; None leaves them.
+    """
+
+    place: GradientFunction
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +102,7 @@ def gradient_pass(scores: Mapping[str, GradientScore], inputs: ScoreInputs) -> d
             or a group whose channels no gradient reaches.
     """
     drawn = draw(inputs)
-    program = Program(drawn.export, inputs.groups.analysis.tracer.view)
+    program = TorchProgram(drawn.export, inputs.groups.analysis.tracer.view)
     _check_labels(drawn, program.classes)
     job = _Pass(scores, inputs.groups, program, drawn.x)
     for batch in drawn.batches():
@@ -99,7 +115,7 @@ class _Pass:
     """The sums of one pass over the data, by name, so that processes can add theirs up."""
 
     def __init__(
-        self, scores: Mapping[str, GradientScore], groups: ChannelGroups, program: Program, x: NDArray[np.float32]
+        self, scores: Mapping[str, GradientScore], groups: ChannelGroups, program: TorchProgram, x: NDArray[np.float32]
     ) -> None:
         self._scores, self._program = scores, program
         self._sizes = {group.name: group.size for group in groups.groups}
@@ -209,7 +225,7 @@ def _gradient(node: str) -> str:
     return f"/gradient/{node}"
 
 
-def _readings(groups: ChannelGroups, program: Program, x: NDArray[np.float32]) -> dict[str, list[_Reading]]:
+def _readings(groups: ChannelGroups, program: TorchProgram, x: NDArray[np.float32]) -> dict[str, list[_Reading]]:
     """Returns what is read in each node's value."""
     sites = [(group, site) for group in groups.groups for site in group.sites]
     wanted = [(site.tensor, site.axes, site.units.shape) for _, site in sites]
@@ -246,3 +262,39 @@ def _loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     if not torch.isfinite(loss):
         raise InputError(f"the loss is {loss.item()} in batch {batch.number}: check the weights and the data for NaN")
     return loss
+
+
+def probed(value: torch.Tensor, leaf: torch.Tensor, felt: Felt) -> torch.Tensor:
+    """Returns a value unchanged; as the backward pass comes by, `felt` is told.
+
+    Args:
+        value: of floating point.
+        leaf: requires a gradient; asking autograd for its gradient brings the backward pass to every probe on it.
+        felt: is given the value and its gradient, which are not kept.
+    """
+    made: torch.Tensor = _function().apply(value, leaf, felt)  # type: ignore[no-untyped-call]  # torch's own
+    return made
+
+
+@cache
+def _function() -> type[torch.autograd.Function]:
+    import torch
+
+    class GradientProbe(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            ctx: torch.autograd.function.FunctionCtx, value: torch.Tensor, _leaf: torch.Tensor, felt: Felt
+        ) -> torch.Tensor:
+            ctx.save_for_backward(value)
+            ctx.felt = felt  # type: ignore[attr-defined]  # a context takes what one gives it
+            return value.view_as(value)
+
+        @staticmethod
+        def backward(
+            ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
+        ) -> tuple[torch.Tensor, None, None]:
+            (value,) = ctx.saved_tensors  # type: ignore[attr-defined]
+            ctx.felt(value.detach(), gradient)  # type: ignore[attr-defined]
+            return gradient, None, None
+
+    return GradientProbe

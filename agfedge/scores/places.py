@@ -1,20 +1,22 @@
-"""The places of a network where channels are read: node, layout and units."""
+"""The places of a network where channels are read: node, layout and units.
+
+Every layout becomes (samples, channels, positions).
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from agfedge.scores.layout import BatchAxis, Place
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.scores.program import Program
+    from agfedge.scores.program import TorchProgram
 
     # A feature map: its ONNX name, the axes that channels run along, and their sizes.
     Where = tuple[str, tuple[int, ...], tuple[int, ...]]
@@ -22,7 +24,92 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def find_places(program: Program, wanted: Iterable[Where], x: NDArray[np.float32]) -> dict[Where, tuple[str, Place]]:
+@dataclass(frozen=True)
+class BatchAxis:
+    """The axis along which a map's samples lie.
+
+    Attributes:
+        axis: its number; other indices (tokens, windows, heads) may be folded into it.
+        last: whether the sample is what changes fastest along it, as in (tokens * samples, channels).
+    """
+
+    axis: int
+    last: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Channels of one feature map.
+
+    Attributes:
+        axes: the axes that they run along.
+        sizes: of those axes; where heads are folded into the batch's axis, the number of heads.
+        batch: where the samples are; None for a map that is made of parameters alone.
+    """
+
+    axes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    batch: BatchAxis | None
+
+    def arranged(self, value: torch.Tensor, samples: int) -> torch.Tensor:
+        """Returns a map as (samples, channels, positions); a map without samples as (1, channels, positions)."""
+        if self.batch is None:
+            return self._moved(value.unsqueeze(0), 0, tuple(axis + 1 for axis in self.axes))
+        at = self.batch.axis
+        inner = self.sizes[self.axes.index(at)] if at in self.axes else 1
+        outer = value.shape[at] // (samples * inner)
+        parts = (outer, inner, samples) if self.batch.last else (samples, outer, inner)
+        batch, heads = (at + 2, at + 1) if self.batch.last else (at, at + 2)
+        axes = tuple(heads if axis == at else axis + 2 * (axis > at) for axis in self.axes)
+        split = value.reshape((*value.shape[:at], *parts, *value.shape[at + 1 :]))
+        return self._moved(split, batch, axes)
+
+    def _moved(self, value: torch.Tensor, batch: int, axes: tuple[int, ...]) -> torch.Tensor:
+        moved = value.movedim((batch, *axes), tuple(range(len(axes) + 1)))
+        return moved.reshape(len(moved), int(np.prod(self.sizes)), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class UnitIndex:
+    """Which unit each channel of a map belongs to; a unit may have many, one for each pixel of a flattened map.
+
+    Attributes:
+        units: int64 (U,), the units that are there.
+        channels: int64 (U, most), their channels, the count of channels where a unit has fewer; None where channel
+            c is unit c.
+    """
+
+    units: NDArray[np.int64]
+    channels: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, units: NDArray[np.int64]) -> UnitIndex:
+        """Makes the index of channels whose units, -1 for none, are given."""
+        flat = units.ravel()
+        present, counts = np.unique(flat[flat >= 0], return_counts=True)
+        if np.array_equal(flat, np.arange(len(flat))):
+            return cls(present, None)
+        channels = np.full((len(present), int(counts.max(initial=1))), len(flat), dtype=np.int64)
+        for row, unit in enumerate(present):
+            own = np.flatnonzero(flat == unit)
+            channels[row, : len(own)] = own
+        return cls(present, channels)
+
+    def gathered(self, value: torch.Tensor) -> torch.Tensor:
+        """Turns (B, channels, positions) into (B, U, positions of all channels), with zeros where there are fewer."""
+        import torch
+
+        if self.channels is None:
+            return value
+        if self.channels.max(initial=0) == value.shape[1]:
+            value = torch.cat([value, value.new_zeros(len(value), 1, value.shape[2])], dim=1)
+        index = torch.from_numpy(self.channels)
+        return value[:, index.flatten()].reshape(len(value), len(index), -1)
+
+
+def find_places(
+    program: TorchProgram, wanted: Iterable[Where], x: NDArray[np.float32]
+) -> dict[Where, tuple[str, Place]]:
     """Finds the program's nodes for ONNX tensors, and how to arrange their values.
 
     Args:
@@ -41,7 +128,7 @@ def find_places(program: Program, wanted: Iterable[Where], x: NDArray[np.float32
     return {where: (node, Place(where[1], where[2], axes[node])) for where, node in nodes.items()}
 
 
-def _batch_axes(program: Program, names: set[str], x: NDArray[np.float32]) -> dict[str, BatchAxis | None]:
+def _batch_axes(program: TorchProgram, names: set[str], x: NDArray[np.float32]) -> dict[str, BatchAxis | None]:
     """Returns where each node's value has its samples. Its shape tells, unless they are folded into another axis."""
     found: dict[str, BatchAxis | None] = {}
     folded: dict[str, int] = {}
@@ -58,7 +145,7 @@ def _batch_axes(program: Program, names: set[str], x: NDArray[np.float32]) -> di
     return found | {name: BatchAxis(axis, name in lasts) for name, axis in folded.items()}
 
 
-def _samples_last(program: Program, folded: Mapping[str, int], x: NDArray[np.float32]) -> frozenset[str]:
+def _samples_last(program: TorchProgram, folded: Mapping[str, int], x: NDArray[np.float32]) -> frozenset[str]:
     """Returns in which maps the sample changes fastest: runs two inputs, and sees where a change of the second shows.
 
     Where it shows nowhere, the sample is taken to change slowest, as torch's own reshapes leave it.

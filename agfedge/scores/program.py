@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SCALINGS = frozenset(("Cast", "CastLike", "Div", "Identity", "Mul"))
 
 
-class Program:
+class TorchProgram:
     """The exported torch program, run node by node.
 
     Args:
@@ -76,12 +76,12 @@ class Program:
         import torch
         from torch.export.graph_signature import OutputKind
 
-        class Reader(torch.fx.Interpreter):
+        class MapReader(torch.fx.Interpreter):
             def run_node(self, n: torch.fx.Node) -> object:
                 value: object = super().run_node(n)
                 return visit(n.name, value) if n.name in wanted and isinstance(value, torch.Tensor) else value
 
-        outputs = Reader(self._program.graph_module).run(
+        outputs = MapReader(self._program.graph_module).run(
             *(x if argument is None else argument for argument in self._arguments)
         )
         # Buffers that the module changes come first.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import Origin
 from agfedge.bundles.export_request import ExportRequest
 from agfedge.recover import Recovery
 from agfedge.study.compare import CompareRequest
 from agfedge.study.search import SearchRequest
 from agfedge.study.search.request import DEPTHS, KEEPS
+from agfedge.subject.origin import Origin
 
 ORIGIN = Origin("m:f", "data")
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agfedge.allocate import AllocationRequest, asked
-from agfedge.base.requests import Origin, check_given, check_seed, check_work_folder
+from agfedge.base.requests import check_given, check_seed, check_work_folder
 from agfedge.recover import Recovery
 from agfedge.router.guarantee import check_bounds
 from agfedge.scores import check_score
 from agfedge.study.search.charges import charges_of
+from agfedge.subject.origin import Origin
 from agfedge_runtime.errors import InputError
 
 # Widths and depths that recovery brings back on most networks.

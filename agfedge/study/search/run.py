@@ -275,7 +275,7 @@ class Search:
         )
 
     def _provenance(self, point: Point) -> dict[str, str | int | float | bool | None]:
-        from agfedge import __version__
+        from agfedge.base import __version__
 
         request = self._request
         made: dict[str, str | int | float | bool | None] = {

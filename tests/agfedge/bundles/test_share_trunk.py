@@ -12,7 +12,6 @@ import torch
 from scipy.special import expit
 
 from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import Origin
 from agfedge.bundles.bundling import write_expert_bundle
 from agfedge.bundles.experts import Experts
 from agfedge.cli import main
@@ -23,6 +22,7 @@ from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery
 from agfedge.router import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
 from agfedge.subject.models import load_module
+from agfedge.subject.origin import Origin
 from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_export import graph_costs

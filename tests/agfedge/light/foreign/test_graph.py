@@ -13,9 +13,9 @@ import torch
 from onnx import numpy_helper, version_converter
 
 from agfedge.base.onnx_run import OnnxRun
-from agfedge.base.requests import Origin
 from agfedge.bundles.experts import experts_of
 from agfedge.light.foreign import foreign_light, load_foreign
+from agfedge.subject.origin import Origin
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_export import ModelError, graph_costs
 from agfedge_export.heads.heads import attach_heads

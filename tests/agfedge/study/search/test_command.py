@@ -10,11 +10,11 @@ import pytest
 
 import agfedge
 from agfedge.allocate import AllocationRequest, asked
-from agfedge.base.requests import Origin
 from agfedge.cli import main
 from agfedge.recover import Recovery
 from agfedge.study.search import SearchRequest, SearchResult
 from agfedge.study.search.request import DEPTHS, KEEPS
+from agfedge.subject.origin import Origin
 from agfedge_runtime import Bundle
 from asking import search_request
 from search_points import done, failed, rejected
