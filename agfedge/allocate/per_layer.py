@@ -19,10 +19,10 @@ else:
 if TYPE_CHECKING:
     from agfedge_export import ChannelGroups
 
-    Amount = float | int
+    GroupAmount = float | int
 
 
-def read_per_layer(path: Path, groups: ChannelGroups) -> Mapping[str, Amount]:
+def read_per_layer(path: Path, groups: ChannelGroups) -> Mapping[str, GroupAmount]:
     """Reads what each group is to keep.
 
     A key is a group's name, the name of a parameter that produces its channels, or a glob of either; `a.b = 1`
@@ -37,8 +37,8 @@ def read_per_layer(path: Path, groups: ChannelGroups) -> Mapping[str, Amount]:
     """
     names = names_of(groups, roles=("produces",))
     sizes = {group.name: group.size for group in groups.groups}
-    named: dict[str, tuple[str, Amount]] = {}
-    found: dict[str, Amount] = {}
+    named: dict[str, tuple[str, GroupAmount]] = {}
+    globbed: dict[str, GroupAmount] = {}
     for key, value in _entries(_document(path)):
         matched = matching(key, names)
         if not matched:
@@ -46,13 +46,13 @@ def read_per_layer(path: Path, groups: ChannelGroups) -> Mapping[str, Amount]:
         for group in sorted(matched):
             amount = _amount(value, sizes[group], f"{path}: {key!r} is {value!r}")
             if key not in names:
-                found[group] = amount
+                globbed[group] = amount
             elif named.setdefault(group, (key, amount))[1] != amount:
                 raise InputError(
                     f"{path}: {named[group][0]!r} and {key!r} are channels of one group and stay together: "
                     f"got {named[group][1]} and {amount}, expected the same"
                 )
-    return {**found, **{group: amount for group, (_, amount) in named.items()}}
+    return {**globbed, **{group: amount for group, (_, amount) in named.items()}}
 
 
 def _document(path: Path) -> Mapping[str, object]:
@@ -75,7 +75,7 @@ def _entries(document: Mapping[str, object], prefix: str = "") -> Iterator[tuple
             yield prefix + key, value
 
 
-def _amount(value: object, size: int, what: str) -> Amount:
+def _amount(value: object, size: int, what: str) -> GroupAmount:
     if isinstance(value, int) and not isinstance(value, bool):
         if 0 <= value <= size:
             return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge.allocate import AllocationRequest, asked
+from agfedge.allocate import AllocationRequest
 from agfedge.base.requests import check_bundle_place, check_given, check_seed
 from agfedge.bundles.precisions import check_precisions
 from agfedge.bundles.torch_tensorrt_engine import require_torch_tensorrt
@@ -47,7 +47,7 @@ def check_request(request: ExportRequest) -> None:
         InputError: names the option, what it is and what was expected.
         AgfedgeError: torch-tensorrt is not installed, or needs a GPU.
     """
-    asked(request.amount)
+    request.amount.check()
     check_given("--light", request.light)
     check_given("--per-layer", request.per_layer)
     if request.recovery.epochs < 0:

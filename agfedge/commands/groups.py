@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from agfedge.allocate.request import AllocationRequest
+from agfedge.allocate import AllocationRequest
 from agfedge.commands.options import numbers_of, path_of
 from agfedge.recover.options import Recovery
 from agfedge.subject.origin import Origin

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge.allocate.estimate import Estimate
+from agfedge.allocate.estimate import CostEstimate
 from agfedge.base.progress import bar
 from agfedge.recover.batches import cut
 from agfedge.recover.hardware import bring_home, hardware_for, laid_out
@@ -48,7 +48,7 @@ def branch_order(subject: Subject, seed: int) -> tuple[str, ...]:
         subject: the model and its data; the module is left as it was.
         seed: draws the training inputs that branches are judged on.
     """
-    may_go = Estimate(subject.groups).may_go
+    may_go = CostEstimate(subject.groups).may_go
     groups = [group for group in subject.groups.groups if group.may_vanish]
     nothing = np.zeros(0, dtype=np.int64)
     masks = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.allocate import AllocationRequest, asked, plan_model
+from agfedge.allocate import AllocationRequest, plan_model
 from agfedge.allocate.per_layer import read_per_layer
 from agfedge.base.distributed import Team
 from agfedge.light.branch_order import branch_order
@@ -113,15 +113,15 @@ def prune_light(
         InputError: the amount or the data does not fit.
         SurgeryError: the pruned graph differs from the masked one.
     """
-    heavy, wanted = subject.exported.model, asked(amount)
+    heavy, wanted = subject.exported.model, amount.amount()
     whole = select(exclude, subject.groups, "--exclude") if exclude else frozenset()
     if trunk is not None:
         whole |= groups_of_trunk(subject.groups, heavy, trunk)
     amounts = {} if per_layer is None else read_per_layer(per_layer, subject.groups)
-    how = wanted.of_groups(amounts, whole)
+    allocation = wanted.of_groups(amounts, whole)
     drops = wanted.budget is not None and wanted.budget.drop_branches
     branches = branch_order(subject, seed) if drops else None
-    planned = plan_model(heavy, subject.groups, scores, how, wanted.budget, branches)
+    planned = plan_model(heavy, subject.groups, scores, allocation, wanted.budget, branches)
     check = _proved(heavy, planned.model, planned.plan, probe_of(subject))
     return LightExpert(planned.model, planned.plan, check, NO_RECOVERY, planned.spent)
 

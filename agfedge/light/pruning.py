@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agfedge.allocate import AllocationRequest, asked, plan_model
+from agfedge.allocate import AllocationRequest, plan_model
 from agfedge.allocate.per_layer import read_per_layer
 from agfedge.base.progress import stages
 from agfedge.base.requests import check_file, check_given, check_seed, suggestion
@@ -176,7 +176,7 @@ def check_request(request: PruneRequest) -> None:
     Raises:
         InputError: names the option, what it is and what was expected.
     """
-    asked(request.amount)
+    request.amount.check()
     check_seed(request.seed)
     scores = split_spec(request.score)
     if request.scores is None and scores is None and request.score not in bare_score_names():
@@ -212,16 +212,16 @@ def make_prune_plan(model: onnx.ModelProto, request: PruneRequest) -> Planned:
     chosen = _chosen(groups, request)
     per_group = {} if request.per_layer is None else read_per_layer(Path(request.per_layer), groups)
     whole = frozenset(group.name for group in groups.groups) - chosen
-    amount = asked(request.amount)
-    how = amount.of_groups(per_group, whole)
-    return plan_model(model, groups, _scores(model, groups, chosen, request), how, amount.budget)
+    amount = request.amount.amount()
+    allocation = amount.of_groups(per_group, whole)
+    return plan_model(model, groups, _scores(model, groups, chosen, request), allocation, amount.budget)
 
 
 def _chosen(groups: ChannelGroups, request: PruneRequest) -> frozenset[str]:
     """Returns the names of the groups that --only and --exclude leave."""
     everything = frozenset(group.name for group in groups.groups)
-    asked = select(request.only, groups, "--only") if request.only else everything
-    chosen = asked - select(request.exclude, groups, "--exclude")
+    named = select(request.only, groups, "--only") if request.only else everything
+    chosen = named - select(request.exclude, groups, "--exclude")
     if not chosen:
         raise InputError(
             f"--only and --exclude leave none of the {len(everything)} channel groups: list them with `agfedge inspect`"

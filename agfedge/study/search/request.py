@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agfedge.allocate import AllocationRequest, asked
+from agfedge.allocate import AllocationRequest
 from agfedge.base.requests import check_given, check_seed, check_work_folder
 from agfedge.recover import Recovery
 from agfedge.router.guarantee import check_bounds
@@ -103,7 +103,7 @@ def check_request(request: SearchRequest) -> None:
     if wrong:
         raise InputError(f"--depth holds {wrong[0]:g}: expected shares in (0, 1], such as 0.33")
     for amount in request.amounts:
-        asked(amount)
+        amount.check()
     if not request.amounts and not request.depths and not request.lights:
         raise InputError("there is nothing to try: give --keep, --depth or --budget, or a --light expert")
     if (request.amounts or request.depths) and not request.trunks:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import agfedge
-from agfedge.allocate import AllocationRequest, asked
+from agfedge.allocate import AllocationRequest
 from agfedge.cli import main
 from agfedge.recover import Recovery
 from agfedge.study.search import SearchRequest, SearchResult
@@ -121,7 +121,7 @@ def test_each_width_and_each_budget_is_an_amount(bench: Bench, options: tuple[st
     found = bench.asked(*options).amounts
     assert found == amounts
     for each in found:
-        asked(each)  # none is refused
+        each.check()  # none is refused
 
 
 def test_what_is_part_of_a_budget_stays_where_there_is_none(bench: Bench) -> None:
