@@ -75,7 +75,7 @@ def make_light(
     subject: Subject,
     scores: Scores,
     amount: AllocationRequest,
-    how: Recovery,
+    recovery: Recovery,
     checkpoint: Path | None = None,
     team: Team | None = None,
     trunk: Cut | None = None,
@@ -83,8 +83,8 @@ def make_light(
     per_layer: Path | None = None,
 ) -> LightExpert:
     """Prunes a light expert out of a model and fine-tunes it; arguments and errors as of the two steps."""
-    pruned = prune_light(subject, scores, amount, trunk, exclude, per_layer, how.seed)
-    return recover_light(subject, pruned, how, checkpoint, team, trunk)
+    pruned = prune_light(subject, scores, amount, trunk, exclude, per_layer, recovery.seed)
+    return recover_light(subject, pruned, recovery, checkpoint, team, trunk)
 
 
 def prune_light(
@@ -129,7 +129,7 @@ def prune_light(
 def recover_light(
     subject: Subject,
     pruned: LightExpert,
-    how: Recovery,
+    recovery: Recovery,
     checkpoint: Path | None = None,
     team: Team | None = None,
     trunk: Cut | None = None,
@@ -140,7 +140,7 @@ def recover_light(
     Args:
         subject: the model, its graph and its data.
         pruned: of `prune_light`; one that was not pruned out of this model is returned as it is.
-        how: the fine-tuning; none with 0 epochs.
+        recovery: the fine-tuning; none with 0 epochs.
         checkpoint: file that keeps the fine-tuning's progress until it is done, or None.
         team: the processes that train together; None for this one alone.
         trunk: where the experts part; what lies before stays as it is in training.
@@ -150,13 +150,13 @@ def recover_light(
         InputError: too few samples, or the loss is not finite.
         SurgeryError: the pruned graph cannot be trained.
     """
-    if not how.epochs or pruned.plan is None:
+    if not recovery.epochs or pruned.plan is None:
         return pruned
     frozen = frozenset() if trunk is None else trunk_parameters(subject.exported.model, trunk)
     probe = probe_of(subject)
     student = make_student(subject.module, pruned.plan, pruned.model, probe, subject.exported.program, frozen)
     data = (subject.x, subject.data.train.y)
-    report = recover(student, subject.module, *data, how, checkpoint=checkpoint, team=team, answers=answers)
+    report = recover(student, subject.module, *data, recovery, checkpoint=checkpoint, team=team, answers=answers)
     return replace(pruned, model=write_back(student, pruned.model, probe), recovery=report)
 
 

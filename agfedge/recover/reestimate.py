@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge.recover.batches import cut
-from agfedge.recover.hardware import bring_home, hardware_for, laid_out
-from agfedge.recover.student import norms_of
+from agfedge.recover.hardware import hardware_for, laid_out
+from agfedge.recover.lessons import cut
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,26 +37,19 @@ def reestimate(student: Student, x: NDArray[np.float32], batch_size: int = 256) 
     """
     import torch
 
+    from agfedge.recover.norms import by_batches, norms_of
+
     norms: list[Any] = [layer for name, layer in norms_of(student.module).items() if name not in student.frozen]
     if not norms:
         return 0
     if len(x) < 2:
         raise InputError(f"batch norms are re-estimated from two inputs or more: got {len(x)}")
     hardware = laid_out(hardware_for("float32"), student.module, torch.from_numpy(x[:2]))
-    hardware.move(student.module)
-    momenta = [layer.momentum for layer in norms]
     seen = 0
-    try:
-        for layer in norms:
-            layer.train()
+    with by_batches(student.module, norms, hardware), torch.no_grad():
         for rows in cut(np.arange(len(x)), batch_size):
             seen += len(rows)
             for layer in norms:
                 layer.momentum = len(rows) / seen  # a running mean; the first batch replaces what was there
-            with torch.no_grad():
-                student.module(hardware.take(torch.from_numpy(x[rows])))
-    finally:
-        for layer, momentum in zip(norms, momenta, strict=True):
-            layer.momentum = momentum
-        bring_home(student.module)
+            student.module(hardware.take(torch.from_numpy(x[rows])))
     return len(norms)

@@ -1,4 +1,7 @@
-"""The module that recovery trains: the slimmed one, or the dense one under a mask where slimming does not work."""
+"""The module that recovery trains: the slimmed one, or the dense one under a mask where slimming does not work.
+
+When it is trained, its weights go back into the graph that surgery made.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from agfedge_export import Plan
 
 
+# How far the graph may lie from the trained module when its weights are back, of the output's scale.
+WRITE_TOLERANCE = 1e-3
+
+
 @dataclass(frozen=True)
 class Student:
     """A module to train in the light expert's place.
@@ -48,6 +55,8 @@ class Student:
 
     def train(self) -> None:
         """Puts the module into training mode; batch norms whose statistics are frozen stay in evaluation mode."""
+        from agfedge.recover.norms import norms_of
+
         self.module.train()
         for name, layer in norms_of(self.module).items():
             if name in self.frozen:
@@ -114,19 +123,34 @@ def make_student(
     return student
 
 
-def norms_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Returns a module's batch norms by the name of their running mean."""
-    import torch
+def write_back(student: Student, pruned: onnx.ModelProto, probe: NDArray[np.float32]) -> onnx.ModelProto:
+    """Returns the pruned graph with the student's parameters, checked against the student on `probe`.
 
-    from agfedge.recover.functional_norm import FunctionalNorm
+    Raises:
+        SurgeryError: a parameter has another shape in the graph, or the graph answers otherwise than the student.
+    """
+    import onnx
 
-    found: dict[str, torch.nn.Module] = {}
-    for prefix, layer in module.named_modules():
-        if isinstance(layer, FunctionalNorm):
-            found[layer.statistics] = layer
-        elif isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
-            found[f"{prefix}.running_mean" if prefix else "running_mean"] = layer
-    return found
+    model = onnx.ModelProto()
+    model.CopyFrom(pruned)
+    state = student.state()
+    for tensor in model.graph.initializer:
+        value = state.get(tensor.name)
+        if value is None:
+            continue
+        if tuple(tensor.dims) != value.shape:
+            raise SurgeryError(
+                f"{tensor.name} is {tuple(tensor.dims)} in the graph and {value.shape} in the module: report this model"
+            )
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
+    difference = output_difference(student.module, model, probe)
+    if not difference <= WRITE_TOLERANCE:
+        raise SurgeryError(
+            f"the graph with recovered weights differs from the trained module by {difference:.1e} of the output's "
+            f"scale, expected at most {WRITE_TOLERANCE:.0e}: a parameter was folded away by the export; report this "
+            "model"
+        )
+    return model
 
 
 def _frozen(module: torch.nn.Module, names: frozenset[str]) -> frozenset[str]:
