@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import check_bundle_place, check_given, check_seed
+from agfedge.base.requests import check_bundle_place, check_given
 from agfedge.bundles.precisions import check_precisions
 from agfedge.bundles.torch_tensorrt_engine import require_torch_tensorrt
 from agfedge.recover import Recovery
@@ -50,9 +50,7 @@ def check_request(request: ExportRequest) -> None:
     request.amount.check()
     check_given("--light", request.light)
     check_given("--per-layer", request.per_layer)
-    if request.recovery.epochs < 0:
-        raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
-    check_seed(request.seed)
+    request.recovery.check()
     check_bounds(request.epsilon, request.delta)
     check_score(request.score)
     check_precisions(request.precision)

@@ -14,7 +14,7 @@ from agfedge.bundles.golden_inputs import choose_golden
 from agfedge.bundles.precisions import precision_golden, rerouted
 from agfedge.bundles.rerouting import Observed, observe, pass_costs, reroute
 from agfedge.data import load_arrays
-from agfedge.data.split import shares, stratified
+from agfedge.data.dataset import shares, stratified
 from agfedge.pages.tables import Result, Table, percent, plain
 from agfedge.router.guarantee import Guarantee, check_bounds, check_samples, guarantee_line
 from agfedge_profiles import Rates, expected

@@ -31,7 +31,7 @@ def demo(
     """
     from agfedge.data import load_dataset
     from agfedge.demo.digits import write_digits
-    from agfedge.demo.heavy import train_heavy
+    from agfedge.demo.network import train_heavy
 
     check_seed(seed)
     out.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,7 @@ from cyclopts import Parameter
 
 from agfedge.bundles.export_result import ExportResult
 from agfedge.commands import options as o
-from agfedge.commands.groups import amount_of, origin_of, recovery_of
-from agfedge.commands.repeat import changed, to_toml
+from agfedge.commands.arguments import amount_of, changed, origin_of, recovery_of, to_toml
 from agfedge.recover.options import Recovery
 from agfedge_runtime.errors import InputError
 

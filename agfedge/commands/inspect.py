@@ -247,7 +247,7 @@ def _member(member: Member) -> dict[str, Any]:
 
 def _kept_whole(kept: Sequence[KeptWhole], everything: bool) -> Iterator[str | Table]:
     """Gives the axes that stay whole: each of a few or where asked, else by reason."""
-    from agfedge.light.kept_whole import by_reason
+    from agfedge.light.model_report import by_reason
 
     if not kept:
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.groups import amount_of
+from agfedge.commands.arguments import amount_of
 from agfedge.light.pruning import PruneRequest, PruneResult, prune_model
 
 

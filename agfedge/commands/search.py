@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.groups import amount_of, origin_of, recovery_of
+from agfedge.commands.arguments import amount_of, origin_of, recovery_of
 from agfedge.recover.options import Recovery
 from agfedge.study.search.result import SearchResult
 from agfedge_runtime.errors import InputError

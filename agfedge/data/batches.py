@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from agfedge.base.factory import one_line, resolve
 from agfedge.base.progress import bar
-from agfedge.data.arrays import Arrays, Source
-from agfedge.data.checks import checked
-from agfedge.data.npz import PARTS
+from agfedge.data.arrays import PARTS, Arrays, Source, checked
 from agfedge_runtime.errors import AgfedgeError, InputError
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ def read_object(given: object, name: str = "data", read_path: Callable[[PathLike
 
     Raises:
         InputError: A mapping has other keys; and, when a part is read: it fails while it is iterated, or its batches
-            do not fit (see ``checks.checked``).
+            do not fit (see ``arrays.checked``).
     """
     if not isinstance(given, Mapping):
         return Source(name, _classes(given), {"all": partial(_read, given, name)})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import check_given, check_seed, check_work_folder
+from agfedge.base.requests import check_given, check_work_folder
 from agfedge.recover import Recovery
 from agfedge.router.guarantee import check_bounds
 from agfedge.scores import check_score
@@ -114,9 +114,7 @@ def check_request(request: SearchRequest) -> None:
     charges_of(request.costs, request.target)
     if request.time_limit_s is not None and not request.time_limit_s > 0:
         raise InputError(f"--time-limit is {request.time_limit_s:g} seconds: expected more than none")
-    if request.recovery.epochs < 0:
-        raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
-    check_seed(request.seed)
+    request.recovery.check()
     check_bounds(request.epsilon, request.delta)
     check_score(request.score)
     request.origin.check()

@@ -17,7 +17,7 @@ from agfedge.base.requests import check_bundle_place
 from agfedge.base.store import Store
 from agfedge.bundles.assembling import Assembly, assemble
 from agfedge.bundles.experts import experts_of
-from agfedge.data.split import shares, stratified
+from agfedge.data.dataset import shares, stratified
 from agfedge.light.foreign import foreign_light
 from agfedge.light.light import LightExpert
 from agfedge.recover import RecoveryReport

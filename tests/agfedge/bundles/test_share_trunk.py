@@ -17,7 +17,7 @@ from agfedge.bundles.experts import Experts
 from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
+from agfedge.demo.network import train_heavy
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery
 from agfedge.router import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
