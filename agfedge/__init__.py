@@ -68,9 +68,9 @@ def __getattr__(name: str) -> object:
     """Imports a public name when it is first used: importing agfedge costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'agfedge' has no attribute {name!r}")
-    found: object = getattr(import_module(_HOMES.get(name, f"agfedge.commands.{name}")), name)
-    globals()[name] = found
-    return found
+    value: object = getattr(import_module(_HOMES.get(name, f"agfedge.commands.{name}")), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -61,5 +61,5 @@ class OnnxRun:
 
     def once(self, inputs: Sequence[NDArray[np.generic]]) -> list[NDArray[np.float32]]:
         """Runs the graph on its inputs, in their order, and returns all outputs."""
-        found: list[NDArray[np.float32]] = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
-        return found
+        outputs: list[NDArray[np.float32]] = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
+        return outputs

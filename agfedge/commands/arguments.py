@@ -62,7 +62,7 @@ def given(function: Callable[..., object], arguments: Mapping[str, object]) -> d
 
     None where one of them is what no file can name: an object, such as a module, or None in place of a default.
     """
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for name in changed(function, arguments):
         value = arguments[name]
         if isinstance(value, (np.ndarray, np.generic)):
@@ -73,33 +73,33 @@ def given(function: Callable[..., object], arguments: Mapping[str, object]) -> d
         ]
         if not all(isinstance(each, (str, int, float)) for each in values):
             return None
-        found[name] = values if isinstance(value, (list, tuple)) else values[0]
-    return found
+        named[name] = values if isinstance(value, (list, tuple)) else values[0]
+    return named
 
 
 def to_toml(function: Callable[..., object], arguments: Mapping[str, object]) -> str | None:
     """Returns the file that `--config` takes to repeat a call; None where no file can."""
-    found = given(function, arguments)
-    if found is None:
+    named = given(function, arguments)
+    if named is None:
         return None
     import tomli_w
 
     name = function.__name__
-    options = {option.replace("_", "-"): value for option, value in found.items()}
+    options = {option.replace("_", "-"): value for option, value in named.items()}
     comment = f"# Repeats the {name}: agfedge {name} --config THIS_FILE, from the same folder.\n"
     return comment + tomli_w.dumps({name: options})
 
 
 def command_line(function: Callable[..., object], arguments: Mapping[str, object]) -> str:
     """Returns the command that makes a call, quoted for a shell; a call with objects has only the function's name."""
-    found = given(function, arguments)
-    if found is None:
+    named = given(function, arguments)
+    if named is None:
         return f"agfedge.{function.__name__}(...)"
     words = ["agfedge", function.__name__]
     positional = [
         name for name, each in inspect.signature(function).parameters.items() if each.kind != each.KEYWORD_ONLY
     ]
-    for name, value in found.items():
+    for name, value in named.items():
         flag, values = f"--{name.replace('_', '-')}", value if isinstance(value, list) else [value]
         if name in positional:
             words += [str(each) for each in values]

@@ -47,7 +47,7 @@ class ModelInspection(Result):
     def to_dict(self) -> dict[str, Any]:
         """Returns what `agfedge inspect --json` prints."""
         kept = {} if self.plan is None else {each.name: {"kept": len(each.keep)} for each in self.plan.groups}
-        found = [
+        groups = [
             {
                 "name": group.name,
                 "size": group.size,
@@ -62,7 +62,7 @@ class ModelInspection(Result):
         return {
             "model_sha256": self.groups.model_sha256,
             **vars(self.costs),
-            "groups": found,
+            "groups": groups,
             "kept_whole": plain(self.groups.kept_whole),
         }
 

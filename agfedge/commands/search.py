@@ -175,7 +175,7 @@ def _write(result: SearchResult) -> None:
     from agfedge_runtime.atomic import write_text
 
     stem = Path(result.request.out) / "search"
-    told = (result.points, result.request.epsilon, result.cost_note, result.warnings)
-    write_text(stem.with_suffix(".json"), json_of(*told))
+    figures = (result.points, result.request.epsilon, result.cost_note, result.warnings)
+    write_text(stem.with_suffix(".json"), json_of(*figures))
     plots = write_plot(result.points, stem)
-    write_text(stem.with_suffix(".md"), markdown_of(*told, plots[-1].name))
+    write_text(stem.with_suffix(".md"), markdown_of(*figures, plots[-1].name))

@@ -53,14 +53,14 @@ def read_object(given: object, name: str = "data", read_path: Callable[[PathLike
     unknown = [key for key in given if key not in PARTS]
     if unknown or not given:
         raise InputError(f"{name} has the keys {list(given)}; expected {', '.join(PARTS)}")
-    found = {part: _part(value, f"{name} ({part})", read_path) for part, value in given.items()}
-    named = {part: source.classes for part, source in found.items() if source.classes is not None}
+    sources = {part: _part(value, f"{name} ({part})", read_path) for part, value in given.items()}
+    named = {part: source.classes for part, source in sources.items() if source.classes is not None}
     if len(set(named.values())) > 1:
-        told = " and ".join(
+        differing = " and ".join(
             f"{part} {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" for part, names in named.items()
         )
-        raise InputError(f"{name} has other classes in each part ({told}): expected the same, in one order")
-    return Source(name, next(iter(named.values()), None), {part: each.parts["all"] for part, each in found.items()})
+        raise InputError(f"{name} has other classes in each part ({differing}): expected the same, in one order")
+    return Source(name, next(iter(named.values()), None), {part: each.parts["all"] for part, each in sources.items()})
 
 
 def _part(given: object, where: str, read_path: Callable[[PathLike], Source] | None) -> Source:
@@ -98,8 +98,8 @@ def _read(given: object, where: str) -> Arrays:
 
 def _batches(given: object, where: str) -> Iterable[object]:
     """Batches in an order that is the same each time, where the data set has one."""
-    if "torch" in sys.modules and (found := _of_torch(given, where)) is not None:  # else it made nothing
-        return found
+    if "torch" in sys.modules and (batches := _of_torch(given, where)) is not None:  # else it made nothing
+        return batches
     if not isinstance(given, Iterable):
         raise InputError(
             f"{where} is of type {type(given).__name__}; expected a torch Dataset or DataLoader, or another iterable "

@@ -95,18 +95,18 @@ def _open(given: DataLike, classes: Sequence[str] | None) -> Source:
     )
 
 
-def _divide(found: Mapping[str, Arrays], name: str, seed: int) -> tuple[dict[str, Arrays], str | None]:
-    parts = set(found)
+def _divide(given: Mapping[str, Arrays], name: str, seed: int) -> tuple[dict[str, Arrays], str | None]:
+    parts = set(given)
     if parts == {"all"}:
-        train, calibration, test = _cut(found["all"], (60, 20, 20), name, seed)
+        train, calibration, test = _cut(given["all"], (60, 20, 20), name, seed)
         return {"train": train, "calibration": calibration, "test": test}, UNDIVIDED
     if parts == {"train", "calibration", "test"}:
-        return dict(found), None
+        return dict(given), None
     if "train" not in parts or len(parts) == 1:
         raise InputError(f"{name} has {' and '.join(sorted(parts))} only; expected train and test, or neither")
     held, warning = ("test", None) if "test" in parts else ("calibration", HALVED_CALIBRATION)
-    calibration, test = _cut(found[held], (50, 50), name, seed)
-    return {"train": found["train"], "calibration": calibration, "test": test}, warning
+    calibration, test = _cut(given[held], (50, 50), name, seed)
+    return {"train": given["train"], "calibration": calibration, "test": test}, warning
 
 
 def _cut(arrays: Arrays, percents: Sequence[int], name: str, seed: int) -> list[Arrays]:

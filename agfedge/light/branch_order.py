@@ -52,9 +52,9 @@ def branch_order(subject: Subject, seed: int) -> tuple[str, ...]:
     groups = [group for group in subject.groups.groups if group.may_vanish]
     nothing = np.zeros(0, dtype=np.int64)
     masks = {
-        group.name: found
+        group.name: factors
         for group in groups
-        if (found := masks_of(subject.module, make_plan(subject.groups, {group.name: nothing})))
+        if (factors := masks_of(subject.module, make_plan(subject.groups, {group.name: nothing})))
     }
     if not masks:
         return ()

@@ -60,9 +60,9 @@ class Reason:
 def by_reason(kept: Iterable[KeptWhole]) -> tuple[Reason, ...]:
     """Sums up by reason, the most frequent first: a transformer has hundreds of axes, for a handful of reasons."""
     cases: dict[str, list[KeptWhole]] = {}
-    for each in kept:
-        cases.setdefault(_VARIES.sub("\N{EN DASH}", each.reason), []).append(each)
-    reasons = [Reason(text, len(own), len({each.node for each in own}), own[0]) for text, own in cases.items()]
+    for axis in kept:
+        cases.setdefault(_VARIES.sub("\N{EN DASH}", axis.reason), []).append(axis)
+    reasons = [Reason(text, len(own), len({axis.node for axis in own}), own[0]) for text, own in cases.items()]
     return tuple(sorted(reasons, key=lambda reason: -reason.axes))
 
 

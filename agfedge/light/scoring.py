@@ -118,12 +118,12 @@ class ScoreResult(Result):
     def _groups(self) -> Table:
         utilities, groups = self.utilities, self.groups.groups
         if len(self.scores) == 1:
-            (found,) = utilities.values()
+            (alone,) = utilities.values()
             return Table(
                 ("group", "channels", "lowest", "highest", "better half holds"),
                 [
                     (group.name, group.size, f"{each.lowest:.3g}", f"{each.highest:.3g}", _percent(each.upper_half))
-                    for group, each in ((group, found[group.name]) for group in groups)
+                    for group, each in ((group, alone[group.name]) for group in groups)
                 ],
             )
         return Table(

@@ -49,13 +49,13 @@ class FunctionalNorm(torch.nn.Module):
 
 def norms_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """Returns a module's batch norms by the name of their running mean."""
-    found: dict[str, torch.nn.Module] = {}
+    norms: dict[str, torch.nn.Module] = {}
     for prefix, layer in module.named_modules():
         if isinstance(layer, FunctionalNorm):
-            found[layer.statistics] = layer
+            norms[layer.statistics] = layer
         elif isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
-            found[f"{prefix}.running_mean" if prefix else "running_mean"] = layer
-    return found
+            norms[f"{prefix}.running_mean" if prefix else "running_mean"] = layer
+    return norms
 
 
 @contextlib.contextmanager

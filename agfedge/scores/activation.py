@@ -45,6 +45,11 @@ class Moments:
     scatter: NDArray[np.float64]
 
     @classmethod
+    def none(cls, channels: int) -> Moments:
+        """Returns those of no map yet."""
+        return cls(0, np.zeros(channels), np.zeros(channels))
+
+    @classmethod
     def of(cls, value: torch.Tensor, weight: int = 1) -> Moments:
         """Takes those of a map (B, channels, positions), each of whose samples counts `weight` times.
 
@@ -179,36 +184,36 @@ def activation_pass(inputs: ScoreInputs) -> Activations:
     by_node: dict[str, list[tuple[Where, Place]]] = {}
     for where, (node, place) in places.items():
         by_node.setdefault(node, []).append((where, place))
-    found = {where: Moments(0, np.zeros(int(np.prod(where[2]))), np.zeros(int(np.prod(where[2])))) for where in places}
+    moments = {where: Moments.none(int(np.prod(where[2]))) for where in places}
     for batch in drawn.batches():
 
         def watch(name: str, value: torch.Tensor, samples: int = len(batch.x)) -> torch.Tensor:
             for where, place in by_node[name]:
                 weight = samples if place.batch is None else 1
-                found[where] = found[where].merged(Moments.of(place.arranged(value, samples), weight))
+                moments[where] = moments[where].merged(Moments.of(place.arranged(value, samples), weight))
             return value
 
         with torch.no_grad():
             program.run(batch.x, by_node, watch)
-    return Activations(inputs.groups, layers, _of_team(found, inputs.team))
+    return Activations(inputs.groups, layers, _of_team(moments, inputs.team))
 
 
 def _where(site: Site) -> Where:
     return site.tensor, site.axes, site.units.shape
 
 
-def _of_team(found: Mapping[Where, Moments], team: Team) -> dict[Where, Moments]:
+def _of_team(moments: Mapping[Where, Moments], team: Team) -> dict[Where, Moments]:
     """Merges the statistics of all processes: first the mean, then the distances from it."""
     if team.size == 1:
-        return dict(found)
-    names = {where: str(number) for number, where in enumerate(sorted(found))}
-    first = {f"{names[where]} count": np.array([each.count]) for where, each in found.items()}
-    first |= {f"{names[where]} total": each.count * each.mean for where, each in found.items()}
+        return dict(moments)
+    names = {where: str(number) for number, where in enumerate(sorted(moments))}
+    first = {f"{names[where]} count": np.array([own.count]) for where, own in moments.items()}
+    first |= {f"{names[where]} total": own.count * own.mean for where, own in moments.items()}
     sums = team.sum(first)
     counts = {where: float(sums[f"{name} count"][0]) for where, name in names.items()}
     means = {where: sums[f"{name} total"] / counts[where] for where, name in names.items()}
     scatters = team.sum(
-        {names[where]: each.scatter + each.count * (each.mean - means[where]) ** 2 for where, each in found.items()}
+        {names[where]: own.scatter + own.count * (own.mean - means[where]) ** 2 for where, own in moments.items()}
     )
     return {where: Moments(counts[where], means[where], scatters[name]) for where, name in names.items()}
 
@@ -216,12 +221,12 @@ def _of_team(found: Mapping[Where, Moments], team: Team) -> dict[Where, Moments]
 def linear_layers(groups: ChannelGroups) -> tuple[LinearLayer, ...]:
     """Finds the layers that produce or read channels of a group, in the order of the graph."""
     view = groups.analysis.tracer.view
-    found = []
+    layers = []
     for node in view.nodes:
         layer = _layer(groups, view, node)
         if layer is not None and (layer.inputs.max(initial=-1) >= 0 or layer.outputs.max(initial=-1) >= 0):
-            found.append(layer)
-    return tuple(found)
+            layers.append(layer)
+    return tuple(layers)
 
 
 def _layer(groups: ChannelGroups, view: GraphView, node: NodeView) -> LinearLayer | None:
@@ -252,9 +257,9 @@ def _weight_of(view: GraphView, node: NodeView) -> tuple[int, bool]:
 def _units(groups: ChannelGroups, tensor: str, axis: int, size: int) -> NDArray[np.int64]:
     """Returns the units along one axis of a feature map."""
     analysis = groups.analysis
-    for each in analysis.tracer.fields(tensor):
-        if each.axes == (axis,):
-            atoms = each.atoms.ravel()
+    for labels in analysis.tracer.fields(tensor):
+        if labels.axes == (axis,):
+            atoms = labels.atoms.ravel()
             units = analysis.unit_of[atoms]
             parts = [analysis.first_parts.get(int(atom), -1) for atom in atoms] if analysis.composites else units
             return np.where(units < 0, parts, units)

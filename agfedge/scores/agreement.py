@@ -65,14 +65,14 @@ def agreements(scores: Mapping[str, Scores], groups: ChannelGroups) -> tuple[Agr
     halves = {
         name: {group: _better_half(each[group], strata[group]) for group in strata} for name, each in scores.items()
     }
-    found = []
+    pairs = []
     for first, second in combinations(scores, 2) if strata else ():
         kept = {group: int(halves[first][group].sum()) for group in strata}
         both = {group: int((halves[first][group] & halves[second][group]).sum()) for group in strata}
         shares = {group: both[group] / kept[group] for group in strata}
         lowest = min(shares, key=lambda group: shares[group])
-        found.append(Agreement(first, second, sum(both.values()) / sum(kept.values()), lowest, shares[lowest]))
-    return tuple(found)
+        pairs.append(Agreement(first, second, sum(both.values()) / sum(kept.values()), lowest, shares[lowest]))
+    return tuple(pairs)
 
 
 def _better_half(values: NDArray[np.float64], strata: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -120,11 +120,11 @@ def _chosen(path: Path, arrays: Arrays, score: str | None, known: Collection[str
         if several and len(several) == len(arrays):
             raise InputError(f"{path} holds several scores: choose one of {', '.join(f'{path}:{s}' for s in listed)}")
         return arrays
-    found = {name[len(score) + 1 :]: values for name, values in arrays.items() if name.startswith(f"{score}/")}
-    if not found:
+    chosen = {name[len(score) + 1 :]: values for name, values in arrays.items() if name.startswith(f"{score}/")}
+    if not chosen:
         instead = f"it holds {', '.join(listed)}" if listed else f"it holds one, without a name: give {path} alone"
         raise InputError(f"{path} holds no score {score!r}: {instead}")
-    return found
+    return chosen
 
 
 def _known(groups: ChannelGroups, model: onnx.ModelProto) -> set[str]:

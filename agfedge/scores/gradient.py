@@ -112,7 +112,11 @@ def gradient_pass(scores: Mapping[str, GradientScore], inputs: ScoreInputs) -> d
 
 
 class _Pass:
-    """The sums of one pass over the data, by name, so that processes can add theirs up."""
+    """The sums of one pass over the data, by name, so that processes can add theirs up.
+
+    "agf/conv1.weight" is what a score says of a group; no score's name is empty, so that "/value/conv1" and the like,
+    which hold what is noted of a group or a node, are names of their own.
+    """
 
     def __init__(
         self, scores: Mapping[str, GradientScore], groups: ChannelGroups, program: TorchProgram, x: NDArray[np.float32]
@@ -120,11 +124,12 @@ class _Pass:
         self._scores, self._program = scores, program
         self._sizes = {group.name: group.size for group in groups.groups}
         self._readings = _readings(groups, program, x)
-        self.sums: Sums = {_said(name, group): np.zeros(size) for name in scores for group, size in self._sizes.items()}
-        self.sums |= {_reached(group): np.zeros(1) for group in self._sizes}
+        self.sums: Sums = {f"{name}/{group}": np.zeros(size) for name in scores for group, size in self._sizes.items()}
+        self.sums |= {f"/reached/{group}": np.zeros(1) for group in self._sizes}
         for name in self._made_of_parameters():
             shape = [int(size) for size in program.shape(name)]
-            self.sums |= {_runs(name): np.zeros(1), _value(name): np.zeros(shape), _gradient(name): np.zeros(shape)}
+            self.sums |= {f"/runs/{name}": np.zeros(1)}
+            self.sums |= {f"/{kind}/{name}": np.zeros(shape) for kind in ("value", "gradient")}
 
     def add(self, batch: Batch) -> None:
         """Adds a batch's share to the sums.
@@ -150,11 +155,11 @@ class _Pass:
     def _felt(self, totals: Totals, name: str, y: torch.Tensor, dy: torch.Tensor, samples: int) -> None:
         """Takes a node's value and its gradient, as the backward pass comes by."""
         for reading in self._readings[name]:
-            self.sums[_reached(reading.group)] += 1
-        if _gradient(name) in self.sums:
-            self.sums[_runs(name)] += 1
-            self.sums[_value(name)] += y.double().numpy()
-            self.sums[_gradient(name)] += dy.double().numpy()
+            self.sums[f"/reached/{reading.group}"] += 1
+        if f"/gradient/{name}" in self.sums:
+            self.sums[f"/runs/{name}"] += 1
+            self.sums[f"/value/{name}"] += y.double().numpy()
+            self.sums[f"/gradient/{name}"] += dy.double().numpy()
         else:
             self._score(totals, name, y, dy, samples)
 
@@ -164,8 +169,8 @@ class _Pass:
         for reading in self._readings[name]:
             at = ChannelGradients(reading.channels(y, samples), reading.channels(dy, samples))
             units = torch.from_numpy(reading.index.units)
-            for score, how in self._scores.items():
-                said = how.place(at)
+            for score, kind in self._scores.items():
+                said = kind.place(at)
                 if said.shape != at.y.shape[:2]:
                     raise ValueError(f"score {score!r} returned {tuple(said.shape)}, expected {tuple(at.y.shape[:2])}")
                 zeros = torch.zeros(samples, reading.size, dtype=torch.float64)
@@ -174,7 +179,7 @@ class _Pass:
     def _add_totals(self, totals: Totals, weight: float = 1) -> None:
         for (score, group), total in totals.items():
             finish = self._scores[score].finish
-            self.sums[_said(score, group)] += weight * (finish(total) if finish else total).sum(dim=0).numpy()
+            self.sums[f"{score}/{group}"] += weight * (finish(total) if finish else total).sum(dim=0).numpy()
 
     def _made_of_parameters(self) -> list[str]:
         return [name for name, readings in self._readings.items() if readings[0].place.batch is None]
@@ -188,7 +193,7 @@ class _Pass:
         import torch
 
         self.sums = sums
-        silent = [group for group in self._sizes if not sums[_reached(group)].any()]
+        silent = [group for group in self._sizes if not sums[f"/reached/{group}"].any()]
         if silent:
             raise InputError(
                 f"no gradient reaches the channels of {silent[0]}: use a score that needs none (l1, l2), or find what "
@@ -196,33 +201,10 @@ class _Pass:
             )
         for name in self._made_of_parameters():
             totals: Totals = {}
-            y, dy = sums[_value(name)] / np.maximum(1, sums[_runs(name)]), sums[_gradient(name)] / samples
+            y, dy = sums[f"/value/{name}"] / np.maximum(1, sums[f"/runs/{name}"]), sums[f"/gradient/{name}"] / samples
             self._score(totals, name, torch.from_numpy(y), torch.from_numpy(dy), samples=1)
             self._add_totals(totals, samples)
-        return {score: {group: sums[_said(score, group)] / samples for group in self._sizes} for score in self._scores}
-
-
-def _said(score: str, group: str) -> str:
-    return f"{score}/{group}"
-
-
-# No score's name is empty, so that these are names of their own.
-
-
-def _reached(group: str) -> str:
-    return f"/reached/{group}"
-
-
-def _runs(node: str) -> str:
-    return f"/runs/{node}"
-
-
-def _value(node: str) -> str:
-    return f"/value/{node}"
-
-
-def _gradient(node: str) -> str:
-    return f"/gradient/{node}"
+        return {score: {group: sums[f"{score}/{group}"] / samples for group in self._sizes} for score in self._scores}
 
 
 def _readings(groups: ChannelGroups, program: TorchProgram, x: NDArray[np.float32]) -> dict[str, list[_Reading]]:
@@ -230,12 +212,12 @@ def _readings(groups: ChannelGroups, program: TorchProgram, x: NDArray[np.float3
     sites = [(group, site) for group in groups.groups for site in group.sites]
     wanted = [(site.tensor, site.axes, site.units.shape) for _, site in sites]
     places = find_places(program, wanted, x)
-    found: dict[str, list[_Reading]] = {}
+    readings: dict[str, list[_Reading]] = {}
     for (group, site), where in zip(sites, wanted, strict=True):
         if where in places:
             node, place = places[where]
-            found.setdefault(node, []).append(_Reading(group.name, group.size, place, UnitIndex.of(site.units)))
-    return found
+            readings.setdefault(node, []).append(_Reading(group.name, group.size, place, UnitIndex.of(site.units)))
+    return readings
 
 
 def _check_labels(drawn: Drawn, classes: int) -> None:

@@ -130,19 +130,19 @@ def find_places(
 
 def _batch_axes(program: TorchProgram, names: set[str], x: NDArray[np.float32]) -> dict[str, BatchAxis | None]:
     """Returns where each node's value has its samples. Its shape tells, unless they are folded into another axis."""
-    found: dict[str, BatchAxis | None] = {}
+    axes: dict[str, BatchAxis | None] = {}
     folded: dict[str, int] = {}
     for name in names:
         shape = program.shape(name)
         terms = [axis for axis, size in enumerate(shape) if not size.isdigit()]
         if program.batch in shape:
-            found[name] = BatchAxis(shape.index(program.batch))
+            axes[name] = BatchAxis(shape.index(program.batch))
         elif terms:
             folded[name] = terms[0]
         else:
-            found[name] = None
+            axes[name] = None
     lasts = _samples_last(program, folded, x) if folded else frozenset()
-    return found | {name: BatchAxis(axis, name in lasts) for name, axis in folded.items()}
+    return axes | {name: BatchAxis(axis, name in lasts) for name, axis in folded.items()}
 
 
 def _samples_last(program: TorchProgram, folded: Mapping[str, int], x: NDArray[np.float32]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ScoreFunction = Callable[[ScoreInputs], Scores]
 ActivationFunction = Callable[["Activations"], Scores]
+F = TypeVar("F", bound=Callable[..., object])
 
 
 _FAMILIES = ("of_weights", "of_activations", "of_gradients")
@@ -40,19 +41,27 @@ _ACTIVATIONS: dict[str, ActivationFunction] = {}
 _GRADIENTS: dict[str, GradientScore] = {}
 
 
+def _registering(name: str, put: Callable[[F], None]) -> Callable[[F], F]:
+    """Returns a decorator that puts a function under a free name."""
+
+    def register(function: F) -> F:
+        if name in _WEIGHTS or name in _ACTIVATIONS or name in _GRADIENTS:
+            raise ValueError(f"score {name!r} is registered already")
+        if not name or not all(letter.isalnum() or letter in "_-." for letter in name):
+            raise ValueError(f"a score cannot be called {name!r}: expected letters, digits, '_', '-' and '.'")
+        put(function)
+        return function
+
+    return register
+
+
 def score(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
     """Registers a score that needs no data: for each group's name float64 (size,), higher is worth more.
 
     Raises:
         ValueError: the name is taken, or holds other than letters, digits, `_`, `-` and `.`.
     """
-
-    def register(function: ScoreFunction) -> ScoreFunction:
-        _check_free(name)
-        _WEIGHTS[name] = function
-        return function
-
-    return register
+    return _registering(name, lambda function: _WEIGHTS.__setitem__(name, function))
 
 
 def activation_score(name: str) -> Callable[[ActivationFunction], ActivationFunction]:
@@ -61,13 +70,7 @@ def activation_score(name: str) -> Callable[[ActivationFunction], ActivationFunc
     Raises:
         ValueError: as `score`.
     """
-
-    def register(function: ActivationFunction) -> ActivationFunction:
-        _check_free(name)
-        _ACTIVATIONS[name] = function
-        return function
-
-    return register
+    return _registering(name, lambda function: _ACTIVATIONS.__setitem__(name, function))
 
 
 def gradient_score(name: str, finish: Finish | None = None) -> Callable[[GradientFunction], GradientFunction]:
@@ -78,20 +81,7 @@ def gradient_score(name: str, finish: Finish | None = None) -> Callable[[Gradien
     Raises:
         ValueError: as `score`.
     """
-
-    def register(function: GradientFunction) -> GradientFunction:
-        _check_free(name)
-        _GRADIENTS[name] = GradientScore(function, finish)
-        return function
-
-    return register
-
-
-def _check_free(name: str) -> None:
-    if name in _WEIGHTS or name in _ACTIVATIONS or name in _GRADIENTS:
-        raise ValueError(f"score {name!r} is registered already")
-    if not name or not all(each.isalnum() or each in "_-." for each in name):
-        raise ValueError(f"a score cannot be called {name!r}: expected letters, digits, '_', '-' and '.'")
+    return _registering(name, lambda function: _GRADIENTS.__setitem__(name, GradientScore(function, finish)))
 
 
 @cache
@@ -145,7 +135,7 @@ def score_many(names: Sequence[str], inputs: ScoreInputs) -> dict[str, Scores]:
     """
     for name in names:
         check_score(name)
-    found = {name: _WEIGHTS[name](inputs) for name in names if name in _WEIGHTS}
+    scores = {name: _WEIGHTS[name](inputs) for name in names if name in _WEIGHTS}
     activations = {name: _ACTIVATIONS[name] for name in names if name in _ACTIVATIONS}
     gradients = {name: _GRADIENTS[name] for name in names if name in _GRADIENTS}
     if (activations or gradients) and (inputs.export is None or inputs.x is None):
@@ -155,10 +145,10 @@ def score_many(names: Sequence[str], inputs: ScoreInputs) -> dict[str, Scores]:
         )
     if activations:
         statistics = activation_pass(inputs)
-        found |= {name: function(statistics) for name, function in activations.items()}
+        scores |= {name: function(statistics) for name, function in activations.items()}
     if gradients:
-        found |= gradient_pass(gradients, inputs)
-    return {name: _checked(name, found[name], inputs.groups) for name in names}
+        scores |= gradient_pass(gradients, inputs)
+    return {name: _checked(name, scores[name], inputs.groups) for name in names}
 
 
 def _checked(name: str, scores: Scores, groups: ChannelGroups) -> Scores:
