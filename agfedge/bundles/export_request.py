@@ -10,7 +10,7 @@ from agfedge.base.requests import check_bundle_place, check_given
 from agfedge.bundles.precisions import check_precisions
 from agfedge.bundles.torch_tensorrt_engine import require_torch_tensorrt
 from agfedge.recover import Recovery
-from agfedge.router.guarantee import check_bounds
+from agfedge.router import Bound
 from agfedge.scores import check_score
 from agfedge.subject.origin import Origin
 from agfedge_runtime.errors import InputError
@@ -29,8 +29,7 @@ class ExportRequest:
     recovery: Recovery
     light: str | None
     share_trunk: str
-    epsilon: float
-    delta: float
+    bound: Bound
     precision: tuple[str, ...]
     torch_tensorrt: bool
 
@@ -51,7 +50,7 @@ def check_request(request: ExportRequest) -> None:
     check_given("--light", request.light)
     check_given("--per-layer", request.per_layer)
     request.recovery.check()
-    check_bounds(request.epsilon, request.delta)
+    request.bound.check()
     check_score(request.score)
     check_precisions(request.precision)
     if request.torch_tensorrt:

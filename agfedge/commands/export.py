@@ -83,6 +83,7 @@ def export(
     arguments = dict(locals())
     from agfedge.bundles.export_request import ExportRequest
     from agfedge.bundles.exporting import export as run
+    from agfedge.router import Bound
     from agfedge_runtime.atomic import write_text
 
     _check_light(arguments)
@@ -97,8 +98,7 @@ def export(
             recovery=recovery_of(arguments, seed),
             light=o.path_of(light),
             share_trunk=share_trunk,
-            epsilon=epsilon,
-            delta=delta,
+            bound=Bound(epsilon, delta),
             precision=o.names_of(precision),
             torch_tensorrt=torch_tensorrt,
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.allocate import Spent
-    from agfedge.recover.lessons import Answers
+    from agfedge.recover.lessons import HeavyOutputs
     from agfedge.scores import Scores
     from agfedge.subject.subject import Subject
     from agfedge_export.trunk.split import Cut
@@ -133,7 +133,7 @@ def recover_light(
     checkpoint: Path | None = None,
     team: Team | None = None,
     trunk: Cut | None = None,
-    answers: Answers | None = None,
+    answers: HeavyOutputs | None = None,
 ) -> LightExpert:
     """Fine-tunes a light expert.
 

@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from agfedge.base.statistics import Share
     from agfedge_export import PlanGroup
+    from agfedge_runtime.bundle.router import Guarantee
 
 
 class Table:
@@ -111,6 +112,15 @@ def plain(value: object) -> Any:
 def percent(share: Share) -> str:
     """Returns a share with its interval, in percent."""
     return f"{100 * share.value:.2f}% ({100 * share.low:.1f} to {100 * share.high:.1f})"
+
+
+def guarantee_line(guarantee: Guarantee) -> str:
+    """Returns a certificate in words."""
+    return (
+        f"guarantee: at most {guarantee.epsilon:.1%} of accuracy lost to the heavy expert, with probability "
+        f"{1 - guarantee.delta:.0%} ({guarantee.samples} calibration samples: {guarantee.losses} lost, "
+        f"{guarantee.gains} gained)"
+    )
 
 
 def kept_table(groups: Iterable[PlanGroup]) -> Table:

@@ -98,7 +98,7 @@ def change(x: torch.Tensor, changes: Changes) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Answers:
+class HeavyOutputs:
     """The heavy expert's logits, asked for once.
 
     Attributes:
@@ -123,7 +123,7 @@ class Lessons:
 
     inputs: torch.Tensor
     labels: torch.Tensor
-    answers: Answers
+    answers: HeavyOutputs
     teacher: torch.nn.Module | None
     recovery: Recovery
     hardware: Hardware
@@ -157,7 +157,7 @@ def make_lessons(
     recovery: Recovery,
     hardware: Hardware,
     team: Team,
-    answers: Answers | None = None,
+    answers: HeavyOutputs | None = None,
 ) -> Lessons:
     """Asks the heavy expert, once, unless its answers are there.
 
@@ -172,7 +172,9 @@ def make_lessons(
     return Lessons(inputs, labels, answers, teacher if asks else None, recovery, hardware, team)
 
 
-def ask(teacher: torch.nn.Module, inputs: torch.Tensor, recovery: Recovery, hardware: Hardware, team: Team) -> Answers:
+def ask(
+    teacher: torch.nn.Module, inputs: torch.Tensor, recovery: Recovery, hardware: Hardware, team: Team
+) -> HeavyOutputs:
     """Runs the heavy expert over the training inputs, and over their mirror images where they will be needed.
 
     Raises:
@@ -189,7 +191,7 @@ def ask(teacher: torch.nn.Module, inputs: torch.Tensor, recovery: Recovery, hard
         row = int((~torch.isfinite(answers)).any(1).nonzero()[0])
         raise InputError(f"the heavy expert answers sample {row} with NaN or infinity: check the weights and the data")
     needed = recovery.augment != "none" and not recovery.teach_augmented
-    return Answers(answers, shared_logits(teacher, inputs, hardware, team, mirror=True) if needed else None)
+    return HeavyOutputs(answers, shared_logits(teacher, inputs, hardware, team, mirror=True) if needed else None)
 
 
 def check_labels(labels: torch.Tensor, classes: int) -> None:

@@ -22,7 +22,7 @@ from agfedge.base.distributed import Team
 from agfedge.base.progress import bar
 from agfedge.recover.checkpoint import Course, fingerprint, load_course, save_course
 from agfedge.recover.hardware import Hardware, bring_home, hardware_for, laid_out
-from agfedge.recover.lessons import Answers, Lessons, ask, cut, held_out, logits_of, make_lessons, shuffled
+from agfedge.recover.lessons import HeavyOutputs, Lessons, ask, cut, held_out, logits_of, make_lessons, shuffled
 from agfedge.recover.options import Recovery, RecoveryReport
 from agfedge_runtime.errors import InputError
 
@@ -49,7 +49,7 @@ def recover(
     *,
     checkpoint: Path | None = None,
     team: Team | None = None,
-    answers: Answers | None = None,
+    answers: HeavyOutputs | None = None,
 ) -> RecoveryReport:
     """Fine-tunes the student in place and leaves it at its best epoch, on the CPU.
 
@@ -100,7 +100,7 @@ def _check_sizes(samples: int, training: int, recovery: Recovery, team: Team) ->
         raise InputError(f"a batch of {size} is too small for {team.size} processes: two samples for each")
 
 
-def heavy_answers(teacher: torch.nn.Module, x: NDArray[np.float32], recovery: Recovery) -> Answers:
+def heavy_answers(teacher: torch.nn.Module, x: NDArray[np.float32], recovery: Recovery) -> HeavyOutputs:
     """Asks the heavy expert once, for the recovery of several students.
 
     Args:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.heads.heads import Preprocessing
+from agfedge_runtime.bundle.layout import Preprocessing
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agfedge.subject.origin import Origin
     from agfedge_export import ChannelGroups
     from agfedge_export.graph.from_torch import TorchExport
-    from agfedge_export.heads.heads import Preprocessing
+    from agfedge_runtime.bundle.layout import Preprocessing
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ import onnx
 import onnx.parser
 import pytest
 
-from agfedge_runtime.bundle.bundle import Bundle, golden_bytes, write_bundle
+from agfedge_runtime.bundle.bundle import Bundle, write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
     Costs,

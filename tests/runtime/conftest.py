@@ -19,7 +19,8 @@ import onnx.parser
 import pytest
 
 from agfedge_runtime import Bundle, Cascade
-from agfedge_runtime.bundle.bundle import golden_bytes, write_bundle
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
     Costs,

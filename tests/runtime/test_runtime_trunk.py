@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agfedge_runtime import Branch, Bundle, Cascade
-from agfedge_runtime.bundle.bundle import golden_bytes, load_golden, write_bundle
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes, load_golden
 from agfedge_runtime.bundle.manifest import Costs, Experts, Manifest, Trunk
 from agfedge_runtime.errors import BackendError, BundleKeyError, BundleMissingFileError, InputError, NotFiniteError
 from agfedge_runtime.profile.measure import Samples, measure

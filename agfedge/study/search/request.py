@@ -9,7 +9,7 @@ from pathlib import Path
 from agfedge.allocate import AllocationRequest
 from agfedge.base.requests import check_given, check_work_folder
 from agfedge.recover import Recovery
-from agfedge.router.guarantee import check_bounds
+from agfedge.router import Bound
 from agfedge.scores import check_score
 from agfedge.study.search.charges import charges_of
 from agfedge.subject.origin import Origin
@@ -48,8 +48,7 @@ class SearchRequest:
     costs: str | None
     target: str | None
     time_limit_s: float | None
-    epsilon: float
-    delta: float
+    bound: Bound
 
     @property
     def seed(self) -> int:
@@ -115,7 +114,7 @@ def check_request(request: SearchRequest) -> None:
     if request.time_limit_s is not None and not request.time_limit_s > 0:
         raise InputError(f"--time-limit is {request.time_limit_s:g} seconds: expected more than none")
     request.recovery.check()
-    check_bounds(request.epsilon, request.delta)
+    request.bound.check()
     check_score(request.score)
     request.origin.check()
     check_work_folder(Path(request.out))

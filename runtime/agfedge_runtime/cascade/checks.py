@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array
-from agfedge_runtime.bundle.manifest import Manifest
+from agfedge_runtime.bundle.manifest import InputSpec
 from agfedge_runtime.engines import Engine
 from agfedge_runtime.errors import BackendError
 
@@ -13,9 +13,9 @@ from agfedge_runtime.errors import BackendError
 _LARGEST = 1e19
 
 
-def input_probe(manifest: Manifest) -> AnyArray:
+def input_probe(spec: InputSpec) -> AnyArray:
     """Two rows of zeros: two, so that a graph whose batch is frozen shows itself."""
-    return np.zeros((2, *manifest.input.row_shape), manifest.input.dtype)
+    return np.zeros((2, *spec.row_shape), spec.dtype)
 
 
 def require_names(graph: str, engine: Engine, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:

@@ -58,18 +58,19 @@ class LightExpert:
     Args:
         engine: its graph.
         manifest: what it must be.
+        confidence: name of the output that holds it.
         probe: what it is fed for two inputs.
 
     Raises:
         BackendError: the graph does not have the inputs or outputs that the manifest says.
     """
 
-    def __init__(self, engine: Engine, manifest: Manifest, probe: Feeds) -> None:
+    def __init__(self, engine: Engine, manifest: Manifest, confidence: str, probe: Feeds) -> None:
         self._engine = engine
-        self._outputs = (PROBABILITIES, manifest.router.confidence.output)
-        probabilities, confidence = _probed("light", engine, probe, self._outputs)
+        self._outputs = (PROBABILITIES, confidence)
+        probabilities, confidences = _probed("light", engine, probe, self._outputs)
         require_rows("light", PROBABILITIES, probabilities, (len(manifest.classes),))
-        require_rows("light", self._outputs[1], confidence, ())
+        require_rows("light", confidence, confidences, ())
 
     def answer(self, feeds: Feeds) -> tuple[Float32Array, Float32Array]:
         """Probabilities, float32 (N, C), and confidence, float32 (N,).

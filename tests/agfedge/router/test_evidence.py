@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from agfedge.router.probe import fit_probe, probe_values, unseen_values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agfedge.router import CONFIDENCES, Calibration, Evidence, Measure, Rows, choose_router
 from agfedge.router.confidence import confidence_of
 from agfedge.router.guarantee import METHOD, NEVER
-from agfedge.router.probe import fit_probe, probe_values, unseen_values
 from agfedge.router.rivals import rival_table, rivals, routes
 from agfedge_profiles import PassCosts
 from agfedge_runtime.errors import InputError

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from agfedge.router.router import ALWAYS_HEAVY, PriorShapes, prior_cost
 from scipy.special import softmax
 
 from agfedge.data import Arrays
 from agfedge.router import Calibration, calibrate, certify
 from agfedge.router.guarantee import NEVER, threshold_grid
-from agfedge.router.router import ALWAYS_HEAVY, PriorShapes, prior_cost
 from agfedge.subject.preprocess import preprocessing_for
 from agfedge_export.heads.heads import Preprocessing
 from agfedge_profiles import PassCosts

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import softmax
-
 from agfedge.router.temperature import fit_temperature
+from scipy.special import softmax
 
 
 def labelled(temperature: float, count: int) -> tuple[np.ndarray, np.ndarray]:

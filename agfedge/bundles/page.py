@@ -15,39 +15,20 @@ if TYPE_CHECKING:
 
     from agfedge.router import Calibration
     from agfedge_export import Plan
-    from agfedge_runtime.bundle.manifest import Guarantee, Manifest, Router, Variant
-
-# Between them stand the precisions, which are made once the page is there.
-_BEGIN, _END = "<!-- precisions -->", "<!-- end of precisions -->"
+    from agfedge_runtime.bundle.manifest import Guarantee, Manifest, Precision, Router
 
 
-def bundle_report(described: Manifest, calibration: Calibration, plan: Plan | None) -> str:
-    """Returns the page, self-contained; `with_variants` adds what it says of precisions."""
+def bundle_page(described: Manifest, calibration: Calibration, plan: Plan | None) -> str:
+    """Returns the page, self-contained."""
     body = [
         f'<p class="verdict">{escape(sentence(calibration.verdict))}</p>',
         section("Experts", _experts(described)),
         section("Router", _router(described, calibration)),
         section("Priors tried (expected cost, relative to the heavy expert)", _priors(calibration)),
-        _BEGIN + _END,
+        *([section("Precisions", _precisions(described.precisions))] if len(described.precisions) > 1 else []),
         *(() if plan is None else _removed(plan)),
     ]
     return page(f"agfedge bundle: {described.name}", body)
-
-
-def with_variants(report: str, described: Manifest, variants: Mapping[str, Variant]) -> str:
-    """Returns a bundle's page with its precisions, in place of those that it tells.
-
-    Args:
-        report: as of `bundle_report`.
-        described: the bundle's manifest.
-        variants: its experts in other precisions.
-    """
-    before, begin, rest = report.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):  # written by an older release
-        return report
-    told = section("Precisions", _precisions(described.router, variants)) if variants else ""
-    return before + begin + told + end + after
 
 
 def _experts(described: Manifest) -> str:
@@ -65,7 +46,9 @@ def _router(described: Manifest, calibration: Calibration) -> str:
         ("temperature", f"{confidence.temperature:.4g}"),
         (
             "escalated early where",
-            "never" if prior is None or prior.threshold is None else f"{prior.kind} is above {prior.threshold:.4g}",
+            f"{prior.kind} is above {prior.threshold:.4g}"
+            if prior is not None and prior.threshold is not None
+            else "never",
         ),
     ]
     if reference is not None:
@@ -75,36 +58,34 @@ def _router(described: Manifest, calibration: Calibration) -> str:
     guarantee = router.guarantee
     promise = (
         f"With probability {1 - guarantee.delta:.0%} over draws of the {guarantee.samples} calibration samples, the "
-        f"cascade loses at most {guarantee.epsilon:.1%} of accuracy to the heavy expert ({calibration.method})."
+        f"cascade loses at most {guarantee.epsilon:.1%} of accuracy to the heavy expert ({guarantee.method})."
     )
     return table(("", ""), rows, tight=True) + f"<p>{escape(promise)}</p>"
 
 
 def _answers(router: Router) -> str:
     confidence = router.confidence
-    return "never" if confidence.threshold > 1 else f"{confidence.kind} is at least {confidence.threshold:.4g}"
+    return f"{confidence.kind} is at least {confidence.threshold:.4g}" if router.asks_light else "never"
 
 
 def _priors(calibration: Calibration) -> str:
     trials = [
-        (each.kind, f"{each.threshold:.4g}", f"{each.without:.4f}", f"{each.with_prior:.4f}")
-        for each in calibration.trials
+        (trial.kind, f"{trial.threshold:.4g}", f"{trial.without:.4f}", f"{trial.with_prior:.4f}")
+        for trial in calibration.choice.trials
     ]
     return table(("prior", "threshold", "without", "with"), trials, tight=True)
 
 
-def _precisions(router: Router, variants: Mapping[str, Variant]) -> str:
-    rows: list[tuple[str, ...]] = [(FULL_PRECISION, *_thresholds(router), "", "", "", "", "")]
-    rows += [
-        (
-            precision,
-            *_thresholds(variant.router),
-            *(f"{share:.2%}" for share in (variant.accuracy.light, variant.accuracy.heavy, variant.accuracy.cascade)),
-            f"{variant.accuracy.samples:,}",
-            f"{variant.flip_rate:.2%}",
-        )
-        for precision, variant in variants.items()
-    ]
+def _precisions(precisions: Mapping[str, Precision]) -> str:
+    rows: list[tuple[str, ...]] = []
+    for name, precision in precisions.items():
+        accuracy = precision.accuracy
+        if name == FULL_PRECISION or accuracy is None:
+            rows.append((name, *_thresholds(precision.router), "", "", "", "", ""))
+            continue
+        shares = (f"{share:.2%}" for share in (accuracy.light, accuracy.heavy, accuracy.cascade))
+        counts = (f"{accuracy.samples:,}", f"{precision.flip_rate:.2%}")
+        rows.append((name, *_thresholds(precision.router), *shares, *counts))
     headers = ("", "light answers where", "early above", "guarantee", "light", "heavy", "cascade", "inputs", "flips")
     note = (
         "Accuracies are of the test split, flips the share of its inputs that the cascade names otherwise than in "
@@ -119,12 +100,10 @@ def _thresholds(router: Router) -> tuple[str, str, str]:
 
 
 def _promise(guarantee: Guarantee) -> str:
-    if not guarantee.satisfied:
-        return "none"
     return f"{guarantee.epsilon:.1%} at {1 - guarantee.delta:.0%}"
 
 
 def _removed(plan: Plan) -> tuple[str, str]:
-    kept = [(each.tensor, str(each.axis), each.node, each.reason) for each in plan.kept_whole]
+    kept = [(whole.tensor, str(whole.axis), whole.node, whole.reason) for whole in plan.kept_whole]
     drawn = channels({"bundle": plan}) or "<p>There are no groups of channels to choose from.</p>"
     return section("Channels kept", drawn), section("Kept whole", table(("parameter", "axis", "node", "reason"), kept))
