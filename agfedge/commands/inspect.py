@@ -47,7 +47,7 @@ class ModelInspection(Result):
     def to_dict(self) -> dict[str, Any]:
         """Returns what `agfedge inspect --json` prints."""
         kept = {} if self.plan is None else {each.name: {"kept": len(each.keep)} for each in self.plan.groups}
-        found = [
+        groups = [
             {
                 "name": group.name,
                 "size": group.size,
@@ -62,7 +62,7 @@ class ModelInspection(Result):
         return {
             "model_sha256": self.groups.model_sha256,
             **vars(self.costs),
-            "groups": found,
+            "groups": groups,
             "kept_whole": plain(self.groups.kept_whole),
         }
 
@@ -245,7 +245,7 @@ def _member(member: Member) -> dict[str, Any]:
 
 def _kept_whole(kept: Sequence[KeptWhole], everything: bool) -> Iterator[str | Table]:
     """Gives the axes that stay whole: each of a few or where asked, else by reason."""
-    from agfedge.light.kept_whole import by_reason
+    from agfedge.light.model_report import by_reason
 
     if not kept:
         return

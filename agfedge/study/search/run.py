@@ -17,7 +17,7 @@ from agfedge.base.requests import check_bundle_place
 from agfedge.base.store import Store
 from agfedge.bundles.assembling import Assembly, assemble
 from agfedge.bundles.experts import experts_of
-from agfedge.data.split import shares, stratified
+from agfedge.data.dataset import shares, stratified
 from agfedge.light.foreign import foreign_light
 from agfedge.light.light import LightExpert
 from agfedge.recover import RecoveryReport
@@ -247,12 +247,12 @@ class Search:
         data = hashlib.sha256()
         for part in (self._subject.data.train, self._subject.data.calibration):
             data.update(np.ascontiguousarray(part.x).tobytes() + part.y.tobytes())
-        per_layer = None if request.per_layer is None else Path(request.per_layer).read_bytes()
+        per_layer = None if request.choice.per_layer is None else Path(request.choice.per_layer).read_bytes()
         return {
             "model_sha256": self._subject.groups.model_sha256,
             "data_sha256": data.hexdigest(),
             "score": request.score,
-            "exclude": list(request.exclude),
+            "exclude": list(request.choice.exclude),
             "per_layer_sha256": None if per_layer is None else hashlib.sha256(per_layer).hexdigest(),
             "recovery": asdict(request.recovery),
             "costs": request.costs,
@@ -273,7 +273,7 @@ class Search:
         )
 
     def _provenance(self, point: Point) -> dict[str, str | int | float | bool | None]:
-        from agfedge import __version__
+        from agfedge.base import __version__
 
         request = self._request
         made: dict[str, str | int | float | bool | None] = {

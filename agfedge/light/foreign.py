@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.factory import one_line
-from agfedge.light.foreign.answers import misfit, run_in_batches
-from agfedge.light.foreign.graph import (
+from agfedge.light.foreign_graph import (
     declare,
     drop_softmax,
     drop_unread,
@@ -26,6 +25,7 @@ from agfedge.light.foreign.graph import (
 )
 from agfedge.light.light import LightExpert, probe_of
 from agfedge_export import graph_costs, load_model
+from agfedge_export.surgery.check import TOLERANCE
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -211,3 +211,30 @@ def _converted(
     raise InputError(
         f"{named(path)} has opset {own}, and converted to {opset} it {wrong}: export it with opset 18 or newer"
     )
+
+
+def run_in_batches(core: onnx.ModelProto, x: NDArray[np.float32], size: int) -> NDArray[np.floating]:
+    """Runs a graph in batches of a size; its errors, of whatever type, are for the caller to tell."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised, and told in one line
+    session = onnxruntime.InferenceSession(core.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    name = core.graph.input[0].name
+    parts = [session.run(None, {name: x[start : start + size]})[0] for start in range(0, len(x), size)]
+    return np.concatenate(parts)
+
+
+def misfit(core: onnx.ModelProto, x: NDArray[np.float32], expected: NDArray[np.floating]) -> str:
+    """Runs all rows together and each alone; returns what is wrong with the answers, "" for nothing."""
+    for size in (len(x), 1):
+        try:
+            answers = run_in_batches(core, x, size)
+        except Exception:  # ONNX Runtime raises types of its own native module
+            return "fails"
+        if answers.shape != expected.shape:
+            return f"answers {answers.shape} for {len(x)} inputs"
+        apart = float(np.abs(answers - expected).max() / (np.abs(expected).max() or 1.0))
+        if not apart <= TOLERANCE:
+            return f"answers {apart:.1e} of the logits' scale away"
+    return ""

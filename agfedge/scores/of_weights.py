@@ -1,4 +1,7 @@
-"""Scores of magnitude: norms of the weights that produce a channel, over all producing filters as if they were one."""
+"""Scores that need the graph alone: norms of the weights that produce a channel, and the floor of them all.
+
+A norm runs over all producing filters as if they were one.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.scores.registry import ScoreInputs, Scores, score
+from agfedge.scores.inputs import ScoreInputs, Scores
+from agfedge.scores.registry import score
 from agfedge_export.channels.tracer import PRODUCES
 from agfedge_export.graph.view import view_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+@score("random")
+def random(inputs: ScoreInputs) -> Scores:
+    """Uniform in [0, 1), from the seed alone: what every other score must beat."""
+    generator = np.random.default_rng(inputs.seed)
+    return {group.name: generator.random(group.size) for group in inputs.groups.groups}
 
 
 @score("l1")

@@ -1,14 +1,54 @@
-"""How a call is repeated: as a configuration file, or as a command line."""
+"""A call's arguments: the options that go together, and how the call is repeated, by a file or a command line."""
 
 from __future__ import annotations
 
 import inspect
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+
+from agfedge.allocate import AllocationRequest, GroupChoice
+from agfedge.commands.options import names_of, numbers_of, path_of
+from agfedge.recover.options import Recovery
+from agfedge.subject.origin import Origin
+
+
+def origin_of(arguments: Mapping[str, Any]) -> Origin:
+    """Returns the model and its data."""
+    given = arguments
+    return Origin(
+        given["model"],
+        given["data"],
+        path_of(given["weights"]),
+        numbers_of(given["mean"]),
+        numbers_of(given["std"]),
+    )
+
+
+def amount_of(arguments: Mapping[str, Any]) -> AllocationRequest:
+    """Returns how much stays."""
+    given = {**arguments, "target": path_of(arguments["target"])}
+    return AllocationRequest(**{each.name: given[each.name] for each in fields(AllocationRequest)})
+
+
+def choice_of(arguments: Mapping[str, Any]) -> GroupChoice:
+    """Returns which groups stay whole, and which keep amounts of their own."""
+    exclude, only = names_of(arguments["exclude"]), names_of(arguments.get("only", ()))
+    return GroupChoice(exclude, only, path_of(arguments["per_layer"]))
+
+
+def recovery_of(arguments: Mapping[str, Any], seed: int = 0) -> Recovery:
+    """Returns how the light expert is fine-tuned.
+
+    Raises:
+        InputError: an unknown augmentation or precision, or a patience below one.
+    """
+    named = ("epochs", "batch_size", "learning_rate", "distillation", "augment", "patience")
+    return Recovery(**{name: arguments[name] for name in named}, precision=arguments["training_precision"], seed=seed)
 
 
 def changed(function: Callable[..., object], arguments: Mapping[str, object]) -> list[str]:
@@ -28,7 +68,7 @@ def given(function: Callable[..., object], arguments: Mapping[str, object]) -> d
 
     None where one of them is what no file can name: an object, such as a module, or None in place of a default.
     """
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for name in changed(function, arguments):
         value = arguments[name]
         if isinstance(value, (np.ndarray, np.generic)):
@@ -39,33 +79,33 @@ def given(function: Callable[..., object], arguments: Mapping[str, object]) -> d
         ]
         if not all(isinstance(each, (str, int, float)) for each in values):
             return None
-        found[name] = values if isinstance(value, (list, tuple)) else values[0]
-    return found
+        named[name] = values if isinstance(value, (list, tuple)) else values[0]
+    return named
 
 
 def to_toml(function: Callable[..., object], arguments: Mapping[str, object]) -> str | None:
     """Returns the file that `--config` takes to repeat a call; None where no file can."""
-    found = given(function, arguments)
-    if found is None:
+    named = given(function, arguments)
+    if named is None:
         return None
     import tomli_w
 
     name = function.__name__
-    options = {option.replace("_", "-"): value for option, value in found.items()}
+    options = {option.replace("_", "-"): value for option, value in named.items()}
     comment = f"# Repeats the {name}: agfedge {name} --config THIS_FILE, from the same folder.\n"
     return comment + tomli_w.dumps({name: options})
 
 
 def command_line(function: Callable[..., object], arguments: Mapping[str, object]) -> str:
     """Returns the command that makes a call, quoted for a shell; a call with objects has only the function's name."""
-    found = given(function, arguments)
-    if found is None:
+    named = given(function, arguments)
+    if named is None:
         return f"agfedge.{function.__name__}(...)"
     words = ["agfedge", function.__name__]
     positional = [
         name for name, each in inspect.signature(function).parameters.items() if each.kind != each.KEYWORD_ONLY
     ]
-    for name, value in found.items():
+    for name, value in named.items():
         flag, values = f"--{name.replace('_', '-')}", value if isinstance(value, list) else [value]
         if name in positional:
             words += [str(each) for each in values]

@@ -1,4 +1,4 @@
-"""Scores from an `.npz` file, one's own or those of `agfedge score`; nothing in it is ever unpickled.
+"""Scores in an `.npz` file, one's own or those of `agfedge score`; nothing in it is ever unpickled.
 
 An array of a file with one score is called what it scores, `conv1.weight`; where there are several, `agf/conv1.weight`.
 Which one is meant is said behind the path: `scores.npz:agf`.
@@ -6,6 +6,7 @@ Which one is meant is said behind the path: `scores.npz:agf`.
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from agfedge.base.factory import one_line
 from agfedge.scores.group_names import did_you_mean
+from agfedge_runtime.atomic import write_bytes
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,6 +71,24 @@ def read_scores(
     return scores_of_arrays(str(path), arrays, groups, model, wanted)
 
 
+def write_scores(path: Path, scores: Mapping[str, Scores]) -> None:
+    """Writes scores whole: arrays named after groups, and `score/group` where there are several scores.
+
+    The same scores make the same bytes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    alone = len(scores) == 1
+    arrays = {
+        group if alone else f"{name}/{group}": values for name, each in scores.items() for group, values in each.items()
+    }
+    buffer = io.BytesIO()
+    # Stamps every array with the earliest time that a zip archive can hold, whatever the clock says.
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # a keyword may be any name
+    write_bytes(path, buffer.getvalue())
+
+
 def scores_of_arrays(
     path: str,
     given: Mapping[str, NDArray[np.generic]],
@@ -100,11 +120,11 @@ def _chosen(path: Path, arrays: Arrays, score: str | None, known: Collection[str
         if several and len(several) == len(arrays):
             raise InputError(f"{path} holds several scores: choose one of {', '.join(f'{path}:{s}' for s in listed)}")
         return arrays
-    found = {name[len(score) + 1 :]: values for name, values in arrays.items() if name.startswith(f"{score}/")}
-    if not found:
+    chosen = {name[len(score) + 1 :]: values for name, values in arrays.items() if name.startswith(f"{score}/")}
+    if not chosen:
         instead = f"it holds {', '.join(listed)}" if listed else f"it holds one, without a name: give {path} alone"
         raise InputError(f"{path} holds no score {score!r}: {instead}")
-    return found
+    return chosen
 
 
 def _known(groups: ChannelGroups, model: onnx.ModelProto) -> set[str]:

@@ -1,35 +1,83 @@
-"""Batch norms of an exported program, made layers again."""
+"""Batch norms of a module, and those of an exported program made layers again.
+
+Imports torch: import it inside functions.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
+from typing import Any
 
+import torch
+
+from agfedge.recover.hardware import Hardware, bring_home
 from agfedge.recover.program_sizes import operator_of
-from agfedge.recover.slim import resize_layer
-
-if TYPE_CHECKING:
-    import torch
+from agfedge.recover.slim import place, resize_layer
 
 # Where the operator has (momentum, epsilon) among its arguments.
 _PLACES = {"_native_batch_norm_legit_no_training": (5, 6), "batch_norm": (6, 7)}
 
 
-def place(root: torch.nn.Module, path: str, value: torch.Tensor | torch.nn.Module) -> None:
-    """Puts a parameter, buffer or module where its dotted name says."""
-    import torch
+class FunctionalNorm(torch.nn.Module):
+    """A batch norm that is given its parameters and statistics, for code that had them in no layer of torch's own.
 
-    *folders, last = path.split(".")
-    for folder in folders:
-        if folder not in root._modules:
-            root.add_module(folder, torch.nn.Module())
-        root = root.get_submodule(folder)
-    if isinstance(value, torch.nn.Module):
-        root.add_module(last, value)
-    elif isinstance(value, torch.nn.Parameter):
-        root.register_parameter(last, value)
-    else:
-        root.register_buffer(last, value)
+    Attributes:
+        momentum: share of a batch in the running statistics.
+        epsilon: added to the variance.
+        statistics: name of the running mean.
+    """
+
+    def __init__(self, momentum: float, epsilon: float, statistics: str) -> None:
+        super().__init__()
+        self.momentum, self.epsilon, self.statistics = momentum, epsilon, statistics
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        mean: torch.Tensor,
+        variance: torch.Tensor,
+    ) -> torch.Tensor:
+        """Maps (B, C, ...) to the same; in training it updates `mean` and `variance` (C,) in place."""
+        return torch.nn.functional.batch_norm(
+            x, mean, variance, weight, bias, self.training, self.momentum, self.epsilon
+        )
+
+
+def norms_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """Returns a module's batch norms by the name of their running mean."""
+    norms: dict[str, torch.nn.Module] = {}
+    for prefix, layer in module.named_modules():
+        if isinstance(layer, FunctionalNorm):
+            norms[layer.statistics] = layer
+        elif isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
+            norms[f"{prefix}.running_mean" if prefix else "running_mean"] = layer
+    return norms
+
+
+@contextlib.contextmanager
+def by_batches(module: torch.nn.Module, norms: Collection[Any], hardware: Hardware) -> Iterator[None]:
+    """Lets batch norms normalise by the batch at hand, and all else work as in evaluation.
+
+    Args:
+        module: moved to the hardware; it ends on the CPU, in evaluation mode, its momenta as they were.
+        norms: those of its batch norms that do so; what they take down of a batch is up to their momentum.
+        hardware: where it runs.
+    """
+    momenta = [layer.momentum for layer in norms]
+    module.eval()
+    hardware.move(module)
+    try:
+        for layer in norms:
+            layer.train()
+        yield
+    finally:
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
+        bring_home(module)
 
 
 def revive_norms(graph: torch.fx.Graph, root: torch.nn.Module, module: torch.nn.Module) -> None:
@@ -40,10 +88,6 @@ def revive_norms(graph: torch.fx.Graph, root: torch.nn.Module, module: torch.nn.
         root: what holds its parameters; the layers take the place of the holders of their parameters.
         module: the dense module.
     """
-    import torch
-
-    from agfedge.recover.functional_norm import FunctionalNorm
-
     layers = {
         name: each for name, each in module.named_modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)
     }

@@ -1,25 +1,55 @@
-"""The calibration inputs that scores of data look at, batch by batch."""
+"""What scores may look at: the graph, the model in torch, and calibration inputs, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agfedge.base.distributed import Team
 from agfedge.base.progress import bar
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    import onnx
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.base.distributed import Team
-    from agfedge.scores.registry import ScoreInputs
+    from agfedge_export import ChannelGroups
     from agfedge_export.graph.from_torch import TorchExport
 
+# For each group's name float64 (size,): higher is worth more.
+Scores = Mapping[str, "NDArray[np.float64]"]
 DEFAULT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class ScoreInputs:
+    """What a score may look at.
+
+    Attributes:
+        groups: the channel groups of `model`.
+        model: the heavy expert's graph.
+        export: the same graph in torch, or None for a bare ONNX file.
+        x: calibration inputs as the model takes them, float32 (N, ...), or None.
+        y: their labels, int64 (N,), or None.
+        samples: how many of the inputs a score of data looks at, drawn with the seed; all where there are fewer.
+        batch_size: how many at a time, which bounds the memory and leaves the scores alone; None takes up to 64.
+        seed: of everything that is drawn.
+        team: the processes that share the batches; each holds all of the data.
+    """
+
+    groups: ChannelGroups
+    model: onnx.ModelProto
+    export: TorchExport | None = None
+    x: NDArray[np.float32] | None = None
+    y: NDArray[np.int64] | None = None
+    samples: int = 1024
+    batch_size: int | None = None
+    seed: int = 0
+    team: Team = field(default_factory=Team)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +104,8 @@ def draw(inputs: ScoreInputs) -> Drawn:
     Raises:
         InputError: no torch program or data, no inputs, fewer than one batch, or an option below 1.
     """
-    from agfedge.scores.registry import bare_score_names
-
     if inputs.export is None or inputs.x is None:
-        *others, last = bare_score_names()
-        raise InputError(
-            f"this score needs the torch model and its data: use {', '.join(others)} or {last} for a bare graph"
-        )
+        raise InputError("this score needs the torch model and its data")
     for option, value in (("--samples", inputs.samples), ("--batch-size", inputs.batch_size)):
         if value is not None and value < 1:
             raise InputError(f"{option} is {value}: expected 1 or more")
