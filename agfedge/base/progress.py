@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("agfedge.progress")
 
 PERIOD_S = 30.0
 

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.beside:
         make_folder(folder_beside(bundle.path / MANIFEST_NAME))
     store = EngineStore(library, progress=not arguments.json and sys.stderr.isatty())
-    experts, rule = parts.experts, parts.router.prior
+    experts, rule = parts.experts, parts.router.prior if parts.router.asks_prior else None
     trunk = [] if experts.trunk is None else [experts.trunk.file]
     graphs = dict.fromkeys([*trunk, experts.light.file, experts.heavy.file], options)
     if rule is not None:  # what leads to one number an input stays float32

@@ -90,8 +90,6 @@ def _done(point: ComparePoint | None, task: PointTask) -> bool:
 def _measured(
     trial: ScoreTrial, request: CompareRequest, task: PointTask, scores: Mapping[str, Scores]
 ) -> ComparePoint:
-    trial: ScoreTrial, request: CompareRequest, task: PointTask, scores: Mapping[str, Scores]
-) -> ComparePoint:
     if task.score == HEAVY:
         return trial.heavy()
     groups = trial.subject.groups

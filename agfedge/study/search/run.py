@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from agfedge.bundles.export_result import ExportResult
 
-logger = logging.getLogger("agfedge.base.progress")
+logger = logging.getLogger("agfedge.progress")
 
 BEST = "best"
 # Parts of the calibration split, in percent: what chooses among candidates, and what certifies the accepted one.

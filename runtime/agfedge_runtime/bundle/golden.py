@@ -92,7 +92,7 @@ def load_golden(bundle: Bundle, precision: str = FULL_PRECISION) -> Golden:
         BundleGoldenError: an array is missing, or of the wrong dtype or shape, or the file is no .npz.
         BundleSizeError: an array of absurd size.
     """
-    path = bundle.file(bundle.manifest.in_precision(precision).golden)
+    path = bundle.file(bundle.manifest.in_precision(precision).golden or GOLDEN_NAME)
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = {name: _read(archive, name) for name in ("inputs", *_DTYPES)}

@@ -31,14 +31,14 @@ class Precision:
     Attributes:
         experts: the graphs.
         router: thresholds and guarantee, calibrated on what these graphs answer.
-        golden: file of the golden answers of these graphs under this router.
+        golden: file of the golden answers of these graphs under this router; None where nobody recorded them.
         accuracy: of these graphs under this router; None where nobody told.
         flip_rate: share of the same inputs that the cascade names otherwise than in fp32.
     """
 
     experts: Experts
     router: Router
-    golden: str
+    golden: str | None = None
     accuracy: Accuracy | None = None
     flip_rate: float = 0.0
 
@@ -49,7 +49,7 @@ class Precision:
         trunk = {} if experts.trunk is None else {"experts.trunk.file": experts.trunk.file}
         rule = {} if prior is None else {"router.prior.file": prior.file}
         graphs = {"experts.light.file": experts.light.file, "experts.heavy.file": experts.heavy.file}
-        return {**trunk, **rule, **graphs, "golden": self.golden}
+        return {**trunk, **rule, **graphs, **({} if self.golden is None else {"golden": self.golden})}
 
 
 def read_precisions(document: Document, values: Mapping[str, object]) -> dict[str, Precision]:
@@ -69,7 +69,7 @@ def _precision(fields: Fields) -> Precision:
     return Precision(
         experts=_experts(fields.fields("experts", keys_of(Experts))),
         router=read_router(fields.fields("router", keys_of(Router))),
-        golden=fields.text("golden"),
+        golden=None if fields.values["golden"] is None else fields.text("golden"),
         accuracy=None if fields.values["accuracy"] is None else _accuracy(fields.fields("accuracy", keys_of(Accuracy))),
         flip_rate=fields.number("flip_rate", minimum=0.0),
     )

@@ -13,9 +13,10 @@ from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Arra
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.bundle.manifest import FULL_PRECISION, Manifest
 from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.cascade.checks import Feeds
 from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.cascade.experts import HeavyExpert, LightExpert
-from agfedge_runtime.cascade.fronts import NOT_COMPUTED, Feeds, Front
+from agfedge_runtime.cascade.fronts import NOT_COMPUTED, Front
 from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine
 from agfedge_runtime.errors import BackendError
 from agfedge_runtime.monitor.monitor import Monitor
@@ -39,7 +40,7 @@ class Cascade:
         trunk: the engine of what both experts share, where the manifest has one; closed with the cascade.
         reason: why these engines and no others.
         precision: what the graphs compute in; the manifest's thresholds for it count.
-        prior: the prior's engine, where the manifest has one; closed with the cascade.
+        prior: the prior's engine, where the router asks one; closed with the cascade.
 
     Attributes:
         manifest: as given.
@@ -47,7 +48,7 @@ class Cascade:
         digest: as given.
         engines: what was given, by ``trunk``, ``prior``, ``light`` and ``heavy``.
         has_trunk: whether the experts share one.
-        has_prior: whether there is a prior to ask for; with no threshold it is never asked in a decision.
+        has_prior: whether decisions ask a prior.
         backend: the engines' name.
         backend_version: the engines' version.
         backend_reason: why this backend was chosen; empty where the engines were given.
@@ -85,14 +86,13 @@ class Cascade:
         self._check = manifest.input.check
         self._confidence_threshold = router.confidence.threshold
         self._asks_light = router.asks_light
-        self._asks_prior = router.asks_prior
-        self.has_prior = router.prior is not None
-        threshold = None if router.prior is None else router.prior.threshold
-        self._prior_threshold = np.inf if threshold is None else threshold
+        rule = router.prior if router.asks_prior else None
+        self.has_prior = rule is not None
+        self._prior_threshold = np.inf if rule is None or rule.threshold is None else rule.threshold
         self.monitor: Monitor | None = None
         self.has_trunk = experts.trunk is not None
         _require_engine("trunk", None if experts.trunk is None else experts.trunk.file, trunk)
-        _require_engine("prior", None if router.prior is None else router.prior.file, prior)
+        _require_engine("prior", None if rule is None else rule.file, prior)
         self._front = Front(manifest.input, parts, light, trunk, prior)
         self._light = LightExpert(light, manifest, router.confidence.output, self._front.probe)
         self._heavy = HeavyExpert(heavy, manifest, self._front.probe)
@@ -135,7 +135,7 @@ class Cascade:
                 opened.callback(made.close)
                 return made
 
-            experts, rule = parts.experts, parts.router.prior
+            experts, rule = parts.experts, parts.router.prior if parts.router.asks_prior else None
             light, heavy = engine(experts.light.file), engine(experts.heavy.file)
             trunk = None if experts.trunk is None else engine(experts.trunk.file)
             prior = None if rule is None else engine(rule.file, FULL_PRECISION)
@@ -225,7 +225,7 @@ class Cascade:
     def _decide_many(self, x: AnyArray) -> tuple[Float32Array, UInt8Array, Float32Array, Float32Array]:
         router = self.router
         feeds, asked_prior = self._front.begin(x)
-        prior = asked_prior if self._asks_prior else np.full(len(x), np.nan, np.float32)
+        prior = asked_prior if self.has_prior else np.full(len(x), np.nan, np.float32)
         confidence = np.full(len(x), np.nan, np.float32)
         probabilities = np.empty((len(x), len(self.manifest.classes)), np.float32)
         # Which way all would go without a confidence tells which the light expert is asked for.

@@ -7,18 +7,16 @@ on the way to the experts.
 from __future__ import annotations
 
 from math import isfinite
-from typing import Mapping, cast
+from typing import cast
 
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array
 from agfedge_runtime.bundle.manifest import InputSpec, Precision
-from agfedge_runtime.cascade.checks import bad_rows, input_probe, require_names, require_rows
+from agfedge_runtime.cascade.checks import Feeds, bad_rows, input_probe, probed, require_names, require_rows
 from agfedge_runtime.engines import Engine
 from agfedge_runtime.engines.protocol import sharing
 from agfedge_runtime.errors import BackendError, InputError, NotFiniteError
-
-Feeds = Mapping[str, AnyArray]
 
 # The prior of one row that was not asked for; made once and never written to.
 NOT_COMPUTED: Float32Array = np.full(1, np.nan, np.float32)
@@ -33,7 +31,7 @@ class Front:
         parts: what the engines must be, in their precision.
         light: the light expert's engine.
         trunk: the engine of what both experts share; None where they take the input itself.
-        prior: the engine of the prior; None where the bundle has none.
+        prior: the engine of the prior; None where decisions ask none.
 
     Attributes:
         probe: what the experts are fed for two rows of zeros.
@@ -50,7 +48,6 @@ class Front:
         self._trunk = trunk
         self._features = () if experts.trunk is None else experts.trunk.outputs
         self._sharing = sharing(light if trunk is None else trunk)
-        self._asks_prior = router.asks_prior
         self._prior = prior
         self._prior_outputs = ("" if router.prior is None else router.prior.output,)
         given = {self._input: input_probe(spec)}
@@ -61,9 +58,8 @@ class Front:
         self.probe: Feeds = self.feeds(given[self._input])
         self._prior_reads_input = trunk is None or (prior is not None and tuple(prior.input_names) == (self._input,))
         if prior is not None:
-            read = (self._input,) if self._prior_reads_input else self._features
-            require_names("prior", prior, read, self._prior_outputs)
-            (output,) = prior.run(self._shared(given) if self._prior_reads_input else self.probe, self._prior_outputs)
+            read = self._shared(given) if self._prior_reads_input else self.probe
+            (output,) = probed("prior", prior, read, self._prior_outputs)
             require_rows("prior", self._prior_outputs[0], output, ())
 
     def begin(self, x: AnyArray) -> tuple[Feeds, Float32Array]:
@@ -77,7 +73,7 @@ class Front:
         if self._sharing is not None:
             shared = self._sharing.share(shared)
         feeds = shared if self._trunk is None else self._features_of(shared)
-        if self._prior is None or not self._asks_prior:
+        if self._prior is None:
             return feeds, NOT_COMPUTED
         return feeds, self._prior_of(self._prior, shared, feeds)
 
@@ -86,9 +82,9 @@ class Front:
         return self._features_of(self._shared({self._input: x}))
 
     def prior(self, x: AnyArray) -> Float32Array:
-        """The prior, float32 (N,); raises as `begin` does, and InputError where the bundle has none."""
+        """The prior, float32 (N,); raises as `begin` does, and InputError where decisions ask none."""
         if self._prior is None:
-            raise InputError("this bundle has no prior; its light expert always runs first")
+            raise InputError("this bundle's decisions ask no prior; its light expert always runs first")
         given = {self._input: x}
         return self._prior_of(self._prior, given, given if self._prior_reads_input else self.feeds(x))
 

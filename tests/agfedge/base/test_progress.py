@@ -33,7 +33,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_stage_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "agfedge.base.progress")
+    caplog.set_level(logging.INFO, "agfedge.progress")
     with progress.stages("export", ("load", "score")) as step:
         step()
         step()
@@ -41,7 +41,7 @@ def test_each_stage_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_what_is_quick_needs_no_lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    caplog.set_level(logging.INFO, "agfedge.base.progress")
+    caplog.set_level(logging.INFO, "agfedge.progress")
     monkeypatch.setattr("agfedge.base.progress.time.monotonic", Clock(3.0))
     with progress.stages("prune", ("read", "plan", "check"), quick_s=5.0) as step:
         for _ in range(3):
@@ -52,7 +52,7 @@ def test_what_is_quick_needs_no_lines(caplog: pytest.LogCaptureFixture, monkeypa
 def test_a_long_stage_says_how_far_it_is_at_most_every_30_seconds(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.INFO, "agfedge.base.progress")
+    caplog.set_level(logging.INFO, "agfedge.progress")
     clock = Clock(0.0)
     monkeypatch.setattr("agfedge.base.progress.time.monotonic", clock)
     shown = progress.bar(title="recover", unit="batch", total=100)
@@ -69,7 +69,7 @@ def test_a_long_stage_says_how_far_it_is_at_most_every_30_seconds(
 
 
 def test_two_bars_share_the_30_seconds(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    caplog.set_level(logging.INFO, "agfedge.base.progress")
+    caplog.set_level(logging.INFO, "agfedge.progress")
     clock = Clock(0.0)
     monkeypatch.setattr("agfedge.base.progress.time.monotonic", clock)
     outer, inner = (progress.bar(title=title, unit="point", total=9) for title in ("outer", "inner"))
@@ -80,7 +80,7 @@ def test_two_bars_share_the_30_seconds(caplog: pytest.LogCaptureFixture, monkeyp
 
 
 def test_a_terminal_gets_a_bar_and_no_lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "agfedge.base.progress")
+    caplog.set_level(logging.WARNING, "agfedge.progress")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     list(progress.bar(range(3), title="score", unit="batch"))
@@ -96,7 +96,7 @@ def test_nobody_who_did_not_ask_gets_lines(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_quiet_takes_the_bar_from_a_terminal(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR, "agfedge.base.progress")
+    caplog.set_level(logging.ERROR, "agfedge.progress")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert list(progress.bar(range(3), title="score", unit="batch")) == [0, 1, 2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agfedge.bundles.evaluate import Evaluation
+from agfedge.bundles.export_result import Evaluation
 
 from agfedge.allocate import AllocationRequest
 from agfedge.base.requests import check_seed

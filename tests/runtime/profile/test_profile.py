@@ -49,7 +49,8 @@ def test_golden_inputs_come_in_the_proportions_of_calibration(tiny, capsys):
     golden = tiny.golden_bundle()
     router = dataclasses.replace(golden.manifest.router, reference=Reference(1000, 0.1, 0.3, (50,) * 20))
     files = {name: golden.file(name) for name in golden.manifest.files}
-    bundle = write_bundle(tiny.folder / "known", dataclasses.replace(golden.manifest, router=router), files)
+    full = dataclasses.replace(golden.manifest.precisions["fp32"], router=router)
+    bundle = write_bundle(tiny.folder / "known", dataclasses.replace(golden.manifest, precisions={"fp32": full}), files)
     samples = profile(capsys, bundle.path, "--decisions", 2000, "--warmup", 0)
     assert float((samples.branches == Branch.EARLY).mean()) == pytest.approx(0.1, abs=0.001)
     assert float((samples.branches == Branch.LATE).mean()) == pytest.approx(0.3, abs=0.001)
