@@ -20,7 +20,7 @@ from pathlib import Path
 
 from agfedge.recover import Recovery
 from agfedge.study.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
-from agfedge.study.compare.plot import write_plots
+from agfedge.study.compare.report import write_plots
 from agfedge.subject.origin import Origin
 
 SCORES = ("agf", "taylor", "fisher", "l1", "l2", "lamp", "wanda", "ria", "flap", "random")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.statistics import share_of
-from agfedge.bundles.bundling import answered, route, write_whole
+from agfedge.bundles.bundling import answered, write_whole
 from agfedge.bundles.export_result import Evaluation, ExportResult
 from agfedge.bundles.page import bundle_page
-from agfedge.bundles.precisions import in_precision, precision_warnings
+from agfedge.bundles.precisions import InPrecision, in_precision, precision_warnings
 from agfedge.light.pruning import GraphFacts
 from agfedge.router import Bound, Evidence, rivals
 from agfedge.router.answers import check_rows
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from agfedge.recover import RecoveryReport
     from agfedge.router import Answers, Calibration
     from agfedge.subject.subject import Subject
+    from agfedge_export import Plan
     from agfedge_profiles import PassCosts
+    from agfedge_runtime import Bundle
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def assemble(
     """
     data = subject.data
     for name, core in (("light", experts.light), ("heavy", experts.heavy)):
-        _check_classes(name, core, data)
+        check_classes(name, core, data)
     calibration, graphs, evidence = calibrate_experts(
         experts, how.fitting, how.certifying, how.costs, how.bound, how.seed
     )
@@ -98,39 +100,51 @@ def assemble(
         trunk=how.costs.trunk,
     )
     evaluation = evaluate(test, calibration)
-    full = manifest.Precision(experts.described, calibration.router, "golden.npz", evaluation.accuracy)
+    described = manifest.Precision(experts.described, calibration.router, "golden.npz", evaluation.accuracy)
+    full = InPrecision(FULL_PRECISION, described, graphs, test)
     parts = (how.fitting, how.certifying, data.test)
-    made = [
-        in_precision(graphs, full, precision, parts, costs, answered(test, route(test, full.router)), how.seed)
-        for precision in how.precisions
-    ]
-    described = _manifest(
-        experts,
-        costs,
-        data,
-        how.provenance,
-        {FULL_PRECISION: full, **{each.name: each.described for each in made}},
-    )
-    plan = expert.plan
-    bundle = write_whole(
-        how.out,
-        described,
-        {
-            **_files(graphs, full),
-            **{name: content for each in made for name, content in _files(each.graphs, each.described).items()},
-            **({} if plan is None else {"plan.json": plan.to_json().encode()}),
-            "report.html": bundle_page(described, calibration, plan).encode(),
-        },
-        {FULL_PRECISION: test, **{each.name: each.test for each in made}},
-        data.test.x,
+    others = [in_precision(full, precision, parts, costs, how.seed) for precision in how.precisions]
+    bundle = write_experts(
+        how.out, experts, expert.plan, calibration, [full, *(made for made, _ in others)], costs, data, how.provenance
     )
     heavy, light = (
         GraphFacts(bundle.manifest.files[name].size, cost.macs, cost.parameters)
         for name, cost in (("heavy.onnx", experts.heavy_costs), ("light.onnx", experts.light_costs))
     )
-    reports = tuple(each.report for each in made)
+    reports = tuple(report for _, report in others)
     warnings = (*warnings_of(data, evaluation, expert.recovery), *precision_warnings(evaluation, reports))
     return ExportResult(bundle, expert, calibration, evaluation, compared, heavy, light, warnings, precisions=reports)
+
+
+def write_experts(
+    target: Path,
+    experts: Experts,
+    plan: Plan | None,
+    calibration: Calibration,
+    precisions: Sequence[InPrecision],
+    costs: manifest.Costs,
+    data: Dataset,
+    provenance: Mapping[str, str | int | float | bool | None],
+) -> Bundle:
+    """Writes a bundle whole.
+
+    Args:
+        target: the bundle's folder.
+        experts: both graphs.
+        plan: what was removed from the heavy expert; None for a light expert of another origin.
+        calibration: the router in fp32, for the page.
+        precisions: graphs, routers and answers, fp32 first.
+        costs: that the router was calibrated for.
+        data: golden inputs are of its test split.
+        provenance: what made the bundle.
+    """
+    described = _manifest(experts, costs, data, provenance, {made.name: made.described for made in precisions})
+    files: dict[str, bytes | Path] = {"report.html": bundle_page(described, calibration, plan).encode()}
+    if plan is not None:
+        files["plan.json"] = plan.to_json().encode()
+    for made in precisions:
+        files |= made.files
+    return write_whole(target, described, files, {made.name: made.test for made in precisions}, data.test.x)
 
 
 def calibrate_experts(
@@ -180,22 +194,18 @@ def evaluate(test: Answers, calibration: Calibration) -> Evaluation:
     )
 
 
-def _check_classes(name: str, core: onnx.ModelProto, data: Dataset) -> None:
+def check_classes(name: str, core: onnx.ModelProto, data: Dataset) -> None:
+    """Refuses an expert that answers another number of classes than the data has.
+
+    Raises:
+        InputError: it does.
+    """
     last = core.graph.output[0].type.tensor_type.shape.dim[-1]
     if last.HasField("dim_value") and last.dim_value != len(data.classes):
         raise InputError(
             f"the {name} expert answers {last.dim_value} classes, the data has {len(data.classes)}: both experts must "
             "answer the classes of the data, in its order"
         )
-
-
-def _files(graphs: Graphs, described: manifest.Precision) -> dict[str, bytes | Path]:
-    """Returns the graphs' files by their names."""
-    experts, rule = described.experts, described.router.prior
-    names = {"light": experts.light.file, "heavy": experts.heavy.file}
-    names |= {} if experts.trunk is None else {"trunk": experts.trunk.file}
-    names |= {} if rule is None else {"prior": rule.file}
-    return {name: graphs.models[part].SerializeToString(deterministic=True) for part, name in names.items()}
 
 
 def _manifest(

@@ -13,7 +13,7 @@ import numpy as np
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle import manifest
 from agfedge_runtime.bundle.bundle import write_bundle
-from agfedge_runtime.bundle.golden import golden_bytes
+from agfedge_runtime.bundle.golden import GOLDEN_NAME, golden_bytes
 from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.verify import TOLERANCES, record_golden
 
@@ -59,7 +59,7 @@ def write_whole(
         for name, precision in described.precisions.items():
             with Cascade.open(draft, "onnxruntime", verify=False, monitor=False, precision=name) as cascade:
                 chosen = golden_rows(test[name], precision.router, GOLDEN_MARGINS[name])
-                golden[precision.golden] = golden_bytes(record_golden(cascade, x[chosen]))
+                golden[precision.golden or GOLDEN_NAME] = golden_bytes(record_golden(cascade, x[chosen]))
         return write_bundle(target, described, {**staged, **golden})
 
 

@@ -20,7 +20,7 @@ from agfedge.light.foreign import foreign_light
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery, held_out
 from agfedge.subject.subject import Subject, load_subject
-from agfedge_export.trunk.split import FEW, Cut, common_trunk, cut_at
+from agfedge_export.trunk.cuts import FEW, Cut, common_trunk, cut_at
 
 if TYPE_CHECKING:
     import onnx

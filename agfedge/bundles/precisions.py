@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from agfedge.data import Arrays
     from agfedge.router import Answers
     from agfedge_export.precision.half import Clamped
-    from agfedge_runtime.bundle.router import Router
 
 # Inputs that the ranges of int8 are taken from, spread over those that are there.
 RANGE_INPUTS = 512
@@ -98,55 +97,66 @@ class InPrecision:
     """Both experts in a precision, and what they answer.
 
     Attributes:
+        name: of the precision.
         described: files and router, as a manifest has them.
         graphs: what lies in the files.
         test: answers on the test split.
-        report: of them.
     """
 
+    name: str
     described: Precision
     graphs: Graphs
     test: Answers
-    report: PrecisionReport
 
     @property
-    def name(self) -> str:
-        """Of the precision."""
-        return self.report.precision
+    def labels(self) -> NDArray[np.int64]:
+        """What the cascade names on the test split, (N,)."""
+        return answered(self.test, route(self.test, self.described.router))
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The graphs' files by their names."""
+        experts, rule = self.described.experts, self.described.router.prior
+        names = {"light": experts.light.file, "heavy": experts.heavy.file}
+        names |= {} if experts.trunk is None else {"trunk": experts.trunk.file}
+        names |= {} if rule is None else {"prior": rule.file}
+        return {name: self.graphs.models[part].SerializeToString(deterministic=True) for part, name in names.items()}
 
 
 def in_precision(
-    full: Graphs,
-    described: Precision,
-    precision: str,
-    parts: Sequence[Arrays],
-    costs: Costs,
-    labels: NDArray[np.int64],
-    seed: int,
-) -> InPrecision:
+    full: InPrecision, precision: str, parts: Sequence[Arrays], costs: Costs, seed: int
+) -> tuple[InPrecision, PrecisionReport]:
     """Converts both experts to a precision, and gives them thresholds of their own.
 
     Args:
-        full: the fp32 graphs.
-        described: their files and their router, whose bound is certified anew.
+        full: in fp32; the bound of its router is certified anew.
         precision: fp16 or int8.
         parts: raw inputs that choose, others that certify, and others that are reported on.
         costs: of a pass.
-        labels: what the cascade answers in fp32 on the last part.
         seed: of what is drawn.
 
     Raises:
         AgfedgeError: a graph cannot be converted, or answers what is not finite.
     """
-    graphs, clamped = _converted(full, precision, parts[0].x)
+    graphs, clamped = _converted(full.graphs, precision, parts[0].x)
     fitting, certifying, test = (graphs.answers(part) for part in parts)
-    guarantee = described.router.guarantee
+    guarantee = full.described.router.guarantee
     bound = Bound(guarantee.epsilon, guarantee.delta)
-    router, _ = reroute(described.router, costs, fitting, certifying, bound, seed)
-    files = _experts(described.experts, precision)
-    said = judged_precision(Precision(files, router, f"golden.{precision}.npz"), test, labels)
-    size = sum(model.ByteSize() for part, model in graphs.models.items() if part != "prior")
-    return InPrecision(said, graphs, test, _report(precision, router, test, labels, size, clamped))
+    router, _ = reroute(full.described.router, costs, fitting, certifying, bound, seed)
+    described = Precision(_experts(full.described.experts, precision), router, f"golden.{precision}.npz")
+    described = judged_precision(described, test, full.labels)
+    made = InPrecision(precision, described, graphs, test)
+    report = PrecisionReport(
+        precision=precision,
+        light=share_of(test.light_right),
+        heavy=share_of(test.heavy_right),
+        cascade=share_of(made.labels == test.labels),
+        flips=share_of(made.labels != full.labels),
+        threshold=router.confidence.threshold,
+        size_bytes=sum(len(made.files[graph.file]) for _, graph in described.experts.graphs),
+        clamped=clamped,
+    )
+    return made, report
 
 
 def judged_precision(precision: Precision, test: Answers, labels: NDArray[np.int64]) -> Precision:
@@ -157,27 +167,6 @@ def judged_precision(precision: Precision, test: Answers, labels: NDArray[np.int
     )
     accuracy = Accuracy(light, heavy, cascade, len(test))
     return replace(precision, accuracy=accuracy, flip_rate=float(np.mean(names != labels)))
-
-
-def _report(
-    precision: str,
-    router: Router,
-    test: Answers,
-    labels: NDArray[np.int64],
-    size_bytes: int,
-    clamped: tuple[Clamped, ...],
-) -> PrecisionReport:
-    names = answered(test, route(test, router))
-    return PrecisionReport(
-        precision=precision,
-        light=share_of(test.light_right),
-        heavy=share_of(test.heavy_right),
-        cascade=share_of(names == test.labels),
-        flips=share_of(names != labels),
-        threshold=router.confidence.threshold,
-        size_bytes=size_bytes,
-        clamped=clamped,
-    )
 
 
 def _converted(full: Graphs, precision: str, x: NDArray[np.generic]) -> tuple[Graphs, tuple[Clamped, ...]]:

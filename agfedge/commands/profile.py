@@ -131,10 +131,9 @@ def profile(
     """
     arguments = dict(locals())
     from agfedge.account.account import account
-    from agfedge.account.measuring import Measurement
-    from agfedge.account.samples import Keeper, read_before
-    from agfedge.account.saving import check_asked
-    from agfedge.account.saving import save_table as write_table
+    from agfedge.account.layer_table import check_asked
+    from agfedge.account.layer_table import save_table as write_table
+    from agfedge.account.measuring import Keeper, Measurement, read_before
     from agfedge.data import load_arrays
     from agfedge.targets.last_profile import keep_profile
     from agfedge.targets.target import open_target
@@ -173,10 +172,10 @@ def profile(
         keep_profile(host, found)
     if report is not None:
         from agfedge.reports.page import report_page
-        from agfedge.reports.profile import make_profile
+        from agfedge.reports.runs import measured_run
         from agfedge_runtime.atomic import write_text
 
-        page = make_profile(opened.manifest.name, samples, y, opened, found=found)
+        page = measured_run(opened.manifest.name, samples, y, opened, found=found)
         write_text(Path(report), report_page([page], (), command_line(profile, arguments)))
     if table is not None:
         write_table(table, samples, opened, device)

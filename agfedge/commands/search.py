@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from agfedge.commands import options as o
 from agfedge.commands.arguments import amount_of, choice_of, origin_of, recovery_of
 from agfedge.recover.options import Recovery
-from agfedge.study.search.result import SearchResult
+from agfedge.study.search.report import SearchResult
 from agfedge_runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -169,8 +169,7 @@ def _shares(keep: o.Shares | None) -> tuple[float, ...] | None:
 
 
 def _write(result: SearchResult) -> None:
-    from agfedge.study.search.plot import write_plot
-    from agfedge.study.search.report import json_of, markdown_of
+    from agfedge.study.search.report import json_of, markdown_of, write_plot
     from agfedge_runtime.atomic import write_text
 
     stem = Path(result.request.out) / "search"

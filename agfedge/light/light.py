@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agfedge.recover.lessons import HeavyOutputs
     from agfedge.scores import Scores
     from agfedge.subject.subject import Subject
-    from agfedge_export.trunk.split import Cut
+    from agfedge_export.trunk.cuts import Cut
 
 # Real inputs on which graphs and modules are compared, spread over the training split (which may be sorted by class).
 PROBES = 64

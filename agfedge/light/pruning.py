@@ -13,7 +13,7 @@ from agfedge.pages.tables import Result, Table, kept_table, plain
 from agfedge.scores import ScoreInputs, bare_score_names, score_groups
 from agfedge.scores.files import read_scores, scores_of_arrays, split_spec
 from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, mask
-from agfedge_export.graph.onnx_files import model_bytes, write_model
+from agfedge_export.graph.model_io import model_bytes, write_model
 from agfedge_export.surgery.check import compare, trial_inputs
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import InputError

@@ -18,7 +18,7 @@ from agfedge.pages.tables import Result, Table, plain
 from agfedge.scores import check_score, score_many, score_names
 from agfedge.scores.files import SUFFIX, write_scores
 from agfedge.subject.subject import load_subject
-from agfedge_export.graph.onnx_files import write_model
+from agfedge_export.graph.model_io import write_model
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from agfedge.account.latency import Latency
     from agfedge.account.truth import LayerTruth
-    from agfedge.reports.profile import Profile
+    from agfedge.reports.runs import MeasuredRun
 
 _LAYERS = ("layer", "op", "channels", "MACs saved", "heavy", "light", "time saved", "why not, what to do")
 _TIMES = ("mean (95% interval)", "p50", "p90", "p99", "variation")
@@ -52,19 +52,19 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def experts(profile: Profile) -> Table:
+def experts(run: MeasuredRun) -> Table:
     """Accuracy, size and latency of both experts and the cascade."""
-    found, manifest = profile.account, profile.manifest
+    found, manifest = run.account, run.manifest
     rows = []
     for name, row in (("heavy alone", found.heavy), ("light alone", found.light), ("cascade", found.cascade)):
         accuracy = "not labelled" if row.accuracy is None else share(row.accuracy)
-        rows.append((name, accuracy, *_of_graph(profile, name.split()[0]), *_times(row.latency)))
+        rows.append((name, accuracy, *_of_graph(run, name.split()[0]), *_times(row.latency)))
     graph = () if manifest is None else ("MMACs", "KiB")
     return Table("", ("", "accuracy (95% interval)", *graph, *_TIMES), tuple(rows))
 
 
-def _of_graph(profile: Profile, name: str) -> tuple[str, ...]:
-    manifest = profile.manifest
+def _of_graph(run: MeasuredRun, name: str) -> tuple[str, ...]:
+    manifest = run.manifest
     if manifest is None:
         return ()
     parts = {"heavy": (manifest.experts.heavy,), "light": (manifest.experts.light,)}.get(name, ())
@@ -75,18 +75,18 @@ def _of_graph(profile: Profile, name: str) -> tuple[str, ...]:
     return f"{sum(graph.macs for graph in graphs) / 1e6:,.2f}", f"{size / 1024:,.0f}"
 
 
-def branches(profile: Profile) -> Table:
+def branches(run: MeasuredRun) -> Table:
     """Each branch apart."""
     rows = [
         (f"{each.name}: {each.path}", str(each.share.count), share(each.share), *_times(each.latency))
-        for each in profile.account.branches
+        for each in run.account.branches
     ]
     return Table("", ("branch", "decisions", "share (95% interval)", *_TIMES), tuple(rows))
 
 
-def stages(profile: Profile) -> Table:
+def stages(run: MeasuredRun) -> Table:
     """Each engine alone and inside the cascade."""
-    found = profile.account
+    found = run.account
     rows: list[tuple[str, ...]] = []
     for each in found.stages:
         rows.append((f"{each.name} alone", *_times(each.alone)))
@@ -98,9 +98,9 @@ def stages(profile: Profile) -> Table:
     return Table("", ("stage", *_TIMES), tuple(rows))
 
 
-def costs(profile: Profile) -> Table:
+def costs(run: MeasuredRun) -> Table:
     """The four costs."""
-    found = profile.account.costs
+    found = run.account.costs
     measured = with_interval(f"{found.measured.value:.3f}", found.measured.low, found.measured.high, ".3f")
     rows = (
         ("mixture", f"{found.mixture:.3f}", "the paper's estimate: the light expert charged only for what it keeps"),
@@ -111,9 +111,9 @@ def costs(profile: Profile) -> Table:
     return Table("", ("cost", "heavy expert = 1", "what it is"), rows, sentence(found.explanation))
 
 
-def reconciliation(profile: Profile) -> Table | None:
+def reconciliation(run: MeasuredRun) -> Table | None:
     """Measured minus expected, term by term; None where it was not split."""
-    found = profile.account.reconciliation
+    found = run.account.reconciliation
     if found is None:
         return None
     rows = [
@@ -127,9 +127,9 @@ def reconciliation(profile: Profile) -> Table | None:
     return Table("", ("term", "a decision", "95% interval, µs", "what it is"), tuple(rows), sentence(found.explanation))
 
 
-def escalation(profile: Profile) -> Table:
+def escalation(run: MeasuredRun) -> Table:
     """Rates of this run beside those of the calibration split."""
-    found, manifest = profile.account, profile.manifest
+    found, manifest = run.account, run.manifest
     promised = None if manifest is None else promised_rates(manifest)
     told = {} if promised is None else {"early": promised.early, "late": promised.late, "escalated": promised.heavy}
     about = {
@@ -144,9 +144,9 @@ def escalation(profile: Profile) -> Table:
     return Table("", ("", "", f"of {found.decisions:,} decisions (95% interval)", *last), tuple(rows))
 
 
-def truth(profile: Profile) -> Iterator[Table]:
+def truth(run: MeasuredRun) -> Iterator[Table]:
     """The pruning truth test: the experts, then the layers."""
-    found = profile.account.truth
+    found = run.account.truth
     if found is None:
         return
     stage = found.stage
@@ -185,9 +185,9 @@ def _channels(heavy: tuple[int, int] | None, light: tuple[int, int] | None) -> s
     return before if before == after or not after else f"{before}, now {after}"
 
 
-def prediction(profile: Profile) -> Table | None:
+def prediction(run: MeasuredRun) -> Table | None:
     """The cost model beside the measurement; None where nothing was predicted."""
-    found = profile.account.prediction
+    found = run.account.prediction
     if found is None:
         return None
     rows = [
@@ -198,9 +198,9 @@ def prediction(profile: Profile) -> Table | None:
     return Table("", ("stage", "predicted", "measured", "error"), tuple(rows), note)
 
 
-def energy(profile: Profile) -> Table | None:
+def energy(run: MeasuredRun) -> Table | None:
     """Millijoules a decision; None where no power was read."""
-    found = profile.account.energy
+    found = run.account.energy
     if found is None:
         return None
     if not found.readings:
@@ -223,9 +223,9 @@ def _mj(joules: float | None, interval: tuple[float, float] | None = None) -> st
     return with_interval(f"{1e3 * joules:,.2f} mJ", low, high, ",.2f")
 
 
-def served(profile: Profile) -> Iterator[Table]:
+def served(run: MeasuredRun) -> Iterator[Table]:
     """Runs at a fixed rate, and with several inputs a call."""
-    rate, batch = profile.account.rate, profile.account.batch
+    rate, batch = run.account.rate, run.account.batch
     if rate is not None:
         rows = (("from arrival to answer", *_times(rate.latency)), ("call alone", *_times(rate.service)))
         note = f"{share(rate.dropped)} of the inputs were dropped; {rate.queue} may wait."
@@ -236,17 +236,17 @@ def served(profile: Profile) -> Iterator[Table]:
         yield Table(f"{batch.size} inputs a call", ("a whole call", *_TIMES), calls, speed)
 
 
-def device(profile: Profile) -> Table:
+def device(run: MeasuredRun) -> Table:
     """What it ran on."""
-    found = profile.account
+    found = run.account
     rows = [("backend", found.backend), ("threads", str(found.threads))]
     rows += [(key.replace("_", " "), str(value)) for key, value in sorted(found.environment.items())]
-    rows += _state(profile)
+    rows += _state(run)
     return Table("", ("", ""), tuple(rows))
 
 
-def _state(profile: Profile) -> Iterator[tuple[str, str]]:
-    state = profile.samples.state or {}
+def _state(run: MeasuredRun) -> Iterator[tuple[str, str]]:
+    state = run.samples.state or {}
     before, after = (_mapping(state.get(name)) for name in ("before", "after"))
     mode = _mapping(before.get("power_mode"))
     if mode:

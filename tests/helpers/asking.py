@@ -5,6 +5,7 @@ from __future__ import annotations
 from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.bundles.export_request import ExportRequest
 from agfedge.recover import Recovery
+from agfedge.router import Bound
 from agfedge.study.compare import CompareRequest
 from agfedge.study.search import SearchRequest
 from agfedge.study.search.request import DEPTHS, KEEPS
@@ -23,8 +24,7 @@ def export_request(**options: object) -> ExportRequest:
         "recovery": Recovery(),
         "light": None,
         "share_trunk": "none",
-        "epsilon": 0.005,
-        "delta": 0.05,
+        "bound": Bound(0.005, 0.05),
         "precision": (),
         "torch_tensorrt": False,
     }
@@ -45,8 +45,7 @@ def search_request(**options: object) -> SearchRequest:
         "costs": None,
         "target": None,
         "time_limit_s": None,
-        "epsilon": 0.005,
-        "delta": 0.05,
+        "bound": Bound(0.005, 0.05),
     }
     return SearchRequest(**{**usual, **options})
 

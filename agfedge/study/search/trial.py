@@ -15,7 +15,7 @@ from agfedge.light.light import LightExpert, prune_light, recover_light, score_s
 from agfedge.recover import heavy_answers
 from agfedge.router import choose_estimate
 from agfedge.study.search.charges import charges_of
-from agfedge.study.search.points import DONE, Estimate, Point
+from agfedge.study.search.points import DONE, Estimate, SearchPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Trial:
+class CandidateTrial:
     """What candidates are tried with.
 
     Attributes:
@@ -99,7 +99,7 @@ class Trial:
         experts = experts_of(expert.model, tried.experts.heavy, tried.experts.preprocessing, cut)
         return replace(tried, expert=expert, experts=experts)
 
-    def judged(self, tried: Tried) -> Point:
+    def judged(self, tried: Tried) -> SearchPoint:
         """Chooses a router on the choosing rows, and says what the cascade would cost and get right there.
 
         Raises:
@@ -128,10 +128,10 @@ class Trial:
         )
 
 
-def point_of_costs(tried: Tried, state: str, reason: str = "") -> Point:
+def point_of_costs(tried: Tried, state: str, reason: str = "") -> SearchPoint:
     """Returns a point that knows its costs alone."""
     candidate, costs, size = tried.candidate, tried.costs, tried.experts.light_costs
-    return Point(
+    return SearchPoint(
         candidate.name,
         candidate.options,
         candidate.trunk,

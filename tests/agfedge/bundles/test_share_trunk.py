@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +12,34 @@ import torch
 from scipy.special import expit
 
 from agfedge.allocate import AllocationRequest
-from agfedge.bundles.bundling import write_expert_bundle
+from agfedge.bundles.assembling import write_experts
 from agfedge.bundles.experts import Experts
+from agfedge.bundles.precisions import InPrecision
 from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.network import train_heavy
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery
-from agfedge.router import Calibration, EarlyTrial, Evidence, Guarantee, evidence_of, prior_cost
+from agfedge.router import Answers, Calibration, EarlyTrial, Measure
+from agfedge.router.choice import Choice
+from agfedge.router.priors import prior_charge
 from agfedge.subject.models import load_module
 from agfedge.subject.origin import Origin
 from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_export import graph_costs
 from agfedge_export.heads.priors import Probe
-from agfedge_export.trunk.split import Cut, common_trunk, find_cut, trunk_cuts
+from agfedge_export.trunk.cuts import common_trunk, find_cut, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
-from agfedge_runtime.bundle.manifest import Costs
+from agfedge_runtime.bundle.manifest import (
+    ConfidenceRule,
+    Costs,
+    Guarantee,
+    Precision,
+    PriorRule,
+    Router,
+)
 
 NETWORK = "agfedge.demo.network:digits_net"
 
@@ -38,8 +48,8 @@ NETWORK = "agfedge.demo.network:digits_net"
 class Parted:
     subject: Subject
     light: LightExpert
-    cut: Cut
-    evidence: Evidence
+    experts: Experts
+    rows: Answers
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +136,17 @@ def parted(folder: Path) -> Parted:
     scores = score_subject(subject, "l1", 0)
     light = make_light(subject, scores, AllocationRequest(keep=0.5), Recovery(epochs=0), trunk=cut)
     held = subject.data.train.take(np.arange(200))
-    macs = graph_costs(heavy).macs
-    evidence = evidence_of(light.model, heavy, held, subject.data.calibration, subject.preprocessing, macs, cut.tensors)
-    return Parted(subject, light, cut, evidence)
+    (shared,) = (each for each in common_trunk(heavy, light.model) if each.heavy.tensors == cut.tensors)
+    costs = [graph_costs(model) for model in (light.model, heavy)]
+    experts = Experts(light.model, heavy, *costs, subject.preprocessing, shared)
+    return Parted(subject, light, experts, experts.answers(held))
 
 
 @pytest.mark.parametrize("kind", ["trunk_energy", "negated_trunk_energy", "trunk_probe"])
-def test_a_prior_of_the_trunk_is_an_output_of_the_trunk(parted: Parted, kind: str, tmp_path: Path) -> None:
-    subject, light, heavy = parted.subject, parted.light.model, parted.subject.exported.model
-    costs = [graph_costs(model) for model in (light, heavy)]
-    rows = parted.evidence.certifying
+def test_a_prior_of_the_trunk_is_a_graph_of_its_features(parted: Parted, kind: str, tmp_path: Path) -> None:
+    subject, experts = parted.subject, parted.experts
+    x, shape = subject.data.calibration, subject.data.test.x.shape[1:]
+    rows = experts.answers(x)
     assert rows.features is not None
     probe = Probe(tuple(np.linspace(-1, 1, rows.features.shape[1]).tolist()), 0.25)
     expected = {
@@ -144,26 +155,30 @@ def test_a_prior_of_the_trunk_is_an_output_of_the_trunk(parted: Parted, kind: st
         "trunk_probe": expit(rows.features @ np.array(probe.weights) + probe.bias),
     }[kind]
     threshold = float(np.median(expected))
-    calibration = Calibration(
-        1.0, Guarantee(0.5, 0.1, 0.1, 100, 0), EarlyTrial(kind, threshold, 1.0, 0.9), (), 0.5, "", probe=probe
+    choice = Choice(Measure(), np.zeros(1), EarlyTrial(kind, threshold, 1.0, 0.9), probe)
+    router = Router(
+        PriorRule(kind, "prior.onnx", "prior", threshold),
+        ConfidenceRule("max_probability", "confidence", 0.5, 1.0),
+        Guarantee("none", 0.1, 0.1, 100),
     )
-    (shared,) = (each for each in common_trunk(heavy, light) if each.heavy.tensors == parted.cut.tensors)
-    experts = Experts(light, heavy, *costs, subject.preprocessing, shared)
-    plan, name = parted.light.plan, {"model": "digits"}
-    charge = prior_cost(kind, experts.prior_shapes(subject.data.test.x.shape[1:]), experts.heavy_costs.macs)
+    graphs = experts.graphs(choice, shape)
+    full = InPrecision("fp32", Precision(experts.described, router, "golden.npz"), graphs, graphs.answers(x))
+    charge = prior_charge(kind, experts.prior_costs(rows, shape))
     charged = Costs("macs", charge, experts.macs.light, experts.macs.heavy, experts.macs.trunk)
-    made = write_expert_bundle(tmp_path / "bundle", experts, plan, calibration, charged, subject.data, name)
-    x = subject.data.calibration.x
+    data, calibration = replace(subject.data, test=x), Calibration(router, choice, 0.5)
+    made = write_experts(
+        tmp_path / "b", experts, parted.light.plan, calibration, [full], charged, data, {"model": "digits"}
+    )
     with Cascade.open(made, monitor=False) as cascade:
-        np.testing.assert_allclose(cascade.prior(x), expected, rtol=1e-4, atol=1e-5)
-        branches = cascade(x).branches
+        np.testing.assert_allclose(cascade.prior(x.x), expected, rtol=1e-4, atol=1e-5)
+        branches = cascade(x.x).branches
     clear = np.abs(expected - threshold) > 1e-4  # of rounding
     np.testing.assert_array_equal((branches == Branch.EARLY)[clear], (expected > threshold)[clear])
     assert 0 < made.manifest.costs.prior < 0.01
 
 
 def test_priors_of_the_trunk_are_charged_for_what_they_read(parted: Parted) -> None:
-    costs = parted.evidence.prior_costs
+    costs = parted.experts.prior_costs(parted.rows, parted.subject.data.test.x.shape[1:])
     assert costs["trunk_energy"] * graph_costs(parted.subject.exported.model).macs == pytest.approx(48 * 8 * 8)
     assert costs["trunk_probe"] > costs["trunk_energy"] > costs["input_l1"]
 

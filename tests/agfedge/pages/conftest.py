@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.reports.profile import Profile, make_profile
+from agfedge.reports.runs import MeasuredRun, measured_run
 from agfedge_export import Plan
 from agfedge_export.surgery.plan import PlanGroup
 from agfedge_runtime import Bundle
@@ -43,16 +43,16 @@ def samples(bundle: Bundle) -> Samples:
 
 
 @pytest.fixture(scope="session")
-def profile(samples: Samples, labels: np.ndarray, bundle: Bundle) -> Profile:
-    return make_profile("before", samples, labels, bundle)
+def profile(samples: Samples, labels: np.ndarray, bundle: Bundle) -> MeasuredRun:
+    return measured_run("before", samples, labels, bundle)
 
 
 @pytest.fixture(scope="session")
-def slower(labels: np.ndarray, bundle: Bundle) -> Profile:
+def slower(labels: np.ndarray, bundle: Bundle) -> MeasuredRun:
     """The same bundle on a machine of half the speed, whose state nobody looked at."""
     run = made_samples(light_us=80, heavy_us=400, overhead_us=9, seed=1)
     run = replace(run, bundle_digest=bundle.digest, labels=labels, heavy_labels=labels, light_labels=labels)
-    return make_profile("after", run, labels, bundle)
+    return measured_run("after", run, labels, bundle)
 
 
 @pytest.fixture(scope="session")

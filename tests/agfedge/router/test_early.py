@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agfedge.router.early import try_priors
 
+from agfedge.router.priors import try_priors
 from agfedge_profiles import PassCosts
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agfedge.router import Rows, choose_estimate
+from agfedge.router import Answers, Bound, choose_estimate
 from agfedge_profiles import PassCosts, Rates, expected
 from agfedge_runtime.errors import InputError
 
 COSTS = PassCosts(0.3, trunk=0.2, heavy=0.8)
 
 
-def rows(count: int = 2000, easy: float = 0.8, seed: int = 0) -> Rows:
+def rows(count: int = 2000, easy: float = 0.8, seed: int = 0) -> Answers:
     """The heavy expert is right; the light one is right and sure on easy rows, and guesses on the others."""
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, 3, count)
@@ -20,11 +20,11 @@ def rows(count: int = 2000, easy: float = 0.8, seed: int = 0) -> Rows:
     light = draw.normal(0, 0.1, (count, 3))
     light[np.arange(count), np.where(sure, labels, (labels + 1) % 3)] += np.where(sure, 8.0, 0.5)
     heavy = 9.0 * np.eye(3)[labels]
-    return Rows(light, heavy, labels, {"input_l1": np.where(sure, 0.0, 1.0) + draw.normal(0, 0.01, count)})
+    return Answers(light, heavy, labels, {"input_l1": np.where(sure, 0.0, 1.0) + draw.normal(0, 0.01, count)})
 
 
-def estimate(given: Rows, prior_cost: float = 0.5, epsilon: float = 0.02, samples: int = 4000):
-    return choose_estimate(given, COSTS, {"input_l1": prior_cost}, samples, epsilon, 0.05, 0)
+def estimate(given: Answers, prior_cost: float = 0.5, epsilon: float = 0.02, samples: int = 4000):
+    return choose_estimate(given, COSTS, {"input_l1": prior_cost}, samples, Bound(epsilon, 0.05), 0)
 
 
 def test_the_cost_of_the_rows_is_the_expected_cost_of_their_rates() -> None:
@@ -67,4 +67,4 @@ def test_another_threshold_moves_cost_and_accuracy() -> None:
 def test_rows_that_do_not_fit_together_are_refused() -> None:
     given = rows(10)
     with pytest.raises(InputError, match="choosing rows"):
-        estimate(Rows(given.light, given.heavy[:5], given.labels))
+        estimate(Answers(given.light, given.heavy[:5], given.labels))

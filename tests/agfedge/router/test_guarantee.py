@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from agfedge.router.guarantee import NEVER, certify, samples_needed, threshold_grid
+from agfedge.router.guarantee import NEVER, Bound, certify, threshold_grid
 from agfedge.router.net_risk import critical_losses
 from agfedge_runtime.errors import InputError
 
 CLASSES = 4
+BOUND = Bound(0.05, 0.1)
 GRID = threshold_grid(np.linspace(1 / CLASSES, 1, 1000))
 
 
@@ -31,7 +32,7 @@ def true_risk(threshold: float) -> float:
 @pytest.mark.parametrize(("epsilon", "delta", "count"), [(0.05, 0.1, 200), (0.02, 0.2, 300)])
 def test_over_1000_calibration_sets_the_bound_fails_in_at_most_delta(epsilon: float, delta: float, count: int) -> None:
     generator = np.random.default_rng(0)
-    thresholds = [certify(*draw(generator, count), GRID, epsilon, delta).threshold for _ in range(1000)]
+    thresholds = [certify(*draw(generator, count), GRID, Bound(epsilon, delta))[0] for _ in range(1000)]
     failures = sum(true_risk(threshold) > epsilon for threshold in thresholds)
     # The sampling error of 1,000 draws: more than this happens once in a thousand where the rate is delta.
     assert failures <= binom.ppf(0.999, 1000, delta)
@@ -43,22 +44,22 @@ def test_the_threshold_is_the_lowest_whose_losses_pass_all_the_way_down() -> Non
     confidence, light, heavy = draw(np.random.default_rng(1), 500)
     heavy = heavy & (np.arange(500) % 10 != 0)
     early = np.arange(500) % 7 == 0
-    found = certify(confidence, light, heavy, GRID, 0.05, 0.1, early)
+    threshold, found = certify(confidence, light, heavy, GRID, BOUND, early)
     counts = [
         [int((hits & ~early & (confidence >= each)).sum()) for each in GRID]
         for hits in (heavy & ~light, light & ~heavy)
     ]
     allowed = critical_losses(500, 0.05, 0.1, int((light & ~heavy).sum()))
     last = [lost <= allowed[gained] for lost, gained in zip(*counts, strict=True)].index(False) - 1
-    assert (found.threshold, found.losses, found.gains) == (GRID[last], counts[0][last], counts[1][last])
+    assert (threshold, found.losses, found.gains) == (GRID[last], counts[0][last], counts[1][last])
     assert (found.epsilon, found.delta, found.samples) == (0.05, 0.1, 500)
 
 
 def test_gains_offset_losses() -> None:
     confidence, light, heavy = draw(np.random.default_rng(1), 500)
-    without = certify(confidence, light, heavy, GRID, 0.05, 0.1)
+    without, _ = certify(confidence, light, heavy, GRID, BOUND)
     gaining = heavy & ~(light & (np.arange(500) % 20 == 0))
-    assert certify(confidence, light, gaining, GRID, 0.05, 0.1).threshold < without.threshold
+    assert certify(confidence, light, gaining, GRID, BOUND)[0] < without
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.004, 0.02, 0.1])
@@ -94,21 +95,19 @@ def test_it_has_nearly_the_power_of_normal_theory() -> None:
 def test_wrong_answers_where_heavy_is_wrong_too_cost_nothing() -> None:
     confidence = np.linspace(0.3, 1, 200, dtype=np.float32)
     nobody = np.zeros(200, bool)
-    found = certify(confidence, nobody, nobody, GRID, 0.05, 0.1)
-    assert found.threshold == 0
+    assert certify(confidence, nobody, nobody, GRID, BOUND)[0] == 0
 
 
 def test_nothing_certifies_where_light_is_wrong_and_sure() -> None:
-    found = certify(np.ones(200, np.float32), np.zeros(200, bool), np.ones(200, bool), GRID, 0.05, 0.1)
-    assert (found.threshold, found.losses) == (NEVER, 0)
+    threshold, found = certify(np.ones(200, np.float32), np.zeros(200, bool), np.ones(200, bool), GRID, BOUND)
+    assert (threshold, found.losses) == (NEVER, 0)
 
 
 def test_the_sequence_ends_at_the_first_threshold_that_fails() -> None:
     # Losses near 1 and none below: testing on, a data-driven choice, would void the guarantee.
     confidence = np.concatenate([np.full(30, 0.9999, np.float32), np.full(170, 0.5, np.float32)])
     light = confidence < 0.9
-    found = certify(confidence, light, np.ones(200, bool), GRID, 0.05, 0.1)
-    assert found.threshold > 0.9999
+    assert certify(confidence, light, np.ones(200, bool), GRID, BOUND)[0] > 0.9999
 
 
 def test_the_grid_runs_from_the_surest_row_to_zero() -> None:
@@ -121,23 +120,23 @@ def test_the_grid_runs_from_the_surest_row_to_zero() -> None:
 
 @pytest.mark.parametrize(("epsilon", "delta"), [(0.05, 0.1), (0.005, 0.05), (0.3, 0.9), (0.9, 0.9)])
 def test_the_number_of_samples_it_takes_is_exact(epsilon: float, delta: float) -> None:
-    needed = samples_needed(epsilon, delta)
+    needed = Bound(epsilon, delta).samples_needed()
     assert needed >= 1
     assert critical_losses(needed, epsilon, delta, 0)[0] >= 0
     assert needed == 1 or critical_losses(needed - 1, epsilon, delta, 0)[0] < 0
 
 
 def test_with_just_enough_samples_a_faultless_light_expert_is_certified() -> None:
-    needed = samples_needed(0.05, 0.1)
+    needed = BOUND.samples_needed()
     right = np.ones(needed, bool)
     confidence = np.full(needed, 0.99, np.float32)
-    assert certify(confidence, right, right, GRID, 0.05, 0.1).threshold < 0.99
+    assert certify(confidence, right, right, GRID, BOUND)[0] < 0.99
 
 
 def test_too_few_samples_say_how_many_it_takes() -> None:
     right = np.ones(40, bool)
     with pytest.raises(InputError, match=r"40 calibration samples cannot certify .* it takes at least \d+; give more"):
-        certify(np.ones(40, np.float32), right, right, GRID, 0.05, 0.1)
+        certify(np.ones(40, np.float32), right, right, GRID, BOUND)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, math.nan, 1e-320])
@@ -146,7 +145,7 @@ def test_bounds_outside_zero_to_one_are_refused(name: str, value: float) -> None
     right = np.ones(100, bool)
     bounds = {"epsilon": 0.05, "delta": 0.1, name: value}
     with pytest.raises(InputError, match=f"--{name} is .*: expected a number between 0 and 1"):
-        certify(np.ones(100, np.float32), right, right, GRID, **bounds)
+        certify(np.ones(100, np.float32), right, right, GRID, Bound(**bounds))
 
 
 def test_confidences_are_compared_in_double_precision_as_the_runtime_does() -> None:
@@ -155,5 +154,4 @@ def test_confidences_are_compared_in_double_precision_as_the_runtime_does() -> N
     above = grid[grid.astype(np.float32) < grid][5]
     confidence = np.full(200, np.float32(above))
     assert confidence[0] < above
-    found = certify(confidence, np.zeros(200, bool), np.ones(200, bool), grid, 0.05, 0.1)
-    assert found.threshold == above
+    assert certify(confidence, np.zeros(200, bool), np.ones(200, bool), grid, BOUND)[0] == above

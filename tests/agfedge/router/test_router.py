@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from agfedge.router.router import ALWAYS_HEAVY, PriorShapes, prior_cost
 from scipy.special import softmax
 
+from agfedge.bundles.assembling import calibrate_experts
+from agfedge.bundles.experts import Experts
 from agfedge.data import Arrays
-from agfedge.router import Calibration, calibrate, certify
+from agfedge.router import Bound, Calibration, certify
+from agfedge.router.calibration import ALWAYS_HEAVY
 from agfedge.router.guarantee import NEVER, threshold_grid
+from agfedge.router.priors import PriorShapes, prior_cost
 from agfedge.subject.preprocess import preprocessing_for
-from agfedge_export.heads.heads import Preprocessing
+from agfedge_export import GraphCosts
 from agfedge_profiles import PassCosts
+from agfedge_runtime.bundle.manifest import Preprocessing
 from agfedge_runtime.errors import InputError
 
 AS_IS = Preprocessing(False, 1.0, (0.0,), (1.0,))
@@ -46,47 +50,49 @@ def draw(count: int, seed: int, *, light: float = 3.0, heavy: float = 8.0, told:
 
 
 def routed(data: Arrays, held: Arrays | None = None, light_cost: float = 0.2, seed: int = 0) -> Calibration:
-    return calibrate(
-        LIGHT,
-        HEAVY,
-        held or draw(200, 99),
-        data,
-        AS_IS,
-        costs=PassCosts(light_cost),
-        heavy_macs=10_000,
-        epsilon=0.05,
-        delta=0.1,
-        seed=seed,
-    )
+    return calibrated(pair(), held or draw(200, 99), data, light_cost, seed)
+
+
+def pair(
+    light: onnx.ModelProto = LIGHT, heavy: onnx.ModelProto = HEAVY, how: Preprocessing = AS_IS, macs: int = 10_000
+) -> Experts:
+    return Experts(light, heavy, GraphCosts(macs, 1), GraphCosts(macs, 1), how)
+
+
+def calibrated(experts: Experts, held: Arrays, data: Arrays, light_cost: float = 0.2, seed: int = 0) -> Calibration:
+    return calibrate_experts(experts, held, data, PassCosts(light_cost), Bound(0.05, 0.1), seed)[0]
 
 
 def test_the_threshold_is_certified_on_the_cooled_confidence() -> None:
     data = draw(500, 0)
     found = routed(data)
-    confidence = softmax(data.x[:, :3] / found.temperature, axis=1).max(axis=1)
+    confidence = softmax(data.x[:, :3] / found.router.confidence.temperature, axis=1).max(axis=1)
     right = [data.x[:, first : first + 3].argmax(axis=1) == data.y for first in (0, 3)]
     held = draw(200, 99)
-    grid = threshold_grid(softmax(held.x[:, :3] / found.temperature, axis=1).max(axis=1))
-    expected = certify(confidence, right[0], right[1], grid, 0.05, 0.1)
-    assert found.guarantee.threshold == pytest.approx(expected.threshold, abs=1e-6)
-    assert (found.guarantee.losses, found.guarantee.gains) == (expected.losses, expected.gains)
-    assert found.guarantee.threshold < 1
+    grid = threshold_grid(softmax(held.x[:, :3] / found.router.confidence.temperature, axis=1).max(axis=1))
+    threshold, expected = certify(confidence, right[0], right[1], grid, Bound(0.05, 0.1))
+    assert found.router.confidence.threshold == pytest.approx(threshold, abs=1e-6)
+    assert found.router.guarantee == expected
+    assert found.router.asks_light
     assert found.verdict.startswith("the light expert answers from confidence ")
 
 
 def test_the_temperature_never_sees_the_split_that_certifies() -> None:
     held = draw(200, 1)
     one, other = draw(300, 2), draw(300, 3, light=0.5)
-    assert routed(one, held).temperature == routed(other, held).temperature
-    assert routed(one, held).temperature != routed(one, draw(200, 4, light=1.0)).temperature
+    assert routed(one, held).router.confidence.temperature == routed(other, held).router.confidence.temperature
+    assert (
+        routed(one, held).router.confidence.temperature
+        != routed(one, draw(200, 4, light=1.0)).router.confidence.temperature
+    )
 
 
 def test_the_expected_cost_is_that_of_the_calibration_split() -> None:
     data = draw(500, 0)
     found = routed(data)
     assert found.prior is None
-    confidence = softmax(data.x[:, :3].astype(np.float64) / found.temperature, axis=1).max(axis=1)
-    late = (confidence < found.guarantee.threshold).mean()
+    confidence = softmax(data.x[:, :3].astype(np.float64) / found.router.confidence.temperature, axis=1).max(axis=1)
+    late = (confidence < found.router.confidence.threshold).mean()
     assert found.expected_cost == pytest.approx(0.2 + late, abs=0.003)
 
 
@@ -96,14 +102,14 @@ def test_a_prior_that_saves_is_chosen_and_lowers_the_cost() -> None:
     assert found.prior.kind == "input_l1"
     assert found.prior.saves
     assert found.verdict.endswith("prior input_l1 escalates early")
-    assert {trial.kind for trial in found.trials} == {"input_l1", "negated_input_l1"}
+    assert {trial.kind for trial in found.choice.trials} == {"input_l1", "negated_input_l1"}
 
 
 def test_every_trial_is_kept_for_the_report_also_where_none_saves() -> None:
     found = routed(draw(500, 0))
     assert found.prior is None
-    assert len(found.trials) == 2
-    assert not any(trial.saves for trial in found.trials)
+    assert len(found.choice.trials) == 2
+    assert not any(trial.saves for trial in found.choice.trials)
     assert found.verdict.endswith("no prior pays for itself")
 
 
@@ -111,21 +117,21 @@ def test_a_hopeless_light_expert_never_answers() -> None:
     data = draw(500, 0)
     data.x[np.arange(500), (data.y + 1) % 3] += 90  # wrong, and sure of it
     found = routed(data)
-    assert found.guarantee.threshold == NEVER
-    assert (found.prior, found.expected_cost, found.method) == (None, 1.0, ALWAYS_HEAVY)
+    assert found.router.confidence.threshold == NEVER
+    assert (found.prior, found.expected_cost, found.router.guarantee.method) == (None, 1.0, ALWAYS_HEAVY)
     assert found.verdict.startswith("no confidence threshold satisfies the bound: the heavy expert answers everything")
 
 
 def test_a_light_expert_that_costs_more_than_it_saves_never_answers() -> None:
     found = routed(draw(500, 0, light=1.0), light_cost=0.95)
-    assert found.guarantee.threshold == NEVER
+    assert found.router.confidence.threshold == NEVER
     assert (found.prior, found.expected_cost) == (None, 1.0)
     assert "the cascade would cost 1." in found.verdict
 
 
 def test_the_same_seed_calibrates_alike() -> None:
     data = draw(400, 0, light=1.5, told=True)
-    assert routed(data, seed=3) == routed(data, seed=3)
+    assert routed(data, seed=3).to_dict() == routed(data, seed=3).to_dict()
 
 
 @pytest.mark.parametrize(("column", "expert"), [(0, "light"), (3, "heavy")])
@@ -141,9 +147,7 @@ def test_logits_that_are_not_finite_name_their_expert(column: int, expert: str) 
     )
     experts = (weights, HEAVY) if expert == "light" else (LIGHT, weights)
     with pytest.raises(InputError, match=f"the {expert} expert answers NaN or infinity"):
-        calibrate(
-            *experts, draw(50, 1), data, AS_IS, costs=PassCosts(0.2), heavy_macs=10, epsilon=0.05, delta=0.1, seed=0
-        )  # fmt: skip
+        calibrated(pair(*experts), draw(50, 1), data)
 
 
 def test_too_few_samples_are_told() -> None:
@@ -162,10 +166,8 @@ def test_images_of_one_row_have_no_gradient_and_are_calibrated_without() -> None
     model.graph.initializer.append(body.graph.initializer[0])
     data = Arrays(x, flat.y)
     how = preprocessing_for(x)
-    found = calibrate(
-        model, model, data, data, how, costs=PassCosts(0.2), heavy_macs=1000, epsilon=0.05, delta=0.1, seed=0
-    )  # fmt: skip
-    assert {trial.kind for trial in found.trials} == {"input_l1", "negated_input_l1"}
+    found = calibrated(pair(model, model, how, 1000), data, data)
+    assert {trial.kind for trial in found.choice.trials} == {"input_l1", "negated_input_l1"}
 
 
 def test_a_prior_costs_an_operation_an_element_and_pass() -> None:

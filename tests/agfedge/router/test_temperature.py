@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agfedge.router.temperature import fit_temperature
 from scipy.special import softmax
+
+from agfedge.router.confidence import fit_temperature
 
 
 def labelled(temperature: float, count: int) -> tuple[np.ndarray, np.ndarray]:
