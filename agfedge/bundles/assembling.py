@@ -11,9 +11,10 @@ import numpy as np
 
 from agfedge.base.statistics import share_of
 from agfedge.bundles.bundling import answered, write_whole
-from agfedge.bundles.export_result import Evaluation, ExportResult, GraphFacts
+from agfedge.bundles.export_result import Evaluation, ExportResult
 from agfedge.bundles.page import bundle_page
 from agfedge.bundles.precisions import InPrecision, in_precision, precision_warnings
+from agfedge.light.pruning import GraphFacts
 from agfedge.router import Bound, Evidence, rivals
 from agfedge.router.answers import check_rows
 from agfedge.router.calibration import certify_router, judged

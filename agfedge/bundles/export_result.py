@@ -16,17 +16,9 @@ if TYPE_CHECKING:
     from agfedge.bundles.torch_tensorrt_engine import Compiled
     from agfedge.bundles.trunk_choice import TrunkTrial
     from agfedge.light.light import LightExpert
+    from agfedge.light.pruning import GraphFacts
     from agfedge.router import Calibration, Rival
     from agfedge_runtime import Bundle
-
-
-@dataclass(frozen=True)
-class GraphFacts:
-    """An expert on disk: bytes of its file, multiply-accumulates an input, parameters."""
-
-    size_bytes: int
-    macs: int
-    parameters: int
 
 
 @dataclass(frozen=True)
@@ -110,8 +102,8 @@ class ExportResult(Result):
         yield Table(
             ("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"),
             [
-                ("heavy", percent(test.heavy), *_sizes(self.heavy)),
-                ("light", percent(test.light), *_sizes(self.light)),
+                ("heavy", percent(test.heavy), *self.heavy.cells()),
+                ("light", percent(test.light), *self.light.cells()),
                 ("cascade", percent(test.cascade), "", "", ""),
             ],
         )
@@ -167,7 +159,3 @@ class ExportResult(Result):
         if expert.check is None:  # it was made, and compared, in an earlier run
             return f"removed: {expert.plan_summary()}"
         return f"removed equals masked: {expert.check.max_absolute_error:.1e} apart on {expert.plan_summary()}"
-
-
-def _sizes(facts: GraphFacts) -> tuple[str, str, str]:
-    return f"{facts.size_bytes / 1024:,.0f}", f"{facts.macs / 1e6:,.2f}", f"{facts.parameters:,}"

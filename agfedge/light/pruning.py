@@ -56,12 +56,16 @@ class PruneRequest:
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class GraphFacts:
     """A graph's bytes on disk, multiply-accumulates of one input, and parameters."""
 
     size_bytes: int
     macs: int
     parameters: int
+
+    def cells(self) -> tuple[str, str, str]:
+        """Returns KiB, MMACs and parameters as tables show them."""
+        return f"{self.size_bytes / 1024:,.0f}", f"{self.macs / 1e6:,.2f}", f"{self.parameters:,}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,8 +84,8 @@ class PruneResult(Result):
 
     request: PruneRequest
     model: onnx.ModelProto
-    before: ModelFacts
-    after: ModelFacts
+    before: GraphFacts
+    after: GraphFacts
     plan: Plan
     check: CheckReport | None
     spent: Spent | None
@@ -107,7 +111,7 @@ class PruneResult(Result):
         yield Table(
             ("model", "KiB", "MMACs", "parameters"),
             [
-                (name, f"{facts.size_bytes / 1024:,.0f}", f"{facts.macs / 1e6:,.2f}", f"{facts.parameters:,}")
+                (name, *facts.cells())
                 for name, facts in ((request.name, self.before), (request.out or "pruned", self.after))
             ],
         )
@@ -236,6 +240,6 @@ def _compared(model: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, reque
         raise ModelError(f"the result cannot be checked: {error}; --no-check writes it unchecked") from error
 
 
-def _facts(model: onnx.ModelProto) -> ModelFacts:
+def _facts(model: onnx.ModelProto) -> GraphFacts:
     costs = graph_costs(model)
-    return ModelFacts(model_bytes(model), costs.macs, costs.parameters)
+    return GraphFacts(model_bytes(model), costs.macs, costs.parameters)
