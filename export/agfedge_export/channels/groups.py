@@ -9,33 +9,26 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from agfedge_export.channels.tracer import ParameterAxis
 from agfedge_export.graph.costs import GraphCosts, node_macs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from agfedge_export.channels.tracer import Tracer
 
 
 @dataclass(frozen=True)
-class Member:
+class Member(ParameterAxis):
     """One axis of one parameter that a group's channels run along.
 
     Attributes:
-        tensor: the parameter's name in the original graph.
-        node: index of the reading node in the original node list.
-        input: position among that node's inputs.
-        axis: the axis.
-        role: "produces", "carries" or "consumes".
         units: int64 (size of the axis,), the group's unit at each index; -1 where another group's channel, or one
             that is kept whole, stands.
     """
 
-    tensor: str
-    node: int
-    input: int
-    axis: int
-    role: str
     units: NDArray[np.int64]
 
 
@@ -174,6 +167,11 @@ class ChannelGroups:
     def offsets(self) -> NDArray[np.int64]:
         """Returns each group's first unit in the count through all groups, int64 (len(groups) + 1,)."""
         return np.cumsum([0, *(group.size for group in self.groups)])
+
+    def counted(self, units: Iterable[NDArray[np.int64]]) -> NDArray[np.bool_]:
+        """Returns which units, counted through all groups, are among those given for each group: bool (units,)."""
+        own = zip(self.groups, units, strict=True)
+        return np.concatenate([np.zeros(0, dtype=bool), *(np.isin(np.arange(group.size), kept) for group, kept in own)])
 
     def costs_at_stake(self) -> list[GraphCosts]:
         """Returns for each group what the convolutions and products cost that its channels enter or leave.
