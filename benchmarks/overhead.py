@@ -41,12 +41,12 @@ from agfedge_runtime.bundle.manifest import (
     Guarantee,
     InputSpec,
     Manifest,
+    Precision,
     Preprocessing,
     PriorRule,
     Router,
     Trunk,
 )
-from agfedge_runtime.engines.onnx_outputs import keep_outputs
 from agfedge_runtime.monitor.monitor import Monitor, confidence_histogram
 
 Images = npt.NDArray[np.uint8]
@@ -148,26 +148,32 @@ def tiny_bundle(folder: Path, size: int, experts: str = WHOLE) -> Bundle:
     sure = f"{_ANSWERS}, float[N] confidence"
     if experts == WHOLE:
         files = {
-            "light.onnx": _graph(random, size, 16, image, f"{sure}, float[N] prior", _FRONT, _PRIOR, _CONFIDENCE),
+            "light.onnx": _graph(random, size, 16, image, sure, _FRONT, _CONFIDENCE),
             "heavy.onnx": _graph(random, size, 64, image, _ANSWERS, _FRONT),
+            "prior.onnx": _graph(random, size, 0, image, "float[N] prior", _FRONT, _PRIOR),
         }
     else:
         files = {
-            "trunk.onnx": _graph(random, size, 0, image, f"{features}, float[N] prior", _FRONT, _PRIOR),
+            "trunk.onnx": _graph(random, size, 0, image, features, _FRONT),
+            "prior.onnx": _graph(random, size, 0, features, "float[N] prior", _PRIOR),
             "light.onnx": _graph(random, size, 16, features, sure, _CONFIDENCE),
             "heavy.onnx": _graph(random, size, 64, features, _ANSWERS),
         }
     trunk = None if experts == WHOLE else Trunk("trunk.onnx", 1, 1, ("features",))
     manifest = Manifest(
         name="overhead",
-        input=InputSpec("x", (None, size, size, 3), "uint8", "NHWC", Preprocessing(1 / 255, (0.0,), (1.0,))),
+        input=InputSpec("x", (None, size, size, 3), "uint8", "NHWC", Preprocessing(True, 1 / 255, (0.0,), (1.0,))),
         classes=tuple("0123456789"),
-        experts=Experts(Expert("light.onnx", 1, 1), Expert("heavy.onnx", 4, 4), trunk),
-        router=Router(
-            prior=PriorRule("mean", "prior", 0.9),
-            confidence=ConfidenceRule("max_probability", "confidence", 0.15, 1.0),
-            guarantee=Guarantee("none", 0.05, 0.1, 100, True),
-        ),
+        precisions={
+            "fp32": Precision(
+                Experts(Expert("light.onnx", 1, 1), Expert("heavy.onnx", 4, 4), trunk),
+                Router(
+                    PriorRule("mean", "prior.onnx", "prior", 0.9),
+                    ConfidenceRule("max_probability", "confidence", 0.15, 1.0),
+                    Guarantee("none", 0.05, 0.1, 100),
+                ),
+            )
+        },
         costs=Costs("macs", 0.01, 0.25) if trunk is None else Costs("macs", 0.01, 0.2, 0.95, 0.05),
     )
     return write_bundle(folder, manifest, files)
@@ -215,24 +221,21 @@ def time_way(
 def bare_calls(bundle: Bundle, branch: Branch) -> Decide:
     """The `session.run` calls of one way and nothing else."""
     shared = bundle.manifest.experts.trunk is not None
-    first = ("features", "prior") if shared else ("prior",)
     both, one = ("probabilities", "confidence"), ("probabilities",)
-    front = _session(bundle.file("trunk.onnx" if shared else "light.onnx"), first)
-    light = _session(bundle.file("light.onnx"), both)
-    heavy = _session(bundle.file("heavy.onnx"), one)
-    then = {Branch.LIGHT: ((light, both),), Branch.EARLY: ((heavy, one),), Branch.LATE: ((light, both), (heavy, one))}
+    parts = ("trunk", "prior", "light", "heavy") if shared else ("prior", "light", "heavy")
+    sessions = {part: _session(bundle.file(f"{part}.onnx")) for part in parts}
+    light, heavy = (sessions["light"], both), (sessions["heavy"], one)
+    then = {Branch.LIGHT: (light,), Branch.EARLY: (heavy,), Branch.LATE: (light, heavy)}
 
-    def whole(x: Images) -> None:
-        front.run(first, {"x": x})
+    def decide(x: Images) -> None:
+        given = {"x": x}
+        if shared:
+            given = dict(zip(("features",), sessions["trunk"].run(("features",), given), strict=True))
+        sessions["prior"].run(("prior",), given)
         for session, outputs in then[branch]:
-            session.run(outputs, {"x": x})
+            session.run(outputs, given)
 
-    def tails(x: Images) -> None:
-        features, _ = front.run(first, {"x": x})
-        for session, outputs in then[branch]:
-            session.run(outputs, {"features": features})
-
-    return tails if shared else whole
+    return decide
 
 
 def time_monitor(bundle: Bundle, ways: Mapping[Branch, Images], decisions: int) -> float:
@@ -341,13 +344,11 @@ def _graph(random: np.random.Generator, size: int, width: int, inputs: str, outp
     return bytes(model.SerializeToString())
 
 
-def _session(path: Path, outputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
+def _session(path: Path) -> onnxruntime.InferenceSession:
     """A session as the runtime makes it."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        keep_outputs(path.read_bytes(), outputs), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _resident_bytes() -> int:

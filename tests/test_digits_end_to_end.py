@@ -25,8 +25,7 @@ from agfedge.cli import main
 from agfedge.commands.demo import commands_of
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
-from agfedge.demo.network import digits_net
+from agfedge.demo.network import digits_net, train_heavy
 
 SEED, EPOCHS, KEEP, EPSILON = 0, 6, 0.25, 0.02
 CLASSES = [str(digit) for digit in range(10)]

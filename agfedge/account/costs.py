@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge.account.passes import Passes, passes_of
-from agfedge.base.statistics import RatioOfMeans, ratio_over_time
+from agfedge.base.statistics import Estimate, ratio_over_time
 from agfedge_profiles import PassCosts, expected, mixture, mixture_to_expected, sequential
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Costs:
     mixture: float
     sequential: float
     expected: float
-    measured: RatioOfMeans
+    measured: Estimate
     terms: dict[str, float]
 
     @property

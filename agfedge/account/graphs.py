@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agfedge.account.layers import LayeredGraph
-from agfedge_runtime.errors import InputError
+from agfedge_runtime.bundle.manifest import FULL_PRECISION
 
 if TYPE_CHECKING:
     from agfedge_runtime import Bundle
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 def bundle_that_ran(samples: Samples, bundle: Bundle) -> Bundle:
     """Returns the bundle with the graphs and thresholds of the precision that ran, where it has them."""
-    try:
-        return bundle.in_precision(str(samples.environment.get("precision", "fp32")))
-    except InputError:  # samples of another bundle, which the findings tell
+    manifest, precision = bundle.manifest, str(samples.environment.get("precision", FULL_PRECISION))
+    if precision not in manifest.precisions:  # samples of another bundle, which the findings tell
         return bundle
+    ran = replace(manifest, precisions={FULL_PRECISION: manifest.precisions[precision]})
+    return replace(bundle, manifest=ran)
 
 
 def stage_graphs(bundle: Bundle) -> dict[str, LayeredGraph]:

@@ -43,4 +43,4 @@ def latency_of(times_us: NDArray[np.float64]) -> Latency | None:
         return None
     mean = mean_of(times_us)
     p50, p90, p99 = (percentile(times_us, percent) for percent in (50, 90, 99))
-    return Latency(len(times_us), mean.value, mean.low, mean.high, p50, p90, p99, variation(times_us))
+    return Latency(len(times_us), mean.value, *mean.interval, p50, p90, p99, variation(times_us))

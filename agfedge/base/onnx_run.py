@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,9 @@ from agfedge_runtime.errors import BackendError
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
+
+
+BATCH = 256
 
 
 class OnnxRun:
@@ -39,27 +42,33 @@ class OnnxRun:
             )
         except Exception as error:  # ONNX Runtime raises types of its own native module
             raise BackendError(f"ONNX Runtime refuses the graph: {str(error).strip()[:300]}") from error
-        self._inputs = [each.name for each in self._session.get_inputs()]
+        self._inputs = [value.name for value in self._session.get_inputs()]
+
+    def run(self, given: Mapping[str, NDArray[np.generic]], names: Sequence[str] | None) -> list[NDArray[np.float32]]:
+        """Runs one batch: feeds the graph what it takes of `given`, and returns the named outputs, all where None.
+
+        Raises:
+            BackendError: ONNX Runtime cannot run the graph.
+        """
+        try:
+            answers: list[NDArray[np.float32]] = self._session.run(names, {name: given[name] for name in self._inputs})
+        except Exception as error:  # as above
+            raise BackendError(f"ONNX Runtime cannot run the graph: {str(error).strip()[:300]}") from error
+        return answers
 
     def outputs(
-        self, x: NDArray[np.generic], names: Sequence[str] | None = None, batch_size: int = 256
+        self, x: NDArray[np.generic], names: Sequence[str] | None = None, batch_size: int = BATCH
     ) -> list[NDArray[np.float32]]:
         """Runs all of `x` (N, ...), the one input, and returns the named outputs, all where None, each (N, ...).
 
         Raises:
             BackendError: ONNX Runtime cannot run the graph.
         """
-        wanted = None if names is None else list(names)
-        try:
-            parts = [
-                self._session.run(wanted, {self._inputs[0]: x[start : start + batch_size]})
-                for start in range(0, len(x), batch_size)
-            ]
-        except Exception as error:  # as above
-            raise BackendError(f"ONNX Runtime cannot run the graph: {str(error).strip()[:300]}") from error
+        parts = [
+            self.run({self._inputs[0]: x[start : start + batch_size]}, names) for start in range(0, len(x), batch_size)
+        ]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def once(self, inputs: Sequence[NDArray[np.generic]]) -> list[NDArray[np.float32]]:
         """Runs the graph on its inputs, in their order, and returns all outputs."""
-        found: list[NDArray[np.float32]] = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
-        return found
+        return self.run(dict(zip(self._inputs, inputs, strict=True)), None)

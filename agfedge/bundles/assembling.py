@@ -1,30 +1,42 @@
-"""From a light expert to a bundle: its router is calibrated, the graphs are written, and what they answer is judged."""
+"""From a light expert to a bundle: its router is calibrated, what the graphs answer is judged, and all is written."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.bundles.bundling import GraphFacts, write_expert_bundle
-from agfedge.bundles.evaluate import Evaluation, evaluate
-from agfedge.bundles.export_result import ExportResult
-from agfedge.bundles.precisions import PrecisionReport, precision_warnings, with_precisions
-from agfedge.recover import RecoveryReport
-from agfedge.router import calibrate, rivals
-from agfedge_export.heads.priors import unsigned
+from agfedge.base.statistics import share_of
+from agfedge.bundles.bundling import answered, write_whole
+from agfedge.bundles.export_result import Evaluation, ExportResult, GraphFacts
+from agfedge.bundles.page import bundle_page
+from agfedge.bundles.precisions import InPrecision, in_precision, precision_warnings
+from agfedge.router import Bound, Evidence, rivals
+from agfedge.router.answers import check_rows
+from agfedge.router.calibration import certify_router, judged
+from agfedge.router.choice import choose
+from agfedge.router.priors import prior_charge
+from agfedge_export.heads.heads import IMAGE
 from agfedge_runtime.bundle import manifest
+from agfedge_runtime.bundle.manifest import FULL_PRECISION
+from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from agfedge.bundles.experts import Experts
+    import onnx
+
+    from agfedge.bundles.experts import Experts, Graphs
     from agfedge.data import Arrays, Dataset
     from agfedge.light.light import LightExpert
+    from agfedge.recover import RecoveryReport
+    from agfedge.router import Answers, Calibration
     from agfedge.subject.subject import Subject
+    from agfedge_export import Plan
     from agfedge_profiles import PassCosts
+    from agfedge_runtime import Bundle
 
 
 @dataclass(frozen=True)
@@ -37,8 +49,7 @@ class Assembly:
         certifying: others, that certify it; they must have chosen nothing.
         unit: of the costs, "macs" or "latency".
         costs: of a pass, relative to the whole heavy expert, without a prior.
-        epsilon: bound on the accuracy that the cascade loses.
-        delta: probability with which it may fail.
+        bound: on the accuracy that the cascade loses.
         seed: of what is drawn.
         provenance: what made the bundle.
         precisions: of further graphs beside fp32.
@@ -49,8 +60,7 @@ class Assembly:
     certifying: Arrays
     unit: str
     costs: PassCosts
-    epsilon: float
-    delta: float
+    bound: Bound
     seed: int
     provenance: Mapping[str, str | int | float | bool | None]
     precisions: tuple[str, ...] = ()
@@ -59,7 +69,7 @@ class Assembly:
 def assemble(
     subject: Subject, expert: LightExpert, experts: Experts, how: Assembly, step: Callable[[], None] = lambda: None
 ) -> ExportResult:
-    """Calibrates the router of two experts, writes the bundle, and judges it on the test split.
+    """Calibrates the router of two experts, judges what they answer on the test split, and writes the bundle.
 
     Args:
         subject: the heavy expert and its data.
@@ -72,40 +82,153 @@ def assemble(
         AgfedgeError: too few samples, answers that are not finite, or a target that is no bundle's.
     """
     data = subject.data
-    evidence = experts.evidence(how.fitting, how.certifying)
-    calibration = calibrate(
-        experts.light,
-        experts.heavy,
-        how.fitting,
-        how.certifying,
-        experts.preprocessing,
-        costs=how.costs,
-        heavy_macs=experts.heavy_costs.macs,
-        epsilon=how.epsilon,
-        delta=how.delta,
-        seed=how.seed,
-        evidence=evidence,
+    for name, core in (("light", experts.light), ("heavy", experts.heavy)):
+        check_classes(name, core, data)
+    calibration, graphs, evidence = calibrate_experts(
+        experts, how.fitting, how.certifying, how.costs, how.bound, how.seed
     )
-    prior = 0.0 if calibration.prior is None else evidence.prior_costs[unsigned(calibration.prior.kind)]
-    beside = rivals(calibration, evidence, experts.rows(data.test), how.costs, prior, how.seed)
+    test = graphs.answers(data.test, logits=True)
+    compared = rivals(calibration, evidence, test, how.costs, how.seed)
     step()
-    costs = manifest.Costs(how.unit, prior=prior, light=how.costs.light, heavy=how.costs.heavy, trunk=how.costs.trunk)
+    prior = calibration.prior
+    costs = manifest.Costs(
+        how.unit,
+        prior=0.0 if prior is None else prior_charge(prior.kind, evidence.prior_costs),
+        light=how.costs.light,
+        heavy=how.costs.heavy,
+        trunk=how.costs.trunk,
+    )
+    evaluation = evaluate(test, calibration)
+    described = manifest.Precision(experts.described, calibration.router, "golden.npz", evaluation.accuracy)
+    full = InPrecision(FULL_PRECISION, described, graphs, test)
     parts = (how.fitting, how.certifying, data.test)
-    with tempfile.TemporaryDirectory() as folder:
-        # With further precisions this is a draft: whoever finds a bundle in its place finds all that was asked for.
-        place = Path(folder, "bundle") if how.precisions else how.out
-        bundle = write_expert_bundle(place, experts, expert.plan, calibration, costs, data, how.provenance)
-        evaluation = evaluate(bundle, data.test)
-        precisions: tuple[PrecisionReport, ...] = ()
-        if how.precisions:
-            bundle, precisions = with_precisions(bundle, how.precisions, parts, how.seed, how.out)
+    others = [in_precision(full, precision, parts, costs, how.seed) for precision in how.precisions]
+    bundle = write_experts(
+        how.out, experts, expert.plan, calibration, [full, *(made for made, _ in others)], costs, data, how.provenance
+    )
     heavy, light = (
         GraphFacts(bundle.manifest.files[name].size, cost.macs, cost.parameters)
         for name, cost in (("heavy.onnx", experts.heavy_costs), ("light.onnx", experts.light_costs))
     )
-    warnings = (*warnings_of(data, evaluation, expert.recovery), *precision_warnings(evaluation, precisions))
-    made = ExportResult(bundle, expert, calibration, evaluation, beside, heavy, light, warnings)
-    return replace(made, precisions=precisions)
+    reports = tuple(report for _, report in others)
+    warnings = (*warnings_of(data, evaluation, expert.recovery), *precision_warnings(evaluation, reports))
+    return ExportResult(bundle, expert, calibration, evaluation, compared, heavy, light, warnings, precisions=reports)
+
+
+def write_experts(
+    target: Path,
+    experts: Experts,
+    plan: Plan | None,
+    calibration: Calibration,
+    precisions: Sequence[InPrecision],
+    costs: manifest.Costs,
+    data: Dataset,
+    provenance: Mapping[str, str | int | float | bool | None],
+) -> Bundle:
+    """Writes a bundle whole.
+
+    Args:
+        target: the bundle's folder.
+        experts: both graphs.
+        plan: what was removed from the heavy expert; None for a light expert of another origin.
+        calibration: the router in fp32, for the page.
+        precisions: graphs, routers and answers, fp32 first.
+        costs: that the router was calibrated for.
+        data: golden inputs are of its test split.
+        provenance: what made the bundle.
+    """
+    described = _manifest(experts, costs, data, provenance, {made.name: made.described for made in precisions})
+    files: dict[str, bytes | Path] = {"report.html": bundle_page(described, calibration, plan).encode()}
+    if plan is not None:
+        files["plan.json"] = plan.to_json().encode()
+    for made in precisions:
+        files |= made.files
+    return write_whole(target, described, files, {made.name: made.test for made in precisions}, data.test.x)
+
+
+def calibrate_experts(
+    experts: Experts, fitting: Arrays, certifying: Arrays, costs: PassCosts, bound: Bound, seed: int
+) -> tuple[Calibration, Graphs, Evidence]:
+    """Chooses the router of two experts, and certifies it on what their final graphs answer.
+
+    Args:
+        experts: whose router it is.
+        fitting: raw inputs that choose everything but the confidence threshold.
+        certifying: others, that certify it; they must have chosen nothing.
+        costs: of a pass, relative to the whole heavy expert, without a prior.
+        bound: to certify.
+        seed: of what is drawn.
+
+    Returns:
+        The router, the graphs that go with it, and what chose and certified it.
+
+    Raises:
+        InputError: too few samples, or answers that are not finite.
+    """
+    bound.check()
+    bound.check_samples(len(certifying))
+    shape = certifying.x.shape[1:]
+    chosen = experts.answers(fitting)
+    check_rows(chosen, "fitting")
+    prior_costs = experts.prior_costs(chosen, shape)
+    choice = choose(chosen, costs, prior_costs, len(certifying), bound, seed)
+    graphs = experts.graphs(choice, shape)
+    certified = graphs.answers(certifying, logits=True)
+    check_rows(certified, "certifying")
+    calibration = judged(certify_router(choice, certified, costs, prior_costs, bound))
+    if calibration.prior is None:
+        graphs = graphs.without_prior()
+    return calibration, graphs, Evidence(chosen, certified, prior_costs)
+
+
+def evaluate(test: Answers, calibration: Calibration) -> Evaluation:
+    """Judges both experts and their cascade on labelled rows."""
+    branches = calibration.route(test)
+    return Evaluation(
+        share_of(test.heavy_right),
+        share_of(test.light_right),
+        share_of(answered(test, branches) == test.labels),
+        share_of(branches == Branch.EARLY),
+        share_of(branches == Branch.LATE),
+    )
+
+
+def check_classes(name: str, core: onnx.ModelProto, data: Dataset) -> None:
+    """Refuses an expert that answers another number of classes than the data has.
+
+    Raises:
+        InputError: it does.
+    """
+    last = core.graph.output[0].type.tensor_type.shape.dim[-1]
+    if last.HasField("dim_value") and last.dim_value != len(data.classes):
+        raise InputError(
+            f"the {name} expert answers {last.dim_value} classes, the data has {len(data.classes)}: both experts must "
+            "answer the classes of the data, in its order"
+        )
+
+
+def _manifest(
+    experts: Experts,
+    costs: manifest.Costs,
+    data: Dataset,
+    provenance: Mapping[str, str | int | float | bool | None],
+    precisions: Mapping[str, manifest.Precision],
+) -> manifest.Manifest:
+    before = experts.preprocessing
+    return manifest.Manifest(
+        name=str(provenance["model"]).partition(":")[0].removesuffix(".py").rpartition(".")[2],
+        input=manifest.InputSpec(
+            name=IMAGE,
+            shape=(None, *data.test.x.shape[1:]),
+            dtype="uint8" if before.image else "float32",
+            layout="NHWC" if before.image else "any",
+            preprocessing=before,
+        ),
+        classes=data.classes,
+        precisions=precisions,
+        costs=costs,
+        provenance=dict(provenance),
+    )
 
 
 def warnings_of(data: Dataset, evaluation: Evaluation, recovery: RecoveryReport) -> tuple[str, ...]:

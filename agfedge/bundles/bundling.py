@@ -1,158 +1,119 @@
-"""From experts, plan and calibration to a bundle on disk."""
+"""From graphs and routers to a bundle on disk: its manifest, its golden answers, and one writing of all of it."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agfedge.bundles.golden_inputs import choose_golden
-from agfedge.bundles.report import bundle_report
-from agfedge.router.router import PRIOR
-from agfedge_export.heads.heads import CONFIDENCE, IMAGE, attach_heads
-from agfedge_export.heads.priors import reads_trunk
-from agfedge_export.trunk.trunk_heads import split_experts
-from agfedge_runtime import Bundle
+import numpy as np
+
+from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle import manifest
 from agfedge_runtime.bundle.bundle import write_bundle
-from agfedge_runtime.bundle.golden import golden_bytes
-from agfedge_runtime.errors import InputError
+from agfedge_runtime.bundle.golden import GOLDEN_NAME, golden_bytes
+from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.verify import TOLERANCES, record_golden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import onnx
+    from numpy.typing import NDArray
 
-    from agfedge.bundles.experts import Experts
-    from agfedge.data import Dataset
-    from agfedge.router import Calibration
-    from agfedge_export import Plan
+    from agfedge.router import Answers
+    from agfedge_runtime.bundle.router import Router
 
-
-@dataclass(frozen=True)
-class GraphFacts:
-    """An expert on disk: bytes of its file, multiply-accumulates an input, parameters."""
-
-    size_bytes: int
-    macs: int
-    parameters: int
+GOLDEN_SAMPLES = 32
+# From so many inputs they are taken.
+GOLDEN_CANDIDATES = 256
+# By precision: golden inputs keep this distance from every threshold, so that rounding cannot flip their decisions.
+GOLDEN_MARGINS = {**TOLERANCES, manifest.FULL_PRECISION: 1e-3}
 
 
-def write_expert_bundle(
+def write_whole(
     target: Path,
-    experts: Experts,
-    plan: Plan | None,
-    calibration: Calibration,
-    costs: manifest.Costs,
-    data: Dataset,
-    provenance: Mapping[str, str | int | float | bool | None],
+    described: manifest.Manifest,
+    files: Mapping[str, bytes | Path],
+    test: Mapping[str, Answers],
+    x: NDArray[np.generic],
 ) -> Bundle:
-    """Writes a bundle whole, with golden answers taken from its own graphs.
+    """Writes a bundle, once, with golden answers that its own graphs give one by one, as a device does.
 
     Args:
         target: the bundle's folder.
-        experts: both graphs.
-        plan: what was removed from the heavy expert; None for a light expert of another origin.
-        calibration: the router.
-        costs: that it was calibrated for.
-        data: golden inputs are of its test split.
-        provenance: what made the bundle.
+        described: everything but the files' digests.
+        files: the content of each file but golden answers, or the path to copy it from.
+        test: what the graphs of each precision answer on `x`, for golden inputs to be chosen by.
+        x: raw inputs, (N, ...).
 
     Raises:
-        InputError: an expert answers another number of classes than the data has.
         AgfedgeError: the graphs do not answer, or `target` holds something that is no bundle.
     """
-    for name, core in (("light", experts.light), ("heavy", experts.heavy)):
-        _check_classes(name, core, data)
-    described = _manifest(experts, calibration, costs, data, provenance)
-    files: dict[str, bytes | Path] = {
-        **_graphs(experts, calibration, data.test.x.shape[1:]),
-        **({} if plan is None else {"plan.json": plan.to_json().encode()}),
-    }
     with tempfile.TemporaryDirectory() as folder:
-        draft = write_bundle(Path(folder) / "draft", described, files)
-        files["golden.npz"] = golden_bytes(choose_golden(draft, data.test.x))
-    files["report.html"] = bundle_report(described, calibration, plan).encode()
-    return write_bundle(target, described, files)
+        staged = {name: _staged(Path(folder, name), content) for name, content in files.items()}
+        listed = {name: manifest.FileRecord(0, "") for name in staged}
+        draft = Bundle(Path(folder), replace(described, files=listed), "")
+        golden: dict[str, bytes | Path] = {}
+        for name, precision in described.precisions.items():
+            with Cascade.open(draft, "onnxruntime", verify=False, monitor=False, precision=name) as cascade:
+                chosen = golden_rows(test[name], precision.router, GOLDEN_MARGINS[name])
+                golden[precision.golden or GOLDEN_NAME] = golden_bytes(record_golden(cascade, x[chosen]))
+        return write_bundle(target, described, {**staged, **golden})
 
 
-def _check_classes(name: str, core: onnx.ModelProto, data: Dataset) -> None:
-    last = core.graph.output[0].type.tensor_type.shape.dim[-1]
-    if last.HasField("dim_value") and last.dim_value != len(data.classes):
-        raise InputError(
-            f"the {name} expert answers {last.dim_value} classes, the data has {len(data.classes)}: both experts must "
-            "answer the classes of the data, in its order"
-        )
+def _staged(path: Path, content: bytes | Path) -> Path:
+    if isinstance(content, Path):
+        path.symlink_to(content.resolve())
+    else:
+        path.write_bytes(content)
+    return path
 
 
-def _graphs(experts: Experts, calibration: Calibration, shape: tuple[int, ...]) -> dict[str, bytes]:
-    """Returns the graphs' files: two experts, or what they share and a tail each."""
-    priors = {} if calibration.prior is None else {PRIOR: calibration.prior.kind}
-    before, cut = experts.preprocessing, experts.trunk
-    in_light, in_heavy = ({}, priors) if cut is not None else (priors, {})
-    light = attach_heads(
-        experts.light,
-        before,
-        shape,
-        temperature=calibration.temperature,
-        priors=in_light,
-        confidence=calibration.confidence,
-        energy=calibration.energy,
-    )
-    read = cut.heavy.tensors if cut is not None and any(reads_trunk(kind) for kind in in_heavy.values()) else ()
-    heavy = attach_heads(
-        experts.heavy, before, shape, priors=in_heavy, features=read, probe=calibration.probe if read else None
-    )
-    models = {"heavy.onnx": heavy, "light.onnx": light}
-    if cut is not None:
-        parts = split_experts(light, heavy, cut, tuple(priors))
-        models = {"heavy.onnx": parts.heavy, "light.onnx": parts.light, "trunk.onnx": parts.trunk}
-    return {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
+def golden_rows(test: Answers, router: Router, margin: float) -> NDArray[np.int64]:
+    """Chooses inputs from all over a data set, every branch that is taken among them.
+
+    Args:
+        test: what both experts answer.
+        router: decides.
+        margin: distance that golden inputs keep from every threshold, where there are such.
+
+    Returns:
+        Rows, ascending.
+    """
+    order = np.random.default_rng(0).permutation(len(test))[:GOLDEN_CANDIDATES]  # may be sorted by class
+    ways, away = route(test, router), _away(test, router, margin)
+    branches = [[int(row) for row in order if away[row] and ways[row] == branch] for branch in Branch]
+    turns = zip_longest(*(rows for rows in branches if rows))
+    chosen = [row for turn in turns for row in turn if row is not None] or [int(row) for row in order]
+    return np.array(sorted(chosen[:GOLDEN_SAMPLES]), dtype=np.int64)
 
 
-def _manifest(
-    experts: Experts,
-    calibration: Calibration,
-    costs: manifest.Costs,
-    data: Dataset,
-    provenance: Mapping[str, str | int | float | bool | None],
-) -> manifest.Manifest:
-    how, prior, guarantee = experts.preprocessing, calibration.prior, calibration.guarantee
-    shape = data.test.x.shape[1:]
-    return manifest.Manifest(
-        name=str(provenance["model"]).partition(":")[0].removesuffix(".py").rpartition(".")[2],
-        input=manifest.InputSpec(
-            name=IMAGE,
-            shape=(None, *shape),
-            dtype="uint8" if how.image else "float32",
-            layout="NHWC" if how.image else "any",
-            preprocessing=manifest.Preprocessing(how.scale, how.mean, how.std),
-        ),
-        classes=data.classes,
-        experts=experts.described,
-        router=manifest.Router(
-            prior=None if prior is None else manifest.PriorRule(prior.kind, PRIOR, prior.threshold),
-            confidence=manifest.ConfidenceRule(
-                calibration.confidence, CONFIDENCE, guarantee.threshold, calibration.temperature
-            ),
-            guarantee=manifest.Guarantee(
-                method=calibration.method,
-                epsilon=guarantee.epsilon,
-                delta=guarantee.delta,
-                samples=guarantee.samples,
-                satisfied=True,
-            ),
-            reference=_reference(calibration),
-        ),
-        costs=costs,
-        provenance=dict(provenance),
-    )
+def route(rows: Answers, router: Router) -> NDArray[np.uint8]:
+    """Returns which way each row goes, values of `Branch`, (N,); the rows are of the router's own graphs."""
+    if rows.confidence is None:
+        raise ValueError("these rows are of no final graphs")
+    return router.route(None if router.prior is None else rows.priors[router.prior.kind], rows.confidence)
 
 
-def _reference(calibration: Calibration) -> manifest.Reference | None:
-    """What a monitor compares with: nothing where the light expert never runs."""
-    if not calibration.histogram or calibration.guarantee.threshold > 1:
-        return None
-    samples = calibration.guarantee.samples
-    return manifest.Reference(samples, calibration.early, calibration.late, calibration.histogram)
+def answered(rows: Answers, branches: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Returns what the cascade names where the rows go these ways, (N,)."""
+    return np.where(branches == Branch.LIGHT, rows.light_labels, rows.heavy_labels)
+
+
+def _away(rows: Answers, router: Router, margin: float) -> NDArray[np.bool_]:
+    """Returns which decisions and labels rounding cannot flip; what is not computed is near nothing."""
+    branches = route(rows, router)
+    light, heavy = rows.light_probabilities, rows.heavy_probabilities
+    if light is None or heavy is None or rows.confidence is None:
+        raise ValueError("these rows are of no final graphs")
+    ranked = np.sort(np.where((branches == Branch.LIGHT)[:, None], light, heavy), axis=1)
+    near = ranked[:, -1] - ranked[:, -2] < margin
+    asked = branches != Branch.EARLY
+    near |= asked & (np.abs(rows.confidence - router.confidence.threshold) < margin)
+    if router.asks_prior and router.prior is not None and router.prior.threshold is not None:
+        limit = router.prior.threshold
+        near |= np.abs(rows.priors[router.prior.kind] - limit) < margin * max(abs(limit), 1e-6)
+    away: NDArray[np.bool_] = ~near
+    return away

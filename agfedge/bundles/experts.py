@@ -1,24 +1,40 @@
-"""Two experts that work together: their graphs, where they part, and what each part costs."""
+"""Two experts that work together: their graphs, where they part, what each part costs, and what they answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agfedge.router import Evidence, PriorShapes, Rows, evidence_of, prior_charges, rows_of, shapes_of
+import numpy as np
+
+from agfedge.base.onnx_run import BATCH, OnnxRun
+from agfedge.router import Answers
+from agfedge.router.priors import PriorShapes, prior_charges, shapes_of
 from agfedge_export import GraphCosts, SurgeryError, graph_costs
+from agfedge_export.heads.heads import CONFIDENCE, IMAGE, PRIOR, PROBABILITIES, attach_heads, expose_logits
+from agfedge_export.heads.priors import NEGATED, TRUNK_ENERGY, append_features, prior_graph, prior_kinds
 from agfedge_export.trunk.cuts import SharedCut, common_trunk
 from agfedge_export.trunk.split import split
+from agfedge_export.trunk.trunk_heads import split_experts
 from agfedge_profiles import PassCosts
 from agfedge_runtime.bundle import manifest
+from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx
+    from numpy.typing import NDArray
 
     from agfedge.data import Arrays
-    from agfedge_export.heads.heads import Preprocessing
+    from agfedge.router.choice import Choice
     from agfedge_export.trunk.cuts import Cut
+    from agfedge_runtime import Bundle
+    from agfedge_runtime.bundle.layout import Preprocessing
+    from agfedge_runtime.bundle.precisions import Precision
+
+_POOLED = "pooled_features"
 
 
 @dataclass(frozen=True)
@@ -67,34 +83,155 @@ class Experts:
     @property
     def macs(self) -> PassCosts:
         """What a pass costs by multiply-accumulates, relative to the whole heavy expert, without a prior."""
-        found, whole = self.described, self.heavy_costs.macs
-        trunk = found.trunk
+        described, whole = self.described, self.heavy_costs.macs
+        trunk = described.trunk
         return PassCosts(
-            found.light.macs / whole,
+            described.light.macs / whole,
             trunk=0.0 if trunk is None else trunk.macs / whole,
-            heavy=1.0 if trunk is None else found.heavy.macs / whole,
+            heavy=1.0 if trunk is None else described.heavy.macs / whole,
         )
 
-    def evidence(self, fitting: Arrays, certifying: Arrays) -> Evidence:
-        """Runs both experts over raw inputs that choose a router, and over others that certify it.
+    def answers(self, data: Arrays) -> Answers:
+        """Runs both experts over raw inputs: logits, every prior of the input, and what priors read of the trunk.
 
         Raises:
-            InputError: an expert answers NaN or infinity, or the data do not fit together.
+            InputError: an expert answers NaN or infinity.
         """
-        data = (fitting, certifying)
-        return evidence_of(self.light, self.heavy, *data, self.preprocessing, self.heavy_costs.macs, self.features)
+        shape, before = data.x.shape[1:], self.preprocessing
+        planes = (shape[-1], *shape[:-1]) if before.image else shape
+        kinds = {kind: kind for kind in prior_kinds(planes) if not kind.startswith(NEGATED)}
+        light, of_light = expose_logits(attach_heads(self.light, before, shape))
+        heavy, of_heavy = expose_logits(attach_heads(self.heavy, before, shape))
+        read = (TRUNK_ENERGY, _POOLED) if self.features else ()
+        if read:
+            heavy = append_features(heavy, self.features, *read)
+        light_logits, light_chances = OnnxRun(light).outputs(data.x, [of_light, PROBABILITIES])
+        heavy_logits, heavy_chances, *more = OnnxRun(heavy).outputs(data.x, [of_heavy, PROBABILITIES, *read])
+        for expert, said in (("light", (light_logits, light_chances)), ("heavy", (heavy_logits, heavy_chances))):
+            _check_finite(expert, *said)
+        values = OnnxRun(prior_graph(kinds, before, shape)).outputs(data.x, list(kinds))
+        priors = dict(zip([*kinds, *read[:1]], [*values, *more[:1]], strict=True))
+        return Answers(light_logits, heavy_logits, data.y, priors, more[1] if read else None)
 
-    def rows(self, data: Arrays) -> Rows:
-        """Runs both experts over raw inputs; raises as `evidence`."""
-        return rows_of(self.light, self.heavy, data, self.preprocessing, self.features)
+    def graphs(self, choice: Choice, shape: tuple[int, ...]) -> Graphs:
+        """Returns the graphs of a bundle: two experts, or what they share and a tail each, and the chosen prior.
 
-    def prior_costs(self, rows: Rows, image: tuple[int, ...]) -> dict[str, float]:
+        Args:
+            choice: of the measure of confidence and the prior.
+            shape: of a raw input.
+        """
+        measure, cut, trial = choice.measure, self.trunk, choice.prior
+        light = attach_heads(self.light, self.preprocessing, shape, measure.temperature, measure.kind, measure.energy)
+        heavy = attach_heads(self.heavy, self.preprocessing, shape, confidence=None)
+        models = {"light": light, "heavy": heavy}
+        if cut is not None:
+            parts = split_experts(light, heavy, cut)
+            models = {"trunk": parts.trunk, "light": parts.light, "heavy": parts.heavy}
+        if trial is not None:
+            features = dict(zip(self.features, shapes_of(self.heavy, self.features), strict=True))
+            models["prior"] = prior_graph({PRIOR: trial.kind}, self.preprocessing, shape, features, choice.probe)
+        return Graphs(models, "" if trial is None else trial.kind)
+
+    def prior_costs(self, rows: Answers, image: tuple[int, ...]) -> dict[str, float]:
         """Returns what each prior of these rows costs, by kind, where a raw input has this shape."""
-        return prior_charges(rows, self.prior_shapes(image), self.heavy_costs.macs)
+        shapes = PriorShapes(image, shapes_of(self.heavy, self.features))
+        return prior_charges(rows, shapes, self.heavy_costs.macs)
 
-    def prior_shapes(self, image: tuple[int, ...]) -> PriorShapes:
-        """Returns the shapes of what priors read, of a raw input of this shape."""
-        return PriorShapes(image, shapes_of(self.heavy, self.features))
+
+@dataclass(frozen=True, eq=False)
+class Graphs:
+    """The graphs of a bundle in one precision.
+
+    Attributes:
+        models: `light` and `heavy`, `trunk` where they share one, and `prior` where there is one.
+        prior_kind: of the prior; empty without one.
+    """
+
+    models: Mapping[str, onnx.ModelProto]
+    prior_kind: str = ""
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, precision: Precision) -> Graphs:
+        """Reads the graphs of a bundle in one of its precisions."""
+        import onnx
+
+        experts, rule = precision.experts, precision.router.prior
+        files = {"light": experts.light.file, "heavy": experts.heavy.file}
+        files |= {} if experts.trunk is None else {"trunk": experts.trunk.file}
+        files |= {} if rule is None else {"prior": rule.file}
+        models = {part: onnx.load(bundle.file(name)) for part, name in files.items()}
+        return cls(models, "" if rule is None else rule.kind)
+
+    @property
+    def features(self) -> list[str]:
+        """Names of what leaves the trunk; empty without one."""
+        return [value.name for value in self.models["trunk"].graph.output] if "trunk" in self.models else []
+
+    def without_prior(self) -> Graphs:
+        """Returns the experts alone."""
+        return Graphs({part: model for part, model in self.models.items() if part != "prior"})
+
+    def feeds(self, x: NDArray[np.generic]) -> dict[str, dict[str, NDArray[np.generic]]]:
+        """Returns what each graph but the prior is fed when the bundle is fed `x`, (N, ...)."""
+        raw: dict[str, NDArray[np.generic]] = {IMAGE: x}
+        if not self.features:
+            return {"light": raw, "heavy": raw}
+        features = dict(zip(self.features, OnnxRun(self.models["trunk"]).outputs(x, self.features), strict=True))
+        return {"trunk": raw, "light": {**features}, "heavy": {**features}}
+
+    def answers(self, data: Arrays, logits: bool = False) -> Answers:
+        """Runs all graphs over raw inputs.
+
+        Args:
+            data: labelled.
+            logits: whether logits are among the answers, for which the graphs must have come from `attach_heads`.
+
+        Raises:
+            InputError: an expert or the prior answers NaN or infinity.
+        """
+        models = dict(self.models)
+        wanted = {
+            "trunk": self.features,
+            "light": [PROBABILITIES, CONFIDENCE],
+            "heavy": [PROBABILITIES],
+            "prior": [PRIOR],
+        }
+        if logits:
+            for part in ("light", "heavy"):
+                models[part], name = expose_logits(models[part])
+                wanted[part].append(name)
+        runs = {part: OnnxRun(model) for part, model in models.items()}
+        columns: dict[str, list[list[NDArray[np.float32]]]] = {"light": [], "heavy": [], "prior": []}
+        for start in range(0, len(data), BATCH):
+            given: dict[str, NDArray[Any]] = {IMAGE: data.x[start : start + BATCH]}
+            if "trunk" in runs:
+                given |= zip(self.features, runs["trunk"].run(given, self.features), strict=True)
+            for part in columns.keys() & runs.keys():
+                columns[part].append(runs[part].run(given, wanted[part]))
+        said = {
+            part: [np.concatenate(column) for column in zip(*parts, strict=True)] for part, parts in columns.items()
+        }
+        for part in runs.keys() - {"trunk"}:
+            _check_finite(part, *said[part])
+        light, confidence, *light_logits = said["light"]
+        heavy, *heavy_logits = said["heavy"]
+        return Answers(
+            light_logits[0] if logits else light,
+            heavy_logits[0] if logits else heavy,
+            data.y,
+            {self.prior_kind: said["prior"][0]} if "prior" in runs else {},
+            confidence=confidence.astype(np.float64),
+            light_probabilities=light,
+            heavy_probabilities=heavy,
+        )
+
+
+def _check_finite(part: str, *values: NDArray[np.float32]) -> None:
+    if not all(np.isfinite(value).all() for value in values):
+        name = "prior" if part == "prior" else f"{part} expert"
+        raise InputError(
+            f"the {name} answers NaN or infinity on data that it has not seen: check its weights and the data"
+        )
 
 
 def experts_of(
@@ -114,9 +251,9 @@ def experts_of(
     whole = Experts(light, heavy, graph_costs(light), graph_costs(heavy), preprocessing)
     if cut is None:
         return whole
-    found = next(
-        (each for each in common_trunk(heavy, light, len(cut.tensors)) if each.heavy.tensors == cut.tensors), None
+    shared = next(
+        (trunk for trunk in common_trunk(heavy, light, len(cut.tensors)) if trunk.heavy.tensors == cut.tensors), None
     )
-    if found is None:
+    if shared is None:
         raise SurgeryError(f"the experts differ before the cut {cut}: they can share only what is the same in both")
-    return replace(whole, trunk=found)
+    return replace(whole, trunk=shared)

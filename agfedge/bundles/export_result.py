@@ -8,16 +8,49 @@ from typing import TYPE_CHECKING, Any
 
 from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
 from agfedge.router.rivals import rival_table
+from agfedge_runtime.bundle.precisions import Accuracy
 
 if TYPE_CHECKING:
-    from agfedge.bundles.bundling import GraphFacts
-    from agfedge.bundles.evaluate import Evaluation
+    from agfedge.base.statistics import Share
     from agfedge.bundles.precisions import PrecisionReport
     from agfedge.bundles.torch_tensorrt_engine import Compiled
     from agfedge.bundles.trunk_choice import TrunkTrial
     from agfedge.light.light import LightExpert
     from agfedge.router import Calibration, Rival
     from agfedge_runtime import Bundle
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """An expert on disk: bytes of its file, multiply-accumulates an input, parameters."""
+
+    size_bytes: int
+    macs: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Shares of a labelled set, each with its interval.
+
+    Attributes:
+        heavy: accuracy of the heavy expert alone.
+        light: accuracy of the light expert alone.
+        cascade: accuracy of the cascade.
+        early: share that the prior escalated.
+        late: share that the confidence escalated.
+    """
+
+    heavy: Share
+    light: Share
+    cascade: Share
+    early: Share
+    late: Share
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Returns the shares of right answers, as a manifest has them."""
+        return Accuracy(self.light.value, self.heavy.value, self.cascade.value, self.heavy.samples)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,7 +94,7 @@ class ExportResult(Result):
             "check": plain(expert.check),
             "recovery": plain(expert.recovery),
             "spent": plain(expert.spent),
-            "calibration": plain(self.calibration),
+            "calibration": plain(self.calibration.to_dict()),
             "test": plain(self.evaluation),
             "rivals": plain(self.rivals),
             "trunks": plain(self.trunks),
@@ -89,10 +122,10 @@ class ExportResult(Result):
         if self.trunks:
             tried = ", ".join(f"{each.trunk} {each.expected:.3f}" for each in self.trunks)
             yield f"trunk: expected cost after a short trial: {tried}"
-        guarantee = self.calibration.guarantee
-        rates = "" if guarantee.threshold > 1 else f"; {percent(test.early)} early, {percent(test.late)} late"
+        router = self.calibration.router
+        rates = f"; {percent(test.early)} early, {percent(test.late)} late" if router.asks_light else ""
         yield f"router: {self.calibration.verdict}{rates}"
-        yield guarantee_line(guarantee)
+        yield guarantee_line(router.guarantee)
         yield ""
         yield Table(*rival_table(self.rivals))
         yield ""
@@ -109,7 +142,7 @@ class ExportResult(Result):
     def _precisions(self) -> Table:
         """The table of precisions: fp32 first, with which the others are compared."""
         test = self.evaluation
-        threshold = f"{self.calibration.guarantee.threshold:.4f}"
+        threshold = f"{self.calibration.router.confidence.threshold:.4f}"
         rows: list[tuple[str, ...]] = [
             ("fp32", percent(test.heavy), percent(test.light), percent(test.cascade), "", threshold)
         ]

@@ -19,7 +19,6 @@ from agfedge.bundles.trunk_choice import AUTO, NONE, Judge, TrunkTrial, choose_t
 from agfedge.light.foreign import foreign_light
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery, held_out
-from agfedge.router import check_samples
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_export.trunk.cuts import FEW, Cut, common_trunk, cut_at
 
@@ -53,9 +52,9 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
     step()
     subject = load_subject(request.origin, request.seed, prunes=request.light is None)
     data, heavy = subject.data, subject.exported.model
-    check_samples(len(data.calibration), request.epsilon, request.delta)
+    request.bound.check_samples(len(data.calibration))
     fitting = data.train.take(held_out(len(data.train), request.recovery)[0])
-    judge = Judge(fitting, len(data.calibration), request.epsilon, request.delta, request.seed)
+    judge = Judge(fitting, len(data.calibration), request.bound, request.seed)
     expert, cut, trials = _light(request, subject, judge, crew, step)
     if not crew.leads:
         return None
@@ -67,8 +66,7 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
         certifying=data.calibration,
         unit="macs",
         costs=experts.macs,
-        epsilon=request.epsilon,
-        delta=request.delta,
+        bound=request.bound,
         seed=request.seed,
         provenance=_provenance(request),
         precisions=check_precisions(request.precision),
@@ -95,10 +93,9 @@ def _light(
     step()
     scores = score_subject(subject, request.score, request.seed, crew)
     step()
-    per_layer = None if request.per_layer is None else Path(request.per_layer)
 
     def light(cut: Cut | None, how: Recovery, checkpoint: Path | None) -> LightExpert:
-        return make_light(subject, scores, request.amount, how, checkpoint, crew, cut, request.exclude, per_layer)
+        return make_light(subject, scores, request.amount, how, checkpoint, crew, cut, request.choice)
 
     whole = request.recovery
     pilot = replace(whole, epochs=min(whole.epochs, max(1, whole.epochs // PILOT)))
@@ -123,7 +120,7 @@ def checkpoint_of(out: Path) -> Path:
 
 def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | None]:
     """What made the bundle. No times and no paths: the same request gives the same bytes."""
-    from agfedge import __version__
+    from agfedge.base import __version__
 
     named = {"agfedge": __version__, "model": request.origin.name}
     if request.light is not None:

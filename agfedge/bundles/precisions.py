@@ -6,34 +6,27 @@ precision bounds what its cascade loses against the heavy expert of that precisi
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.base.onnx_run import OnnxRun
 from agfedge.base.statistics import Share, share_of
-from agfedge.bundles.golden_inputs import choose_golden
-from agfedge.bundles.report import with_variants
-from agfedge.bundles.rerouting import observe, reroute
-from agfedge.router.guarantee import check_samples
+from agfedge.bundles.bundling import answered, route
+from agfedge.bundles.experts import Graphs
+from agfedge.router import Bound
+from agfedge.router.rerouting import reroute
 from agfedge_export.precision.precision import FP16, FP32, INT8, PRECISIONS, to_fp16, to_int8
-from agfedge_runtime import Bundle
-from agfedge_runtime.bundle import manifest
-from agfedge_runtime.bundle.bundle import write_bundle
-from agfedge_runtime.bundle.golden import golden_bytes
+from agfedge_runtime.bundle.manifest import Accuracy, Costs, Expert, Experts, Precision, Trunk
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.verify import TOLERANCES
 
 if TYPE_CHECKING:
-    import onnx
     from numpy.typing import NDArray
 
-    from agfedge.bundles.evaluate import Evaluation
+    from agfedge.bundles.export_result import Evaluation
     from agfedge.data import Arrays
+    from agfedge.router import Answers
     from agfedge_export.precision.half import Clamped
 
 # Inputs that the ranges of int8 are taken from, spread over those that are there.
@@ -82,189 +75,119 @@ def check_precisions(names: Sequence[str]) -> tuple[str, ...]:
 
 def precision_warnings(full: Evaluation, reports: Sequence[PrecisionReport]) -> tuple[str, ...]:
     """Returns what a reader must know of the precisions, a sentence each."""
-    found = []
-    for each in reports:
-        if each.clamped:
-            count, names = sum(one.beyond for one in each.clamped), ", ".join(one.name for one in each.clamped[:3])
-            found.append(f"{each.precision}: {count} weights beyond what float16 holds were clamped ({names})")
-        for name, before, after in (("heavy", full.heavy, each.heavy), ("light", full.light, each.light)):
+    warnings = []
+    for report in reports:
+        precision, clamped = report.precision, report.clamped
+        if clamped:
+            count, names = sum(weight.beyond for weight in clamped), ", ".join(weight.name for weight in clamped[:3])
+            warnings.append(f"{precision}: {count} weights beyond what float16 holds were clamped ({names})")
+        for name, before, after in (("heavy", full.heavy, report.heavy), ("light", full.light, report.light)):
             lost = (before.count - after.count) / before.samples
             # Whatever the size of the test split, two inputs are no evidence.
-            if lost > TOLERATED[each.precision] and before.count - after.count > CHANCE:
-                found.append(
-                    f"{each.precision}: the {name} expert loses {lost:.2%} of the test split, more than "
-                    f"{TOLERATED[each.precision]:.1%}: use another precision, or calibrate on more inputs"
+            if lost > TOLERATED[precision] and before.count - after.count > CHANCE:
+                warnings.append(
+                    f"{precision}: the {name} expert loses {lost:.2%} of the test split, more than "
+                    f"{TOLERATED[precision]:.1%}: use another precision, or calibrate on more inputs"
                 )
-    return tuple(found)
+    return tuple(warnings)
 
 
-def with_precisions(
-    bundle: Bundle, precisions: Sequence[str], parts: Sequence[Arrays], seed: int, out: Path | None = None
-) -> tuple[Bundle, tuple[PrecisionReport, ...]]:
-    """Adds precisions to a bundle; the new one is written whole.
+@dataclass(frozen=True, eq=False)
+class InPrecision:
+    """Both experts in a precision, and what they answer.
+
+    Attributes:
+        name: of the precision.
+        described: files and router, as a manifest has them.
+        graphs: what lies in the files.
+        test: answers on the test split.
+    """
+
+    name: str
+    described: Precision
+    graphs: Graphs
+    test: Answers
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """What the cascade names on the test split, (N,)."""
+        return answered(self.test, route(self.test, self.described.router))
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The graphs' files by their names."""
+        experts, rule = self.described.experts, self.described.router.prior
+        names = {"light": experts.light.file, "heavy": experts.heavy.file}
+        names |= {} if experts.trunk is None else {"trunk": experts.trunk.file}
+        names |= {} if rule is None else {"prior": rule.file}
+        return {name: self.graphs.models[part].SerializeToString(deterministic=True) for part, name in names.items()}
+
+
+def in_precision(
+    full: InPrecision, precision: str, parts: Sequence[Arrays], costs: Costs, seed: int
+) -> tuple[InPrecision, PrecisionReport]:
+    """Converts both experts to a precision, and gives them thresholds of their own.
 
     Args:
-        bundle: with fp32 graphs.
-        precisions: fp16, int8 or both.
+        full: in fp32; the bound of its router is certified anew.
+        precision: fp16 or int8.
         parts: raw inputs that choose, others that certify, and others that are reported on.
+        costs: of a pass.
         seed: of what is drawn.
-        out: folder of the new bundle; by default that of the old one.
 
     Raises:
-        AgfedgeError: a graph cannot be converted, or too few samples; the bundle stays as it is.
+        AgfedgeError: a graph cannot be converted, or answers what is not finite.
     """
-    guarantee = bundle.manifest.router.guarantee
-    check_samples(len(parts[1]), guarantee.epsilon, guarantee.delta)
-    names = observe(bundle, parts[2]).labels(bundle.manifest.router)
-    files: dict[str, bytes | Path] = {name: bundle.file(name) for name in bundle.manifest.files}
-    variants: dict[str, manifest.Variant] = {}
-    reports = []
-    bounds = (guarantee.epsilon, guarantee.delta)
-    with tempfile.TemporaryDirectory() as folder:
-        for precision in precisions:
-            graphs, clamped = _graphs(bundle, precision, parts[0].x)
-            converted = _draft(Path(folder) / precision, bundle, graphs, precision)
-            files.update({name: converted.file(name) for name in converted.manifest.files})
-            variants[precision] = rerouted(converted, precision, parts, names, *bounds, seed)
-            size = sum(len(data) for data in graphs.values())
-            reports.append(_report(precision, variants[precision], size, clamped))
-            files.update(_golden(converted, precision, variants[precision], parts[2].x))
-        files.update(_page(bundle, variants))
-        made = write_bundle(bundle.path if out is None else out, replace(bundle.manifest, variants=variants), files)
-    return made, tuple(reports)
-
-
-def _page(bundle: Bundle, variants: Mapping[str, manifest.Variant]) -> dict[str, bytes]:
-    """Returns the bundle's page with its precisions, where it has a page."""
-    if "report.html" not in bundle.manifest.files:
-        return {}
-    page = bundle.file("report.html").read_text(encoding="utf-8")
-    return {"report.html": with_variants(page, bundle.manifest, variants).encode()}
-
-
-def precision_golden(bundle: Bundle, x: NDArray[np.generic]) -> dict[str, bytes]:
-    """Returns the files of golden answers of each precision beside fp32; `x` are raw inputs to choose from."""
-    made: dict[str, bytes] = {}
-    for precision, variant in bundle.manifest.variants.items():
-        made.update(_golden(bundle, precision, variant, x))
-    return made
-
-
-def _golden(bundle: Bundle, precision: str, variant: manifest.Variant, x: NDArray[np.generic]) -> dict[str, bytes]:
-    described = replace(bundle.manifest, variants={precision: variant}).in_precision(precision)
-    golden = choose_golden(replace(bundle, manifest=described), x, TOLERANCES[precision])
-    return {variant.golden: golden_bytes(golden)}
-
-
-def rerouted(
-    bundle: Bundle,
-    precision: str,
-    parts: Sequence[Arrays],
-    labels: NDArray[np.int64],
-    epsilon: float,
-    delta: float,
-    seed: int,
-) -> manifest.Variant:
-    """Chooses the thresholds of a bundle's graphs anew.
-
-    Args:
-        bundle: has graphs of that precision, as a variant or as its own.
-        precision: fp16 or int8.
-        parts: as of `with_precisions`.
-        labels: what the cascade answers in fp32 on the last part.
-        epsilon: bound on what the cascade loses against its heavy expert.
-        delta: probability with which it may fail.
-        seed: of what is drawn.
-    """
-    bundle = bundle.in_precision(precision) if precision in bundle.manifest.variants else bundle
-    fitting, certifying, test = (observe(bundle, part) for part in parts)
-    router, _, _ = reroute(bundle.manifest, fitting, certifying, epsilon, delta, seed)
-    answers = test.labels(router)
-    light, heavy, cascade = (
-        float(np.mean(right)) for right in (test.light_right, test.heavy_right, answers == parts[2].y)
-    )
-    experts = bundle.manifest.experts
-    return manifest.Variant(
-        light=experts.light.file,
-        heavy=experts.heavy.file,
-        trunk=None if experts.trunk is None else experts.trunk.file,
-        golden=f"golden.{precision}.npz",
-        router=router,
-        accuracy=manifest.Accuracy(light, heavy, cascade, len(answers)),
-        flip_rate=float(np.mean(answers != labels)),
-    )
-
-
-def _parts_of(bundle: Bundle) -> dict[str, str]:
-    """Returns the files of a bundle's graphs by what they are, the trunk first."""
-    experts = bundle.manifest.experts
-    shared = {} if experts.trunk is None else {"trunk": experts.trunk.file}
-    return {**shared, "light": experts.light.file, "heavy": experts.heavy.file}
-
-
-def _file_name(bundle: Bundle, part: str, precision: str) -> str:
-    return f"{_parts_of(bundle)[part].removesuffix('.onnx')}.{precision}.onnx"
-
-
-def _graphs(bundle: Bundle, precision: str, x: NDArray[np.generic]) -> tuple[dict[str, bytes], tuple[Clamped, ...]]:
-    """Converts every graph of a bundle; `x` are real inputs."""
-    import onnx
-
-    models = {part: onnx.load(bundle.file(name)) for part, name in _parts_of(bundle).items()}
-    feeds = _feeds(bundle, models, x[_spread(len(x))])
-    if precision == FP16:
-        converted = {part: to_fp16(model, feeds[part]) for part, model in models.items()}
-    else:
-        converted = {part: to_int8(model, feeds[part]) for part, model in models.items()}
-    clamped = tuple(each for made in converted.values() for each in made.clamped)
-    data = {part: made.model.SerializeToString(deterministic=True) for part, made in converted.items()}
-    return data, clamped
-
-
-def _spread(count: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, count - 1, min(count, RANGE_INPUTS)).astype(np.int64))
-
-
-def _feeds(
-    bundle: Bundle, models: dict[str, onnx.ModelProto], x: NDArray[np.generic]
-) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """Returns what each graph is fed when the bundle is fed `x`."""
-    raw: dict[str, NDArray[np.generic]] = {bundle.manifest.input.name: x}
-    trunk = bundle.manifest.experts.trunk
-    if trunk is None:
-        return dict.fromkeys(models, raw)
-    features = dict(zip(trunk.outputs, OnnxRun(models["trunk"]).outputs(x, trunk.outputs), strict=True))
-    return {"trunk": raw, "light": {**features}, "heavy": {**features}}
-
-
-def _draft(folder: Path, bundle: Bundle, graphs: dict[str, bytes], precision: str) -> Bundle:
-    """Writes a bundle of converted graphs, with the thresholds as they were."""
-    names = {part: _file_name(bundle, part, precision) for part in graphs}
-    experts = bundle.manifest.experts
-    renamed = manifest.Experts(
-        light=replace(experts.light, file=names["light"]),
-        heavy=replace(experts.heavy, file=names["heavy"]),
-        trunk=None if experts.trunk is None else replace(experts.trunk, file=names["trunk"]),
-    )
-    described = replace(bundle.manifest, experts=renamed, variants={})
-    return write_bundle(folder, described, {names[part]: data for part, data in graphs.items()})
-
-
-def _report(
-    precision: str, variant: manifest.Variant, size_bytes: int, clamped: tuple[Clamped, ...]
-) -> PrecisionReport:
-    seen = variant.accuracy
-
-    def share(rate: float) -> Share:
-        return share_of(np.arange(seen.samples) < round(rate * seen.samples))
-
-    return PrecisionReport(
+    graphs, clamped = _converted(full.graphs, precision, parts[0].x)
+    fitting, certifying, test = (graphs.answers(part) for part in parts)
+    guarantee = full.described.router.guarantee
+    bound = Bound(guarantee.epsilon, guarantee.delta)
+    router, _ = reroute(full.described.router, costs, fitting, certifying, bound, seed)
+    described = Precision(_experts(full.described.experts, precision), router, f"golden.{precision}.npz")
+    described = judged_precision(described, test, full.labels)
+    made = InPrecision(precision, described, graphs, test)
+    report = PrecisionReport(
         precision=precision,
-        light=share(seen.light),
-        heavy=share(seen.heavy),
-        cascade=share(seen.cascade),
-        flips=share(variant.flip_rate),
-        threshold=variant.router.confidence.threshold,
-        size_bytes=size_bytes,
+        light=share_of(test.light_right),
+        heavy=share_of(test.heavy_right),
+        cascade=share_of(made.labels == test.labels),
+        flips=share_of(made.labels != full.labels),
+        threshold=router.confidence.threshold,
+        size_bytes=sum(len(made.files[graph.file]) for _, graph in described.experts.graphs),
         clamped=clamped,
+    )
+    return made, report
+
+
+def judged_precision(precision: Precision, test: Answers, labels: NDArray[np.int64]) -> Precision:
+    """Returns a precision with what its graphs get right, and how often its cascade names others than fp32's labels."""
+    names = answered(test, route(test, precision.router))
+    light, heavy, cascade = (
+        float(np.mean(right)) for right in (test.light_right, test.heavy_right, names == test.labels)
+    )
+    accuracy = Accuracy(light, heavy, cascade, len(test))
+    return replace(precision, accuracy=accuracy, flip_rate=float(np.mean(names != labels)))
+
+
+def _converted(full: Graphs, precision: str, x: NDArray[np.generic]) -> tuple[Graphs, tuple[Clamped, ...]]:
+    """Converts every graph but the prior, which stays float32; `x` are real inputs."""
+    spread = np.unique(np.linspace(0, len(x) - 1, min(len(x), RANGE_INPUTS)).astype(np.int64))
+    convert = to_fp16 if precision == FP16 else to_int8
+    made = {part: convert(full.models[part], given) for part, given in full.feeds(x[spread]).items()}
+    models = {part: conversion.model for part, conversion in made.items()}
+    clamped = tuple(weight for conversion in made.values() for weight in conversion.clamped)
+    return replace(full, models={**full.models, **models}), clamped
+
+
+def _experts(full: Experts, precision: str) -> Experts:
+    """Returns the experts by the names of their files in a precision."""
+
+    def named(graph: Expert | Trunk) -> str:
+        return f"{graph.file.removesuffix('.onnx')}.{precision}.onnx"
+
+    trunk = full.trunk
+    return Experts(
+        light=replace(full.light, file=named(full.light)),
+        heavy=replace(full.heavy, file=named(full.heavy)),
+        trunk=None if trunk is None else replace(trunk, file=named(trunk)),
     )

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from agfedge.base.statistics import Share, share_of
-from agfedge.bundles.golden_inputs import choose_golden
-from agfedge.bundles.precisions import precision_golden, rerouted
-from agfedge.bundles.rerouting import Observed, observe, pass_costs, reroute
+from agfedge.bundles.bundling import answered, route, write_whole
+from agfedge.bundles.experts import Graphs
+from agfedge.bundles.precisions import judged_precision
 from agfedge.data import load_arrays
-from agfedge.data.split import shares, stratified
+from agfedge.data.dataset import shares, stratified
 from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
-from agfedge.router.guarantee import Guarantee, check_bounds, check_samples
+from agfedge.router import Bound
+from agfedge.router.calibration import guarantee_dict
+from agfedge.router.rerouting import pass_costs, reroute
 from agfedge_profiles import Rates, expected
 from agfedge_runtime import Bundle
 from agfedge_runtime.bundle import manifest
-from agfedge_runtime.bundle.bundle import write_bundle
-from agfedge_runtime.bundle.golden import golden_bytes
+from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    from agfedge.commands.options import DataLike
     from agfedge.data import Arrays
-    from agfedge.router.early import EarlyTrial
+    from agfedge.data.arrays import DataLike
+    from agfedge.router import Answers, EarlyTrial
+    from agfedge_runtime.bundle.router import Router
 
 # Parts of the data, in percent: what chooses, what certifies, what is reported on.
 PARTS = (20, 60, 20)
@@ -72,7 +69,6 @@ class CalibrateResult(Result):
 
     Attributes:
         bundle: the new bundle.
-        guarantee: of the new threshold.
         trial: the prior and what it saves; None where the bundle has none.
         heavy: accuracy of the heavy expert alone, on the test part.
         light: likewise.
@@ -81,7 +77,6 @@ class CalibrateResult(Result):
     """
 
     bundle: Bundle
-    guarantee: Guarantee
     trial: EarlyTrial | None
     heavy: Share
     light: Share
@@ -90,7 +85,13 @@ class CalibrateResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what `agfedge calibrate --json` prints."""
-        return {**plain(vars(self)), "bundle": str(self.bundle.path), "digest": self.bundle.digest}
+        guarantee = guarantee_dict(self.bundle.manifest.router)
+        return {
+            **plain(vars(self)),
+            "bundle": str(self.bundle.path),
+            "digest": self.bundle.digest,
+            "guarantee": guarantee,
+        }
 
     def blocks(self) -> Iterator[str | Table]:
         """Gives both routers beside the experts, and the new guarantee."""
@@ -105,16 +106,16 @@ class CalibrateResult(Result):
         )
         yield ""
         router = self.bundle.manifest.router
-        if router.confidence.threshold > 1:
-            yield "no threshold is both safe and cheaper: the heavy expert answers everything; allow a larger --epsilon"
-        else:
+        if router.asks_light:
             yield f"the light expert answers from confidence {router.confidence.threshold:.4f} on"
-        yield guarantee_line(self.guarantee)
+        else:
+            yield "no threshold is both safe and cheaper: the heavy expert answers everything; allow a larger --epsilon"
+        yield guarantee_line(router.guarantee)
         yield f"bundle: {self.bundle.path} ({self.bundle.digest[:12]})"
 
 
 def _row(name: str, routed: Routed) -> tuple[str, ...]:
-    shares = [f"{100 * each.value:.1f}%" for each in (routed.early, routed.late)]
+    shares = [f"{100 * share.value:.1f}%" for share in (routed.early, routed.late)]
     return (name, percent(routed.accuracy), *shares, f"{routed.expected:.3f}")
 
 
@@ -127,57 +128,54 @@ def recalibrate(request: CalibrateRequest) -> CalibrateResult:
         AgfedgeError: the bundle, the data or an option does not fit; nothing was written.
     """
     bundle = Bundle.open(request.bundle)
-    old = bundle.manifest.router
-    epsilon = old.guarantee.epsilon if request.epsilon is None else request.epsilon
-    delta = old.guarantee.delta if request.delta is None else request.delta
-    check_bounds(epsilon, delta)
-    parts = _parts(load_arrays(request.data, bundle.manifest.classes), request.seed, epsilon, delta)
-    fitting, certifying, test = (observe(bundle, part) for part in parts)
-    router, trial, guarantee = reroute(bundle.manifest, fitting, certifying, epsilon, delta, request.seed)
-    made = replace(bundle.manifest, router=router)
-    variants = {
-        precision: rerouted(bundle, precision, parts, test.labels(router), epsilon, delta, request.seed)
-        for precision in bundle.manifest.variants
-    }
-    made = replace(made, variants=variants)
+    described, old = bundle.manifest, bundle.manifest.router
+    bound = Bound(
+        old.guarantee.epsilon if request.epsilon is None else request.epsilon,
+        old.guarantee.delta if request.delta is None else request.delta,
+    )
+    bound.check()
+    parts = _parts(load_arrays(request.data, described.classes), request.seed, bound)
+    described.input.check(parts[0].x)
+    made: dict[str, manifest.Precision] = {}
+    tested: dict[str, Answers] = {}
+    trial = None
+    for name in sorted(described.precisions, key=manifest.PRECISIONS.index):  # fp32 first, with which others compare
+        precision = described.precisions[name]
+        fitting, certifying, tested[name] = (Graphs.of_bundle(bundle, precision).answers(part) for part in parts)
+        router, tried = reroute(precision.router, described.costs, fitting, certifying, bound, request.seed)
+        full = tested[manifest.FULL_PRECISION]
+        if name == manifest.FULL_PRECISION:
+            trial, labels = tried, answered(full, route(full, router))
+        made[name] = judged_precision(replace(precision, router=router), tested[name], labels)
+    golden = {precision.golden for precision in made.values()}
+    # The page speaks of the old router.
+    files = {name: bundle.file(name) for name in described.files if name not in {*golden, "report.html"}}
+    written = write_whole(Path(request.out), replace(described, precisions=made), files, tested, parts[2].x)
+    test = tested[manifest.FULL_PRECISION]
     return CalibrateResult(
-        _written(bundle, made, Path(request.out), parts[2].x),
-        guarantee,
+        written,
         trial,
         share_of(test.heavy_right),
         share_of(test.light_right),
-        _routed(bundle.manifest, test),
-        _routed(made, test),
+        _routed(old, described.costs, test),
+        _routed(made[manifest.FULL_PRECISION].router, described.costs, test),
     )
 
 
-def _parts(data: Arrays, seed: int, epsilon: float, delta: float) -> list[Arrays]:
+def _parts(data: Arrays, seed: int, bound: Bound) -> list[Arrays]:
     sizes = shares(len(data), PARTS)
     if not all(sizes):
         raise InputError(f"{len(data)} samples are too few to calibrate with: they are split {PARTS} percent")
-    check_samples(sizes[1], epsilon, delta)
+    bound.check_samples(sizes[1])
     return [data.take(rows) for rows in stratified(data.y, sizes, seed)]
 
 
-def _routed(made: manifest.Manifest, test: Observed) -> Routed:
+def _routed(router: Router, costs: manifest.Costs, test: Answers) -> Routed:
     """Judges a router on what both experts said."""
-    router = made.router
-    limit = None if router.prior is None else router.prior.threshold
-    early, late = test.escalated(router)
-    right = np.where(early | late, test.heavy_right, test.light_right)
+    branches = route(test, router)
+    early, late = branches == Branch.EARLY, branches == Branch.LATE
     rates = Rates(float(early.mean()), float(late.mean()))
-    costs = replace(pass_costs(made), prior=0.0 if limit is None else made.costs.prior)
-    return Routed(share_of(right), share_of(early), share_of(late), expected(rates, costs))
-
-
-def _written(bundle: Bundle, made: manifest.Manifest, out: Path, x: NDArray[np.generic]) -> Bundle:
-    """Writes the new bundle whole: the same graphs, new thresholds, new golden answers."""
-    files: dict[str, bytes | Path] = {name: bundle.file(name) for name in bundle.manifest.files}
-    for name in ("golden.npz", *(variant.golden for variant in made.variants.values())):
-        files.pop(name, None)
-    files.pop("report.html", None)  # it speaks of the old router
-    with tempfile.TemporaryDirectory() as folder:
-        draft = write_bundle(Path(folder) / "draft", replace(made, variants={}), files)
-        whole = replace(draft, manifest=replace(draft.manifest, variants=made.variants))
-        golden = {"golden.npz": golden_bytes(choose_golden(draft, x)), **precision_golden(whole, x)}
-        return write_bundle(out, made, {**{name: draft.file(name) for name in files}, **golden})
+    asks = router.prior is not None and router.prior.threshold is not None
+    charged = replace(pass_costs(costs), prior=costs.prior if asks else 0.0)
+    right = answered(test, branches) == test.labels
+    return Routed(share_of(right), share_of(early), share_of(late), expected(rates, charged))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
     from agfedge.data import Arrays
+    from agfedge.router import Bound
     from agfedge.subject.subject import Subject
     from agfedge_export.trunk.cuts import Cut
 
@@ -46,15 +47,13 @@ class Judge:
     Attributes:
         fitting: raw inputs that choose the router too.
         certifying: how many rows will certify it.
-        epsilon: bound on the net risk.
-        delta: probability with which it may fail.
+        bound: that it will be certified for.
         seed: of what is drawn.
     """
 
     fitting: Arrays
     certifying: int
-    epsilon: float
-    delta: float
+    bound: Bound
     seed: int
 
 
@@ -101,10 +100,9 @@ def choose_trunk(
         if light is None:
             continue
         experts = experts_of(light, heavy, subject.preprocessing, cut)
-        rows = experts.rows(judge.fitting)
+        rows = experts.answers(judge.fitting)
         charges = experts.prior_costs(rows, judge.fitting.x.shape[1:])
-        bounds = (judge.certifying, judge.epsilon, judge.delta)
-        found = choose_estimate(rows, experts.macs, charges, *bounds, judge.seed)
-        tried.append((cut, TrunkTrial(place_of(cut), float(found.cost.mean()))))
-    best = min(tried, key=lambda each: each[1].expected)[0]
+        estimate = choose_estimate(rows, experts.macs, charges, judge.certifying, judge.bound, judge.seed)
+        tried.append((cut, TrunkTrial(place_of(cut), float(estimate.cost.mean()))))
+    best = min(tried, key=lambda trial: trial[1].expected)[0]
     return best, tuple(trial for _, trial in tried)

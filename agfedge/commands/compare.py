@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.groups import origin_of, recovery_of
+from agfedge.commands.arguments import origin_of, recovery_of
 from agfedge.recover.options import Recovery
 from agfedge.study.compare.result import CompareResult
 

@@ -47,7 +47,7 @@ class ModelInspection(Result):
     def to_dict(self) -> dict[str, Any]:
         """Returns what `agfedge inspect --json` prints."""
         kept = {} if self.plan is None else {each.name: {"kept": len(each.keep)} for each in self.plan.groups}
-        found = [
+        groups = [
             {
                 "name": group.name,
                 "size": group.size,
@@ -62,7 +62,7 @@ class ModelInspection(Result):
         return {
             "model_sha256": self.groups.model_sha256,
             **vars(self.costs),
-            "groups": found,
+            "groups": groups,
             "kept_whole": plain(self.groups.kept_whole),
         }
 
@@ -139,7 +139,7 @@ class BundleInspection(Result):
             f"guarantee: epsilon {guarantee.epsilon}, delta {guarantee.delta}, {guarantee.samples} samples "
             f"({guarantee.method})\n"
         )
-        if manifest.variants:
+        if len(manifest.precisions) > 1:
             yield self._precisions()
             yield ""
         if self.plan is None:
@@ -154,14 +154,13 @@ class BundleInspection(Result):
         rows = [
             (
                 precision,
-                f"{sum(manifest.files[name].size for name in variant.files.values()) / 1024:,.0f}",
-                f"{variant.router.confidence.threshold:.4f}",
-                f"{variant.accuracy.heavy:.1%}",
-                f"{variant.accuracy.light:.1%}",
-                f"{variant.accuracy.cascade:.1%}",
-                f"{variant.flip_rate:.1%}",
+                f"{sum(manifest.files[graph.file].size for _, graph in parts.experts.graphs) / 1024:,.0f}",
+                f"{parts.router.confidence.threshold:.4f}",
+                *(f"{share:.1%}" for share in (parts.accuracy.heavy, parts.accuracy.light, parts.accuracy.cascade)),
+                f"{parts.flip_rate:.1%}",
             )
-            for precision, variant in sorted(manifest.variants.items())
+            for precision, parts in sorted(manifest.precisions.items())
+            if precision != "fp32" and parts.accuracy is not None
         ]
         return Table(("precision", "KiB", "threshold", "heavy", "light", "cascade", "flips against fp32"), rows)
 
@@ -246,7 +245,7 @@ def _member(member: Member) -> dict[str, Any]:
 
 def _kept_whole(kept: Sequence[KeptWhole], everything: bool) -> Iterator[str | Table]:
     """Gives the axes that stay whole: each of a few or where asked, else by reason."""
-    from agfedge.light.kept_whole import by_reason
+    from agfedge.light.model_report import by_reason
 
     if not kept:
         return

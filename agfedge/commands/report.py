@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from agfedge.base.requests import check_file
 from agfedge.commands import options as o
-from agfedge.commands.repeat import command_line
+from agfedge.commands.arguments import command_line
 from agfedge.pages.tables import Result, plain
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.groups import amount_of, origin_of, recovery_of
+from agfedge.commands.arguments import amount_of, choice_of, origin_of, recovery_of
 from agfedge.recover.options import Recovery
 from agfedge.study.search.result import SearchResult
 from agfedge_runtime.errors import InputError
@@ -108,6 +108,7 @@ def search(
         >>> found = agfedge.search(model, data, "search", keep=[0.5, 0.25], accept="best", bundle="bundle")
     """
     arguments = dict(locals())
+    from agfedge.router import Bound
     from agfedge.study.search import Search
     from agfedge.study.search.request import DEPTHS, KEEPS, SearchRequest, amounts_of
 
@@ -128,13 +129,11 @@ def search(
         lights=o.paths_of(light),
         score=score,
         recovery=recovery_of(arguments, seed),
-        exclude=o.names_of(exclude),
-        per_layer=o.path_of(per_layer),
+        choice=choice_of(arguments),
         costs=costs,
         target=o.path_of(target),
         time_limit_s=o.seconds_of(time_limit, "--time-limit"),
-        epsilon=epsilon,
-        delta=delta,
+        bound=Bound(epsilon, delta),
     )
     work = Search(request)
     settled = accept is not None and bundle is not None and work.is_done(accept, str(bundle))
@@ -175,7 +174,7 @@ def _write(result: SearchResult) -> None:
     from agfedge_runtime.atomic import write_text
 
     stem = Path(result.request.out) / "search"
-    told = (result.points, result.request.epsilon, result.cost_note, result.warnings)
-    write_text(stem.with_suffix(".json"), json_of(*told))
+    figures = (result.points, result.request.bound.epsilon, result.cost_note, result.warnings)
+    write_text(stem.with_suffix(".json"), json_of(*figures))
     plots = write_plot(result.points, stem)
-    write_text(stem.with_suffix(".md"), markdown_of(*told, plots[-1].name))
+    write_text(stem.with_suffix(".md"), markdown_of(*figures, plots[-1].name))

@@ -15,8 +15,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from agfedge.base.statistics import Share
-    from agfedge.router import Guarantee
     from agfedge_export import PlanGroup
+    from agfedge_runtime.bundle.router import Guarantee
 
 
 class Table:

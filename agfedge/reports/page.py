@@ -177,7 +177,7 @@ def _plans(profiles: Sequence[Profile]) -> dict[str, Plan]:
 
 
 def _made(profiles: Sequence[Profile], command: str) -> str:
-    from agfedge import __version__
+    from agfedge.base import __version__
 
     rows = [(profile.name, f"{_title(profile)}, {profile.samples.bundle_digest[:12]}") for profile in profiles]
     head = f"<pre><code>{escape(command)}</code></pre>" if command else ""

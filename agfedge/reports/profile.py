@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge.account.account import account
+from agfedge.account.graphs import bundle_that_ran
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,10 +47,7 @@ class Profile:
     @property
     def manifest(self) -> Manifest | None:
         """The bundle's manifest, with the thresholds of the precision that ran where it has them."""
-        if self.bundle is None:
-            return None
-        has = self.precision in self.bundle.manifest.variants
-        return self.bundle.manifest.in_precision(self.precision) if has else self.bundle.manifest
+        return None if self.bundle is None else bundle_that_ran(self.samples, self.bundle).manifest
 
     @property
     def where(self) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agfedge.commands.options import DataLike
+    from agfedge.data.arrays import DataLike
     from agfedge_runtime import Bundle
     from agfedge_runtime.profile.samples import Samples
 

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.router.confidence import CONFIDENCES, Measure, confidence_of, energy_scale
-from agfedge.router.early import EarlyTrial, try_priors
-from agfedge.router.guarantee import reaching, threshold_grid
+from agfedge.router.confidence import CONFIDENCES, Measure, confidence_of, energy_scale, fit_temperature
+from agfedge.router.guarantee import Bound, reaching, threshold_grid
 from agfedge.router.net_risk import score
-from agfedge.router.probe import fit_probe, probe_values, unseen_values
-from agfedge.router.temperature import fit_temperature
-from agfedge_export.heads.priors import NEGATED, TRUNK_PROBE, Probe
+from agfedge.router.priors import EarlyTrial, fit_probe, prior_charge, prior_table, prior_values, try_priors
+from agfedge_export.heads.priors import TRUNK_PROBE, Probe
 from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_runtime.bundle.router import answers, escalates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from agfedge.router.evidence import Rows
+    from agfedge.router.answers import Answers
 
 TEMPERATURES = (1.0, 0.5, 2.0)
 """Factors on the fitted temperature that are tried."""
@@ -66,27 +65,19 @@ class Choice:
     measures: tuple[MeasureTrial, ...] = ()
     trials: tuple[EarlyTrial, ...] = ()
 
-    def early(self, rows: Rows) -> NDArray[np.bool_]:
+    def early(self, rows: Answers) -> NDArray[np.bool_]:
         """Returns what the prior escalates, (N,)."""
         if self.prior is None:
             return np.zeros(len(rows), dtype=bool)
-        return prior_values(rows, self.prior.kind, self.probe) > self.prior.threshold
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the threshold will be certified for: `samples` certifying rows, epsilon and delta."""
-
-    samples: int
-    epsilon: float
-    delta: float
+        return escalates(prior_values(rows, self.prior.kind, self.probe), self.prior.threshold)
 
 
 def choose(
-    rows: Rows,
+    rows: Answers,
     costs: PassCosts,
     prior_costs: Mapping[str, float],
-    target: Target,
+    samples: int,
+    bound: Bound,
     seed: int,
     kinds: Sequence[str] = CONFIDENCES,
     temperatures: Sequence[float] = TEMPERATURES,
@@ -97,42 +88,31 @@ def choose(
         rows: the fitting rows.
         costs: of a pass, relative to the heavy expert, without a prior.
         prior_costs: by kind.
-        target: the certificate to come.
+        samples: how many rows will certify the threshold.
+        bound: that it will be certified for.
         seed: of halves and folds.
         kinds: measures of confidence to try, the plain one first.
         temperatures: factors on the fitted temperature to try, 1 first.
     """
     rows = rows.ordered()
-    measure, trials = _choose_measure(rows, costs, target, kinds, temperatures)
+    measure, trials = _choose_measure(rows, costs, samples, bound, kinds, temperatures)
     confidence = confidence_of(rows.light, measure)
-    answered = confidence >= likely_threshold(confidence, rows, threshold_grid(confidence), target)
+    answered = answers(confidence, likely_threshold(confidence, rows, threshold_grid(confidence), samples, bound))
     hard = ~answered | ~rows.light_right
-    values = _prior_table(rows, hard, seed)
-    charged = {kind: prior_costs.get(kind.removeprefix(NEGATED), prior_costs.get(kind, 0.0)) for kind in values}
+    values = prior_table(rows, hard, seed)
+    charged = {kind: prior_charge(kind, prior_costs) for kind in values}
     tried = try_priors(values, answered, costs, charged, seed)
     prior = min((trial for trial in tried if trial.saves), key=lambda trial: trial.with_prior, default=None)
     probe = fit_probe(rows.features, hard) if _is_probe(prior) and rows.features is not None else None
     return Choice(measure, threshold_grid(confidence), prior, probe, trials, tuple(tried))
 
 
-def prior_values(rows: Rows, kind: str, probe: Probe | None) -> NDArray[np.float64]:
-    """Returns a prior's values (N,) as float32 graphs hold them, in double precision."""
-    plain = kind.removeprefix(NEGATED)
-    if kind in rows.priors:
-        plain, sign = kind, 1.0
-    else:
-        sign = -1.0 if kind != plain else 1.0
-    if plain == TRUNK_PROBE and probe is not None and rows.features is not None:
-        return sign * probe_values(probe, rows.features)
-    result: NDArray[np.float64] = sign * rows.priors[plain].astype(np.float32).astype(np.float64)
-    return result
-
-
 def likely_threshold(
     confidence: NDArray[np.float64],
-    rows: Rows,
+    rows: Answers,
     grid: NDArray[np.float64],
-    target: Target,
+    samples: int,
+    bound: Bound,
     early: NDArray[np.bool_] | None = None,
 ) -> float:
     """Returns the lowest threshold that would be certified if the certifying rows were like these.
@@ -142,52 +122,44 @@ def likely_threshold(
     """
     from scipy.stats import norm
 
-    scale = target.samples / len(rows)
+    scale = samples / len(rows)
     kept = np.ones(len(rows), dtype=bool) if early is None else ~early
-    right, wrong = kept & rows.heavy_right & ~rows.light_right, kept & rows.light_right & ~rows.heavy_right
-    losses, gains = (scale * reaching(confidence[hits], grid) for hits in (right, wrong))
-    passed = score(losses, gains, target.samples, target.epsilon) <= -norm.isf(target.delta)
+    lost, gained = kept & rows.heavy_right & ~rows.light_right, kept & rows.light_right & ~rows.heavy_right
+    losses, gains = (scale * reaching(confidence[chosen], grid) for chosen in (lost, gained))
+    passed = score(losses, gains, samples, bound.epsilon) <= -norm.isf(bound.delta)
     # The fixed sequence ends at its first failure, too.
     last = len(grid) if passed.all() else int(np.argmin(passed))
     return float(grid[last - 1]) if last else 2.0
 
 
 def _choose_measure(
-    rows: Rows, costs: PassCosts, target: Target, kinds: Sequence[str], temperatures: Sequence[float]
+    rows: Answers,
+    costs: PassCosts,
+    samples: int,
+    bound: Bound,
+    kinds: Sequence[str],
+    temperatures: Sequence[float],
 ) -> tuple[Measure, tuple[MeasureTrial, ...]]:
     fitted = fit_temperature(rows.light.astype(np.float32), rows.labels)
-    trials, answers = [], []
+    trials, hits = [], []
     for kind in kinds:
         for factor in temperatures:
             temperature = factor * fitted
             scale = energy_scale(rows.light, temperature) if kind == "energy" else (0.0, 1.0)
             measure = Measure(kind, temperature, scale)
             confidence = confidence_of(rows.light, measure)
-            threshold = likely_threshold(confidence, rows, threshold_grid(confidence), target)
-            answered = confidence >= threshold
-            answers.append(answered)
+            threshold = likely_threshold(confidence, rows, threshold_grid(confidence), samples, bound)
+            answered = answers(confidence, threshold)
+            hits.append(answered)
             trials.append(MeasureTrial(measure, threshold, expected(Rates(0.0, float((~answered).mean())), costs)))
     best = int(np.argmin([trial.expected_cost for trial in trials]))
-    return trials[best if _clearly_more(answers[best], answers[0]) else 0].measure, tuple(trials)
+    return trials[best if _clearly_more(hits[best], hits[0]) else 0].measure, tuple(trials)
 
 
 def _clearly_more(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
     """Whether one measure answers more than another by over a standard error of their paired difference."""
     difference = one.astype(float) - other
     return bool(difference.mean() > difference.std() / np.sqrt(len(difference)))
-
-
-def _prior_table(rows: Rows, hard: NDArray[np.bool_], seed: int) -> dict[str, NDArray[np.float64]]:
-    """Returns every prior with either sign; the probe's values are of probes that did not see the row."""
-    plain = {kind: prior_values(rows, kind, None) for kind in rows.priors}
-    table = {}
-    for kind, values in plain.items():
-        table[kind] = values
-        if not kind.startswith(NEGATED) and NEGATED + kind not in plain:
-            table[NEGATED + kind] = -values
-    if rows.features is not None and 0 < hard.sum() < len(hard):
-        table[TRUNK_PROBE] = unseen_values(rows.features, hard, seed)
-    return table
 
 
 def _is_probe(prior: EarlyTrial | None) -> bool:

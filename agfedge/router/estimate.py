@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.router.choice import Target, choose, likely_threshold
+from agfedge.router.answers import check_rows
+from agfedge.router.choice import choose, likely_threshold
 from agfedge.router.confidence import confidence_of
-from agfedge.router.evidence import check_rows
-from agfedge_export.heads.priors import unsigned
+from agfedge.router.priors import prior_charge
+from agfedge_runtime.bundle.router import answers, asks_light
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from agfedge.router.early import EarlyTrial
-    from agfedge.router.evidence import Rows
+    from agfedge.router.answers import Answers
+    from agfedge.router.guarantee import Bound
+    from agfedge.router.priors import EarlyTrial
     from agfedge_profiles import PassCosts
 
 
@@ -52,11 +54,11 @@ class RouterEstimate:
     cost: NDArray[np.float64]
     interval: tuple[float, float] = (0.0, 1.0)
 
-    def at(self, threshold: float, rows: Rows) -> RouterEstimate:
+    def at(self, threshold: float, rows: Answers) -> RouterEstimate:
         """Returns the same router at another threshold, on the same rows."""
-        never = threshold > 1
+        never = not asks_light(threshold)
         early = np.ones_like(self.early) if never else self.early
-        late = ~early & (self.confidence < threshold)
+        late = ~early & ~answers(self.confidence, threshold)
         heavy = early | late
         costs = self.costs
         cost = costs.trunk + np.where(heavy, costs.heavy, 0.0)
@@ -68,12 +70,11 @@ class RouterEstimate:
 
 
 def choose_estimate(
-    rows: Rows,
+    rows: Answers,
     costs: PassCosts,
     prior_costs: Mapping[str, float],
     samples: int,
-    epsilon: float,
-    delta: float,
+    bound: Bound,
     seed: int,
 ) -> RouterEstimate:
     """Chooses a router for two experts as a calibration would.
@@ -83,25 +84,23 @@ def choose_estimate(
         costs: of a pass, without a prior.
         prior_costs: by kind.
         samples: how many rows would certify the threshold.
-        epsilon: bound on the net risk.
-        delta: probability with which the bound may fail.
+        bound: that it would be certified for.
         seed: of halves and folds.
 
     Raises:
         InputError: rows that do not fit together, or values that are not finite.
     """
     check_rows(rows, "choosing")
-    target = Target(samples, epsilon, delta)
-    chosen = choose(rows, costs, prior_costs, target, seed)
+    chosen = choose(rows, costs, prior_costs, samples, bound, seed)
     confidence, early = confidence_of(rows.light, chosen.measure), chosen.early(rows)
-    threshold = likely_threshold(confidence, rows, chosen.grid, target, early)
+    threshold = likely_threshold(confidence, rows, chosen.grid, samples, bound, early)
 
     def cost(drawn: NDArray[np.int64]) -> float:
         """The mean cost of rows that were drawn, with the threshold that they choose."""
-        again = likely_threshold(confidence[drawn], rows.take(drawn), chosen.grid, target, early[drawn])
+        again = likely_threshold(confidence[drawn], rows.take(drawn), chosen.grid, samples, bound, early[drawn])
         return float(whole.at(again, rows).cost[drawn].mean())
 
-    charge = 0.0 if chosen.prior is None else prior_costs.get(unsigned(chosen.prior.kind), 0.0)
+    charge = 0.0 if chosen.prior is None else prior_charge(chosen.prior.kind, prior_costs)
     nothing = np.zeros(len(rows))
     empty = RouterEstimate(
         threshold, chosen.prior, replace(costs, prior=charge), confidence, early, early, early, nothing
@@ -116,7 +115,7 @@ def _interval(cost: Callable[[NDArray[np.int64]], float], count: int, seed: int)
     if count < 2:
         return 0.0, 1.0
     numbers = np.arange(count)
-    found = bootstrap(
+    interval = bootstrap(
         (numbers,), cost, vectorized=False, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.router.net_risk import critical_losses
+from agfedge_runtime.bundle.router import Guarantee
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,24 +35,52 @@ NEVER = 2.0
 
 
 @dataclass(frozen=True)
-class Guarantee:
-    """A certified threshold.
+class Bound:
+    """What the cascade may lose of the heavy expert's accuracy, and how surely.
 
     Attributes:
-        threshold: the lowest certified confidence, or `NEVER`.
         epsilon: bound on the net risk.
-        delta: probability with which the bound may fail, over draws of the certifying split.
-        samples: size of the certifying split.
-        losses: on how many of them the cascade is wrong and the heavy expert right.
-        gains: on how many of them the cascade is right and the heavy expert wrong.
+        delta: probability with which it may fail, over draws of the certifying split.
     """
 
-    threshold: float
     epsilon: float
     delta: float
-    samples: int
-    losses: int
-    gains: int = 0
+
+    def check(self) -> None:
+        """Refuses a bound that is none.
+
+        Raises:
+            InputError: epsilon or delta is outside (0, 1).
+        """
+        for name, value in (("epsilon", self.epsilon), ("delta", self.delta)):
+            if not 1e-9 <= value < 1:
+                raise InputError(f"--{name} is {value}: expected a number between 0 and 1, such as 0.01")
+
+    def check_samples(self, samples: int) -> None:
+        """Refuses a calibration split that can never certify the bound.
+
+        Raises:
+            InputError: it is too small; says how many it takes.
+        """
+        if not self._certifiable(samples):
+            raise InputError(
+                f"{samples} calibration samples cannot certify epsilon {self.epsilon} at delta {self.delta}: "
+                f"it takes at least {self.samples_needed()}; give more data or a larger --epsilon"
+            )
+
+    def samples_needed(self) -> int:
+        """Returns how many samples certify the bound when there is no loss and no gain."""
+        high = max(1, ceil(log(1 / self.delta) / self.epsilon))
+        while not self._certifiable(high):
+            high *= 2
+        low = 0
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._certifiable(middle) else (middle, high)
+        return high
+
+    def _certifiable(self, samples: int) -> bool:
+        return samples > 0 and bool(critical_losses(samples, self.epsilon, self.delta, 0)[0] >= 0)
 
 
 def threshold_grid(confidence: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -70,10 +99,9 @@ def certify(
     light_right: NDArray[np.bool_],
     heavy_right: NDArray[np.bool_],
     grid: NDArray[np.float64],
-    epsilon: float,
-    delta: float,
+    bound: Bound,
     early: NDArray[np.bool_] | None = None,
-) -> Guarantee:
+) -> tuple[float, Guarantee]:
     """Finds the lowest threshold whose net risk is certified.
 
     Args:
@@ -81,16 +109,19 @@ def certify(
         light_right: whether its label is correct, (N,).
         heavy_right: likewise for the heavy expert, (N,).
         grid: thresholds to try, strictest first; chosen without these samples.
-        epsilon: in (0, 1).
-        delta: in (0, 1).
+        bound: to certify.
         early: what goes to the heavy expert whatever the confidence, (N,).
+
+    Returns:
+        The threshold, `NEVER` where none is certified, and what is promised at it.
 
     Raises:
         InputError: epsilon or delta outside (0, 1), or too few samples to certify anything (says how many it takes).
     """
-    check_bounds(epsilon, delta)
+    bound.check()
     samples = len(confidence)
-    check_samples(samples, epsilon, delta)
+    bound.check_samples(samples)
+    epsilon, delta = bound.epsilon, bound.delta
     kept = np.ones(samples, dtype=bool) if early is None else ~early
     # In double precision, in which the runtime compares too.
     losses, gains = (
@@ -101,51 +132,12 @@ def certify(
     proved = losses <= critical_losses(samples, epsilon, delta, possible)[gains]
     last = len(grid) if proved.all() else int(np.argmin(proved))
     if last == 0:
-        return Guarantee(NEVER, epsilon, delta, samples, 0, 0)
-    return Guarantee(float(grid[last - 1]), epsilon, delta, samples, int(losses[last - 1]), int(gains[last - 1]))
+        return NEVER, Guarantee(METHOD, epsilon, delta, samples, 0, 0)
+    promised = Guarantee(METHOD, epsilon, delta, samples, int(losses[last - 1]), int(gains[last - 1]))
+    return float(grid[last - 1]), promised
 
 
 def reaching(confidence: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.intp]:
     """Counts how many confidences reach each threshold."""
     counts: NDArray[np.intp] = len(confidence) - np.searchsorted(np.sort(confidence), grid, side="left")
     return counts
-
-
-def check_bounds(epsilon: float, delta: float) -> None:
-    """Refuses bounds that are none.
-
-    Raises:
-        InputError: epsilon or delta is outside (0, 1).
-    """
-    for name, value in (("epsilon", epsilon), ("delta", delta)):
-        if not 1e-9 <= value < 1:
-            raise InputError(f"--{name} is {value}: expected a number between 0 and 1, such as 0.01")
-
-
-def check_samples(samples: int, epsilon: float, delta: float) -> None:
-    """Refuses a calibration split that can never certify the bound.
-
-    Raises:
-        InputError: it is too small; says how many it takes.
-    """
-    if not _certifiable(samples, epsilon, delta):
-        raise InputError(
-            f"{samples} calibration samples cannot certify epsilon {epsilon} at delta {delta}: "
-            f"it takes at least {samples_needed(epsilon, delta)}; give more data or a larger --epsilon"
-        )
-
-
-def samples_needed(epsilon: float, delta: float) -> int:
-    """Returns how many samples certify epsilon at delta when there is no loss and no gain."""
-    high = max(1, ceil(log(1 / delta) / epsilon))
-    while not _certifiable(high, epsilon, delta):
-        high *= 2
-    low = 0
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _certifiable(middle, epsilon, delta) else (middle, high)
-    return high
-
-
-def _certifiable(samples: int, epsilon: float, delta: float) -> bool:
-    return samples > 0 and bool(critical_losses(samples, epsilon, delta, 0)[0] >= 0)

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.statistics import Share, share_of
-from agfedge.router.choice import prior_values
-from agfedge.router.confidence import Measure, confidence_of
-from agfedge.router.evidence import Evidence, check_rows
-from agfedge.router.router import choose_router
+from agfedge.router.answers import Evidence, check_rows
+from agfedge.router.calibration import choose_router
+from agfedge.router.guarantee import Bound
+from agfedge.router.priors import prior_charge
 from agfedge_profiles import PassCosts, Rates, expected, mixture, sequential
+from agfedge_runtime.bundle.router import Branch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge.router.evidence import Rows
-    from agfedge.router.router import Calibration
+    from agfedge.router.answers import Answers
+    from agfedge.router.calibration import Calibration
+    from agfedge_runtime.arrays import UInt8Array
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Rival:
 
 
 def rivals(
-    found: Calibration, evidence: Evidence, test: Rows, costs: PassCosts, prior_cost: float = 0.0, seed: int = 0
+    calibration: Calibration, evidence: Evidence, test: Answers, costs: PassCosts, seed: int = 0
 ) -> tuple[Rival, ...]:
     """Compares a router with its rivals.
 
@@ -55,63 +57,45 @@ def rivals(
       cost.
 
     Args:
-        found: the router.
+        calibration: the router.
         evidence: what chose and certified it; the paper's threshold comes from the same.
         test: rows that it has not seen.
         costs: of a pass, without a prior.
-        prior_cost: of the chosen prior.
         seed: of the random rival.
 
     Raises:
         InputError: the test rows do not fit together.
     """
     check_rows(test, "test")
-    nobody = np.zeros(len(test), dtype=bool)
-    early, late = routes(found, test)
-    bounds = found.guarantee
-    paper = choose_router(
-        replace(evidence, fitting=_bare(evidence.fitting), certifying=_bare(evidence.certifying), prior_costs={}),
-        costs,
-        bounds.epsilon,
-        bounds.delta,
-        seed,
-        ("max_probability",),
-        (1.0,),
-        judge=False,
-    )
-    chance = float((early | late).mean())
+    guarantee, prior = calibration.router.guarantee, calibration.prior
+    bare = replace(evidence, fitting=_bare(evidence.fitting), certifying=_bare(evidence.certifying), prior_costs={})
+    bound = Bound(guarantee.epsilon, guarantee.delta)
+    paper = choose_router(bare, costs, bound, seed, ("max_probability",), (1.0,), judge=False)
+    ours = calibration.route(test)
+    chance = float((ours != Branch.LIGHT).mean())
     drawn = np.random.default_rng(seed).uniform(size=len(test)) < chance
-    charged = replace(costs, prior=prior_cost if found.prior is not None else 0.0)
-    rows = [
-        _row("random routing at our rate", test, nobody, drawn, costs),
-        _row("confidence only (the paper's)", test, *routes(paper, test), costs),
-        _row("oracle", test, nobody, test.heavy_right & ~test.light_right, costs),
-        _row("ours", test, early, late, charged),
-    ]
-    alone = [_alone("heavy alone", test.heavy_right, 1.0), _alone("light alone", test.light_right, _whole(costs))]
-    return (*alone, *rows)
+    charged = replace(costs, prior=0.0 if prior is None else prior_charge(prior.kind, evidence.prior_costs))
+    return (
+        _alone("heavy alone", test.heavy_right, 1.0),
+        _alone("light alone", test.light_right, costs.trunk + costs.light),
+        _row("random routing at our rate", test, _late(drawn), costs),
+        _row("confidence only (the paper's)", test, paper.route(_bare(test)), costs),
+        _row("oracle", test, _late(test.heavy_right & ~test.light_right), costs),
+        _row("ours", test, ours, charged),
+    )
 
 
-def routes(found: Calibration, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Returns what a router escalates early and late, (N,) each."""
-    early = np.zeros(len(rows), dtype=bool)
-    if found.guarantee.threshold > 1:
-        return ~early, early  # the light expert is never asked
-    if found.prior is not None:
-        early = prior_values(rows, found.prior.kind, found.probe) > found.prior.threshold
-    confidence = confidence_of(rows.light, Measure(found.confidence, found.temperature, found.energy))
-    return early, ~early & (confidence < found.guarantee.threshold)
+def _bare(rows: Answers) -> Answers:
+    """Rows of logits alone, of which the greatest probability follows."""
+    return replace(rows, priors={}, features=None, confidence=None)
 
 
-def _bare(rows: Rows) -> Rows:
-    return replace(rows, priors={}, features=None)
+def _late(escalated: NDArray[np.bool_]) -> UInt8Array:
+    return np.where(escalated, Branch.LATE, Branch.LIGHT).astype(np.uint8)
 
 
-def _whole(costs: PassCosts) -> float:
-    return costs.trunk + costs.light
-
-
-def _row(name: str, test: Rows, early: NDArray[np.bool_], late: NDArray[np.bool_], costs: PassCosts) -> Rival:
+def _row(name: str, test: Answers, branches: UInt8Array, costs: PassCosts) -> Rival:
+    early, late = branches == Branch.EARLY, branches == Branch.LATE
     right = np.where(early | late, test.heavy_right, test.light_right)
     rates = Rates(float(early.mean()), float(late.mean()))
     shares = (share_of(right), share_of(early), share_of(late))
@@ -123,17 +107,17 @@ def _alone(name: str, right: NDArray[np.bool_], cost: float) -> Rival:
     return Rival(name, share_of(right), nobody, nobody, cost, cost, cost)
 
 
-def rival_table(found: tuple[Rival, ...]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def rival_table(compared: tuple[Rival, ...]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Returns headers and rows of the table for people; costs are relative to the heavy expert."""
     headers = ("router", "accuracy % (95% interval)", "early %", "late %", "mixture", "sequential", "expected")
     rows = [
         (
-            each.name,
-            f"{100 * each.accuracy.value:.2f} ({100 * each.accuracy.low:.1f} to {100 * each.accuracy.high:.1f})",
-            f"{100 * each.early.value:.1f}",
-            f"{100 * each.late.value:.1f}",
-            *(f"{cost:.3f}" for cost in (each.mixture, each.sequential, each.expected)),
+            rival.name,
+            f"{100 * rival.accuracy.value:.2f} ({100 * rival.accuracy.low:.1f} to {100 * rival.accuracy.high:.1f})",
+            f"{100 * rival.early.value:.1f}",
+            f"{100 * rival.late.value:.1f}",
+            *(f"{cost:.3f}" for cost in (rival.mixture, rival.sequential, rival.expected)),
         )
-        for each in found
+        for rival in compared
     ]
     return headers, rows

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agfedge.targets.release import Release
 
-logger = logging.getLogger("agfedge.base.progress")
+logger = logging.getLogger("agfedge.progress")
 
 
 class DeployBars:

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from agfedge_runtime import errors
-from agfedge_runtime.bundle.bundle import MANIFEST_NAME, SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.bundle import SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.manifest import MANIFEST_NAME
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from agfedge.targets.on_target.signature import (
     verify_signature,
 )
 from agfedge_runtime.atomic import write_bytes
-from agfedge_runtime.bundle.bundle import MANIFEST_NAME, MAX_SIGNATURE_BYTES, SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.bundle import MAX_SIGNATURE_BYTES, SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.manifest import MANIFEST_NAME
 from agfedge_runtime.errors import BundleDigestError, BundleError, InputError
 
 

@@ -31,7 +31,7 @@ from agfedge.targets.signature import require_signature
 from agfedge.targets.signing import verify_bundle
 from agfedge.targets.target import Target
 from agfedge_runtime.bundle.bundle import Bundle
-from agfedge_runtime.bundle.variants import FULL_PRECISION
+from agfedge_runtime.bundle.manifest import FULL_PRECISION
 from agfedge_runtime.engines.choice import AUTO
 from agfedge_runtime.errors import AgfedgeError, InputError
 
@@ -40,7 +40,6 @@ MIN_KEEP = 2
 _UNCHANGED = " (what ran there before is unchanged)"
 _AFTER = MappingProxyType({"service": "", "prune": " (the new release runs)"})
 LOWEST = "best"
-_LOWEST_FIRST = ("int8", "fp16")
 
 
 @dataclass(frozen=True)
@@ -192,9 +191,7 @@ def deploy_release(
 
 
 def _precision(bundle: Bundle, asked: str) -> str:
-    if asked != LOWEST:
-        return asked
-    return next((each for each in _LOWEST_FIRST if each in bundle.manifest.variants), FULL_PRECISION)
+    return bundle.manifest.lowest_precision if asked == LOWEST else asked
 
 
 def _run_stage(name: str, stage: Callable[[Job], Outcome], job: Job) -> StageReport:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agfedge_runtime.bundle.bundle import Bundle
+    from agfedge_runtime.bundle.router import Branch
     from agfedge_runtime.cascade.cascade import Cascade
-    from agfedge_runtime.cascade.decisions import Branch, Decisions
+    from agfedge_runtime.cascade.decisions import Decisions
     from agfedge_runtime.errors import AgfedgeError
 
 __version__ = "0.1.0"
@@ -22,7 +23,7 @@ __all__ = [
 
 _HOMES = {
     "AgfedgeError": "errors",
-    "Branch": "cascade.decisions",
+    "Branch": "bundle.router",
     "Bundle": "bundle.bundle",
     "Cascade": "cascade.cascade",
     "Decisions": "cascade.decisions",

@@ -14,13 +14,11 @@ from agfedge_runtime.bundle.manifest import FULL_PRECISION, MANIFEST_NAME
 from agfedge_runtime.engines.tensorrt.build.folder import folder_beside, make_folder
 from agfedge_runtime.engines.tensorrt.build.library import LIBRARIES, Library, open_library
 from agfedge_runtime.engines.tensorrt.build.options import PRECISIONS, BuildOptions
-from agfedge_runtime.engines.tensorrt.build.parts import PART_PRECISION, prior_part
 from agfedge_runtime.engines.tensorrt.build.store import EngineStore, Plan
 from agfedge_runtime.errors import InputError, MissingPackageError
 
 _BATCH = (1, 1, 8)
 _ONE = (1, 1, 1)
-_LOWEST_FIRST = ("int8", "fp16")
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,18 @@ def run(arguments: argparse.Namespace) -> int:
     options = BuildOptions(arguments.precision, batch, arguments.dla, arguments.workspace)
     bundle = Bundle.open(arguments.bundle)
     if options.precision == "best":
-        options = dataclasses.replace(options, precision=_lowest(bundle))
-    bundle = bundle.in_precision(options.precision)
+        options = dataclasses.replace(options, precision=bundle.manifest.lowest_precision)
+    parts = bundle.manifest.in_precision(options.precision)
     library = _library(arguments.backend)
     if arguments.beside:
         make_folder(folder_beside(bundle.path / MANIFEST_NAME))
     store = EngineStore(library, progress=not arguments.json and sys.stderr.isatty())
-    rows = [_Row(name, store.prepare(bundle.file(name), options, arguments.rebuild)) for name in _graphs(bundle)]
-    part = prior_part(bundle)
-    if part is not None:
-        alone = dataclasses.replace(options, precision=PART_PRECISION, dla=None)
-        rows.append(_Row("prior", store.prepare(part, alone, arguments.rebuild)))
+    experts, rule = parts.experts, parts.router.prior if parts.router.asks_prior else None
+    trunk = [] if experts.trunk is None else [experts.trunk.file]
+    graphs = dict.fromkeys([*trunk, experts.light.file, experts.heavy.file], options)
+    if rule is not None:  # what leads to one number an input stays float32
+        graphs[rule.file] = dataclasses.replace(options, precision=FULL_PRECISION, dla=None)
+    rows = [_Row(name, store.prepare(bundle.file(name), wanted, arguments.rebuild)) for name, wanted in graphs.items()]
     _print(library, rows, arguments.json)
     return 0
 
@@ -98,16 +97,6 @@ def _library(name: str | None) -> Library:
         return open_library(workstation)
     except MissingPackageError as error:
         raise MissingPackageError(f"{missing}; or {error}") from error
-
-
-def _lowest(bundle: Bundle) -> str:
-    return next((each for each in _LOWEST_FIRST if each in bundle.manifest.variants), FULL_PRECISION)
-
-
-def _graphs(bundle: Bundle) -> list[str]:
-    experts = bundle.manifest.experts
-    trunk = [] if experts.trunk is None else [experts.trunk.file]
-    return [*trunk, experts.light.file, experts.heavy.file]
 
 
 def _print(library: Library, rows: list[_Row], as_json: bool) -> None:

@@ -11,7 +11,8 @@ import onnx
 import onnx.parser
 import pytest
 
-from agfedge_runtime.bundle.bundle import Bundle, golden_bytes, write_bundle
+from agfedge_runtime.bundle.bundle import Bundle, write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
     Costs,
@@ -20,6 +21,7 @@ from agfedge_runtime.bundle.manifest import (
     Guarantee,
     InputSpec,
     Manifest,
+    Precision,
     Preprocessing,
     PriorRule,
     Router,
@@ -30,7 +32,7 @@ from agfedge_runtime.verify import record_golden
 # The light expert looks at the first byte, the heavy one at the second, the prior at the third.
 GRAPH = """
 <ir_version: 10, opset_import: ["": 20]>
-g (uint8[N,2,2,1] x) => (float[N,2] probabilities{outputs})
+g (uint8[N,2,2,1] x) => ({outputs})
 <float full = {{255.0}}, int64[1] last = {{1}}, float[2] base = {{0.0, 1.0}},
  float[4,2] weight = {{{weight}}}, float[4,1] third = {{0.0, 0.0, 1.0, 0.0}}>
 {{
@@ -43,30 +45,32 @@ g (uint8[N,2,2,1] x) => (float[N,2] probabilities{outputs})
 }}
 """
 INPUTS = np.random.default_rng(0).integers(0, 256, (8, 2, 2, 1), np.uint8)
-ROUTES = """
-  confidence = ReduceMax<keepdims=0>(probabilities, last)
-  column = MatMul(features, third)
-  prior = Squeeze(column, last)
-"""
+CONFIDENCE = "confidence = ReduceMax<keepdims=0>(probabilities, last)"
+PRIOR = "column = MatMul(features, third) prior = Squeeze(column, last)"
 
 
-def _graph(weight: str, outputs: str = "", rest: str = "") -> bytes:
+def _graph(weight: str, outputs: str = "float[N,2] probabilities", rest: str = "") -> bytes:
     model = onnx.parser.parse_model(GRAPH.format(weight=weight, outputs=outputs, rest=rest))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 
 
-def _manifest(confidence: float) -> Manifest:
+def _manifest(confidence: float, golden: str | None = None) -> Manifest:
     return Manifest(
         name="tiny",
-        input=InputSpec("x", (None, 2, 2, 1), "uint8", "NHWC", Preprocessing(1 / 255, (0.0,), (1.0,))),
+        input=InputSpec("x", (None, 2, 2, 1), "uint8", "NHWC", Preprocessing(True, 1 / 255, (0.0,), (1.0,))),
         classes=("zero", "one"),
-        experts=Experts(Expert("light.onnx", 8, 8), Expert("heavy.onnx", 80, 80)),
-        router=Router(
-            PriorRule("third", "prior", 0.5),
-            ConfidenceRule("max_probability", "confidence", confidence, 1.0),
-            Guarantee("none", 0.05, 0.1, 100, True),
-        ),
+        precisions={
+            "fp32": Precision(
+                Experts(Expert("light.onnx", 8, 8), Expert("heavy.onnx", 80, 80)),
+                Router(
+                    PriorRule("third", "prior.onnx", "prior", 0.5),
+                    ConfidenceRule("max_probability", "confidence", confidence, 1.0),
+                    Guarantee("none", 0.05, 0.1, 100),
+                ),
+                golden,
+            )
+        },
         costs=Costs("macs", 0.01, 0.1),
     )
 
@@ -78,14 +82,15 @@ def write_tiny_bundle() -> Callable[..., Bundle]:
     def write(folder: Path, confidence: float = 0.75, wrong: bool = False) -> Bundle:
         files = {
             "light.onnx": _graph(
-                "1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0", ", float[N] confidence, float[N] prior", ROUTES
+                "1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0", "float[N,2] probabilities, float[N] confidence", CONFIDENCE
             ),
+            "prior.onnx": _graph("1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0", "float[N] prior", PRIOR),
             "heavy.onnx": _graph("0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0"),
         }
         with Cascade.open(write_bundle(folder, _manifest(confidence), files)) as cascade:
             golden = record_golden(cascade, INPUTS)
         if wrong:
             golden = dataclasses.replace(golden, labels=1 - golden.labels)
-        return write_bundle(folder, _manifest(confidence), {**files, "golden.npz": golden_bytes(golden)})
+        return write_bundle(folder, _manifest(confidence, "golden.npz"), {**files, "golden.npz": golden_bytes(golden)})
 
     return write

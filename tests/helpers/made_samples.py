@@ -110,7 +110,7 @@ def made_manifest(early: float = 0.05, late: float = 0.15, threshold: float = 0.
     """What the bundle of such samples promised."""
     return Manifest(
         name="made",
-        input=InputSpec("x", (None, 4), "float32", "any", Preprocessing(1.0, (0.0,), (1.0,))),
+        input=InputSpec("x", (None, 4), "float32", "any", Preprocessing(False, 1.0, (0.0,), (1.0,))),
         classes=("a", "b"),
         experts=Experts(Expert("light.onnx", 10, 10), Expert("heavy.onnx", 50, 50)),
         router=Router(

@@ -4,7 +4,7 @@ The input is uint8 (N, 2, 2, 1). With its four bytes called a, b, c and d:
 
 * light gives class 0 the probability a / 255, class 1 the rest, and the larger of the two as its confidence;
 * heavy gives class 0 the probability b / 255 and class 1 the rest;
-* the prior is c / 255;
+* the prior, a graph of its own, is c / 255;
 * d matters only to a graph built with a fault, and only when it is 255.
 """
 
@@ -19,7 +19,8 @@ import onnx.parser
 import pytest
 
 from agfedge_runtime import Bundle, Cascade
-from agfedge_runtime.bundle.bundle import golden_bytes, write_bundle
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
     Costs,
@@ -28,6 +29,7 @@ from agfedge_runtime.bundle.manifest import (
     Guarantee,
     InputSpec,
     Manifest,
+    Precision,
     Preprocessing,
     PriorRule,
     Router,
@@ -43,7 +45,7 @@ _FAULTS = {
 }
 _GRAPH = """
 <ir_version: 10, opset_import: ["": 20]>
-g (uint8[N,2,2,1] x) => (float[N,2] probabilities, {outputs})
+g (uint8[N,2,2,1] x) => ({outputs})
 <float full = {{255.0}}, float almost = {{254.0}}, float[1] ones = {{1.0}},
  int64[1] last = {{1}}, int64 three = {{3}},
  float[2] base = {{0.0, 1.0}}, float[4,2] weight = {{{weight}}}, float[4,1] third = {{0.0, 0.0, 1.0, 0.0}}>
@@ -86,48 +88,65 @@ class Tiny:
         )
 
     @staticmethod
-    def light(fault: str = "", confidence_of: str = "probabilities", prior: str = "sound") -> bytes:
-        """A light graph.
+    def light(fault: str = "", confidence_of: str = "probabilities") -> bytes:
+        """A light graph, with the prior as an output that nobody asks for.
 
         Args:
             fault: what d == 255 does.
             confidence_of: the value whose maximum it is; `sound` are the probabilities before the fault.
-            prior: ``sound``, ``faulty`` as the probabilities are, or ``wide`` with a shape (N, 1).
         """
-        expressions = {"sound": "Squeeze(c, last)", "faulty": "Squeeze(faulty, last)", "wide": "Identity(c)"}
         return _model(
-            outputs=f"float[N] confidence, float[{'N,1' if prior == 'wide' else 'N'}] prior",
+            outputs="float[N,2] probabilities, float[N] confidence, float[N] prior",
             weight="1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0",
             fault=_FAULTS[fault],
             rest=f"""confidence = ReduceMax<keepdims=0>({confidence_of}, last)
               c = MatMul(features, third)
+              prior = Squeeze(c, last)""",
+        )
+
+    @staticmethod
+    def prior(kind: str = "sound", fault: str = "") -> bytes:
+        """A graph of the prior: ``sound``, ``faulty`` where d == 255, or ``wide`` with a shape (N, 1)."""
+        expressions = {"sound": "Squeeze(c, last)", "faulty": "Squeeze(faulty, last)", "wide": "Identity(c)"}
+        return _model(
+            outputs=f"float[{'N,1' if kind == 'wide' else 'N'}] prior",
+            weight="1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0",
+            fault=_FAULTS[fault],
+            rest=f"""c = MatMul(features, third)
               faulty = Mul(c, fine)
-              prior = {expressions[prior]}""",
+              prior = {expressions[kind]}""",
         )
 
     @staticmethod
     def heavy(fault: str = "") -> bytes:
         """A heavy graph, with one output that nobody asks for."""
         return _model(
-            outputs="float[N,4] unused",
+            outputs="float[N,2] probabilities, float[N,4] unused",
             weight="0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0",
             fault=_FAULTS[fault],
             rest="unused = Identity(features)",
         )
 
     @staticmethod
-    def manifest(confidence: float = 0.75, prior: float | None = 0.5, has_prior: bool = True) -> Manifest:
+    def manifest(
+        confidence: float = 0.75, prior: float | None = 0.5, has_prior: bool = True, golden: bool = False
+    ) -> Manifest:
         """A manifest without files, with the two thresholds."""
         return Manifest(
             name="tiny",
-            input=InputSpec("x", (None, 2, 2, 1), "uint8", "NHWC", Preprocessing(1 / 255, (0.0,), (1.0,))),
+            input=InputSpec("x", (None, 2, 2, 1), "uint8", "NHWC", Preprocessing(True, 1 / 255, (0.0,), (1.0,))),
             classes=("zero", "one"),
-            experts=Experts(Expert("light.onnx", 8, 8), Expert("heavy.onnx", 80, 80)),
-            router=Router(
-                PriorRule("third", "prior", prior) if has_prior else None,
-                ConfidenceRule("max_probability", "confidence", confidence, 1.0),
-                Guarantee("none", 0.05, 0.1, 100, True),
-            ),
+            precisions={
+                "fp32": Precision(
+                    Experts(Expert("light.onnx", 8, 8), Expert("heavy.onnx", 80, 80)),
+                    Router(
+                        PriorRule("third", "prior.onnx", "prior", prior) if has_prior else None,
+                        ConfidenceRule("max_probability", "confidence", confidence, 1.0),
+                        Guarantee("none", 0.05, 0.1, 100),
+                    ),
+                    "golden.npz" if golden else None,
+                )
+            },
             costs=Costs("macs", 0.01, 0.1),
             provenance={"seed": 0, "tool": "test"},
         )
@@ -136,13 +155,16 @@ class Tiny:
         self,
         light: bytes = b"",
         heavy: bytes = b"",
+        prior_graph: bytes = b"",
         extra: dict[str, bytes] | None = None,
         name: str = "bundle",
         **thresholds: float | bool | None,
     ) -> Bundle:
         """Write a bundle; `thresholds` go to `manifest`."""
         files = {"light.onnx": light or self.light(), "heavy.onnx": heavy or self.heavy(), **(extra or {})}
-        return write_bundle(self.folder / name, self.manifest(**thresholds), files)
+        files |= {"prior.onnx": prior_graph or self.prior()} if thresholds.get("has_prior", True) else {}
+        golden = "golden.npz" in files
+        return write_bundle(self.folder / name, self.manifest(**thresholds, golden=golden), files)
 
     def cascade(self, **parts: bytes | float | bool | None) -> Cascade:
         """Open a cascade on a new bundle."""

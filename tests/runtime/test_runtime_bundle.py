@@ -27,7 +27,7 @@ def test_a_written_bundle_opens(tiny):
     written = tiny.bundle(extra={"notes/report.html": b"<p>"})
     opened = Bundle.open(written.path)
     assert opened == written
-    assert sorted(opened.manifest.files) == ["heavy.onnx", "light.onnx", "notes/report.html"]
+    assert sorted(opened.manifest.files) == ["heavy.onnx", "light.onnx", "notes/report.html", "prior.onnx"]
     assert opened.file("notes/report.html").read_bytes() == b"<p>"
 
 
@@ -66,7 +66,7 @@ def test_an_unsafe_name_is_refused_before_anything_is_written(tiny, tmp_path):
 
 def test_a_manifest_that_no_reader_would_accept_is_not_written(tiny, tmp_path):
     with pytest.raises(BundleKeyError, match=r"experts\.heavy\.file"):
-        write_bundle(tmp_path / "bundle", tiny.manifest(), {"light.onnx": tiny.light()})
+        write_bundle(tmp_path / "bundle", tiny.manifest(), {"light.onnx": tiny.light(), "prior.onnx": tiny.prior()})
     assert list(tmp_path.iterdir()) == []
 
 

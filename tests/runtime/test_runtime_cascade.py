@@ -166,7 +166,7 @@ def test_nan_from_the_heavy_expert_is_never_an_answer(tiny, count):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_nan_from_the_prior_is_never_a_decision(tiny, count):
-    cascade = tiny.cascade(light=tiny.light("nan", prior="faulty"))
+    cascade = tiny.cascade(prior_graph=tiny.prior("faulty", "nan"))
     with pytest.raises(NotFiniteError, match=f"prior is NaN or infinite for 1 of {count} inputs"):
         cascade(tiny.rows((250, 0, 0, 255), (250, 0, 0, 0), (250, 0, 0, 0))[:count])
 
@@ -246,7 +246,7 @@ def test_a_graph_with_other_names_than_the_manifest_is_refused(tiny, old, new, m
 
 
 def test_a_graph_with_other_shapes_than_the_manifest_is_refused(tiny):
-    bundle = tiny.bundle(light=tiny.light(prior="wide"))
+    bundle = tiny.bundle(prior_graph=tiny.prior("wide"))
     with pytest.raises(BackendError, match=r"answers prior as float32 \(2, 1\)"):
         Cascade.open(bundle)
 

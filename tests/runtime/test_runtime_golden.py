@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import Cascade
-from agfedge_runtime.bundle.bundle import Golden, golden_bytes, load_golden
+from agfedge_runtime.bundle.golden import Golden, golden_bytes, load_golden
 from agfedge_runtime.errors import BundleGoldenError, BundleMissingFileError, InputError
 from agfedge_runtime.verify import GoldenReport, record_golden, verify_golden
 

@@ -23,38 +23,53 @@ from agfedge_runtime.errors import (
 
 RECORD = {"size": 3, "sha256": "0" * 64}
 VALID = {
-    "schema": 1,
+    "schema": 2,
     "name": "tiny",
-    "files": {name: dict(RECORD) for name in ("light.onnx", "heavy.onnx", "notes/report.html")},
+    "files": {name: dict(RECORD) for name in ("light.onnx", "heavy.onnx", "prior.onnx", "notes/report.html")},
     "input": {
         "name": "x",
         "shape": [None, 8, 8, 1],
         "dtype": "uint8",
         "layout": "NHWC",
-        "preprocessing": {"scale": 0.0625, "mean": [0.5], "std": [0.25]},
+        "preprocessing": {"image": True, "scale": 0.0625, "mean": [0.5], "std": [0.25]},
     },
     "classes": ["zero", "één"],
-    "experts": {
-        "light": {"file": "light.onnx", "macs": 10, "parameters": 3},
-        "heavy": {"file": "heavy.onnx", "macs": 100, "parameters": 30},
-        "trunk": None,
-    },
-    "router": {
-        "prior": {"kind": "edges", "output": "prior", "threshold": 0.5},
-        "confidence": {"kind": "max_probability", "output": "confidence", "threshold": 0.75, "temperature": 1.5},
-        "guarantee": {
-            "method": "hoeffding",
-            "epsilon": 0.01,
-            "delta": 0.05,
-            "samples": 550,
-            "satisfied": True,
-        },
-        "reference": None,
+    "precisions": {
+        "fp32": {
+            "experts": {
+                "light": {"file": "light.onnx", "macs": 10, "parameters": 3},
+                "heavy": {"file": "heavy.onnx", "macs": 100, "parameters": 30},
+                "trunk": None,
+            },
+            "router": {
+                "prior": {"kind": "edges", "file": "prior.onnx", "output": "prior", "threshold": 0.5},
+                "confidence": {
+                    "kind": "max_probability",
+                    "output": "confidence",
+                    "threshold": 0.75,
+                    "temperature": 1.5,
+                },
+                "guarantee": {
+                    "method": "hoeffding",
+                    "epsilon": 0.01,
+                    "delta": 0.05,
+                    "samples": 550,
+                    "losses": 2,
+                    "gains": 1,
+                },
+                "reference": None,
+            },
+            "golden": None,
+            "accuracy": None,
+            "flip_rate": 0.0,
+        }
     },
     "costs": {"unit": "macs", "prior": 0.001, "light": 0.1, "heavy": 1.0, "trunk": 0.0},
     "provenance": {"seed": 0, "tool": "agfedge 0.1.0", "ratio": 0.5, "dirty": False, "commit": None},
 }
 
+FULL = VALID["precisions"]["fp32"]
+FULL_KEY = "precisions/fp32"
 REFERENCE = {"samples": 100, "early": 0.1, "late": 0.25, "confidence": [1] * 15 + [15] * 5}
 
 
@@ -91,26 +106,26 @@ def test_reading_and_writing_come_back_to_the_same_text():
 
 
 def test_what_is_read_is_typed():
-    manifest = Manifest.from_json(changed("router/confidence/threshold", 1))
+    manifest = Manifest.from_json(changed(f"{FULL_KEY}/router/confidence/threshold", 1))
     assert manifest.input.row_shape == (8, 8, 1)
     assert manifest.files["light.onnx"] == FileRecord(3, "0" * 64)
     assert isinstance(manifest.router.confidence.threshold, float)
 
 
 def test_a_router_may_have_no_prior_or_no_prior_threshold():
-    assert Manifest.from_json(changed("router/prior", None)).router.prior is None
-    assert Manifest.from_json(changed("router/prior/threshold", None)).router.prior.threshold is None
+    assert Manifest.from_json(changed(f"{FULL_KEY}/router/prior", None)).router.prior is None
+    assert Manifest.from_json(changed(f"{FULL_KEY}/router/prior/threshold", None)).router.prior.threshold is None
 
 
 def test_a_router_may_hold_what_calibration_saw():
-    reference = Manifest.from_json(changed("router/reference", REFERENCE)).router.reference
+    reference = Manifest.from_json(changed(f"{FULL_KEY}/router/reference", REFERENCE)).router.reference
     assert (reference.samples, reference.early, reference.late) == (100, 0.1, 0.25)
     assert reference.confidence == tuple(REFERENCE["confidence"])
 
 
 @pytest.mark.parametrize("kind", ["max_probability", "margin", "entropy", "energy"])
 def test_every_kind_of_confidence_is_read(kind):
-    assert Manifest.from_json(changed("router/confidence/kind", kind)).router.confidence.kind == kind
+    assert Manifest.from_json(changed(f"{FULL_KEY}/router/confidence/kind", kind)).router.confidence.kind == kind
 
 
 def test_numpy_scalars_are_written_as_plain_numbers():
@@ -126,10 +141,10 @@ def test_nan_is_not_written():
         odd.to_json()
 
 
-@pytest.mark.parametrize("schema", [0, 2, 99])
+@pytest.mark.parametrize("schema", [0, 1, 99])
 def test_another_schema_is_a_version_error_whatever_else_changed(schema):
     text = json.dumps({"schema": schema, "novelty": True})
-    with pytest.raises(BundleVersionError, match=f"got schema {schema}, this release reads schema 1"):
+    with pytest.raises(BundleVersionError, match=f"got schema {schema}, this release reads schema 2"):
         Manifest.from_json(text)
 
 
@@ -138,9 +153,9 @@ def test_another_schema_is_a_version_error_whatever_else_changed(schema):
     [
         "extra",
         "input/extra",
-        "experts/extra",
-        "experts/light/extra",
-        "router/prior/extra",
+        f"{FULL_KEY}/experts/extra",
+        f"{FULL_KEY}/experts/light/extra",
+        f"{FULL_KEY}/router/prior/extra",
         "files/light.onnx/extra",
     ],
 )
@@ -149,7 +164,9 @@ def test_an_unknown_key_is_named(path):
         Manifest.from_json(changed(path, 1))
 
 
-@pytest.mark.parametrize("path", ["schema", "classes", "router/guarantee/epsilon", "files/heavy.onnx/sha256"])
+@pytest.mark.parametrize(
+    "path", ["schema", "classes", f"{FULL_KEY}/router/guarantee/epsilon", "files/heavy.onnx/sha256"]
+)
 def test_a_missing_key_is_named(path):
     with pytest.raises(BundleKeyError, match=f"key {path.replace('/', '.')}: missing"):
         Manifest.from_json(removed(path))
@@ -174,22 +191,22 @@ def test_a_missing_key_is_named(path):
         ("input/preprocessing/std", ["1"]),
         ("classes", []),
         ("classes", ["same", "same"]),
-        ("experts/light/macs", -1),
-        ("experts/light/macs", 1.5),
-        ("experts/light/file", "absent.onnx"),
-        ("router/prior/threshold", "0.5"),
-        ("router/confidence/threshold", None),
-        ("router/guarantee/satisfied", 1),
-        ("router/guarantee/samples", True),
-        ("router/confidence/kind", "mood"),
-        ("router/reference", 3),
-        ("router/reference", {**REFERENCE, "confidence": [1] * 19}),
-        ("router/reference", {**REFERENCE, "confidence": [1] * 21}),
-        ("router/reference", {**REFERENCE, "confidence": [6] * 20}),
-        ("router/reference", {**REFERENCE, "confidence": [0.5] * 20}),
-        ("router/reference", {**REFERENCE, "early": 0.9}),
-        ("router/reference", {**REFERENCE, "samples": 0}),
-        ("experts/trunk", {}),
+        (f"{FULL_KEY}/experts/light/macs", -1),
+        (f"{FULL_KEY}/experts/light/macs", 1.5),
+        (f"{FULL_KEY}/experts/light/file", "absent.onnx"),
+        (f"{FULL_KEY}/router/prior/threshold", "0.5"),
+        (f"{FULL_KEY}/router/confidence/threshold", None),
+        (f"{FULL_KEY}/router/guarantee/losses", -1),
+        (f"{FULL_KEY}/router/guarantee/samples", True),
+        (f"{FULL_KEY}/router/confidence/kind", "mood"),
+        (f"{FULL_KEY}/router/reference", 3),
+        (f"{FULL_KEY}/router/reference", {**REFERENCE, "confidence": [1] * 19}),
+        (f"{FULL_KEY}/router/reference", {**REFERENCE, "confidence": [1] * 21}),
+        (f"{FULL_KEY}/router/reference", {**REFERENCE, "confidence": [6] * 20}),
+        (f"{FULL_KEY}/router/reference", {**REFERENCE, "confidence": [0.5] * 20}),
+        (f"{FULL_KEY}/router/reference", {**REFERENCE, "early": 0.9}),
+        (f"{FULL_KEY}/router/reference", {**REFERENCE, "samples": 0}),
+        (f"{FULL_KEY}/experts/trunk", {}),
         ("costs/trunk", 0.5),
         ("costs/unit", "joule"),
         ("costs/heavy", 2.0),
@@ -250,7 +267,7 @@ def test_a_duplicated_key_is_refused():
         Manifest.from_json(text)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, '{"schema": 1}', "\ufeff{}"])
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, '{"schema": 2}', "\ufeff{}"])
 def test_malformed_text_is_refused(text):
     with pytest.raises(BundleKeyError):
         Manifest.from_json(text)
@@ -316,76 +333,80 @@ def test_any_mutation_is_read_or_refused_with_a_bundle_error(text):
         assert len(str(found).splitlines()) == 1
 
 
-def variant(**changes: object) -> dict:
-    """The same router in fp16, on files that are listed."""
-    made = {
-        "light": "light.onnx",
-        "heavy": "heavy.onnx",
-        "trunk": None,
-        "golden": "notes/report.html",
-        "router": copy.deepcopy(VALID["router"]),
-        "accuracy": {"light": 0.9, "heavy": 0.95, "cascade": 0.94, "samples": 100},
-        "flip_rate": 0.01,
-    }
-    return {**made, **changes}
+def half(**changes: object) -> dict:
+    """The same graphs and router in fp16, on files that are listed."""
+    accuracy = {"light": 0.9, "heavy": 0.95, "cascade": 0.94, "samples": 100}
+    return {**copy.deepcopy(FULL), "golden": "notes/report.html", "accuracy": accuracy, "flip_rate": 0.01, **changes}
 
 
-def with_variants(**variants: object) -> str:
-    return json.dumps({**VALID, "variants": variants})
+def with_precisions(**precisions: object) -> str:
+    return json.dumps({**VALID, "precisions": {"fp32": FULL, **precisions}})
 
 
-def test_a_manifest_without_variants_has_no_such_key():
-    assert "variants" not in json.loads(Manifest.from_json(json.dumps(VALID)).to_json())
+def experts(**files: str) -> dict:
+    made = copy.deepcopy(FULL["experts"])
+    for name, file in files.items():
+        made[name]["file"] = file
+    return made
 
 
-def test_variants_come_back_to_the_same_text():
-    made = Manifest.from_json(with_variants(fp16=variant(), int8=variant()))
+def test_precisions_come_back_to_the_same_text():
+    made = Manifest.from_json(with_precisions(fp16=half(), int8=half()))
     assert Manifest.from_json(made.to_json()) == made
-    assert made.variants["int8"].accuracy.cascade == 0.94
+    assert made.precisions["int8"].accuracy.cascade == 0.94
+    assert made.lowest_precision == "int8"
 
 
 def test_a_precision_has_its_own_files_and_thresholds():
-    router = copy.deepcopy(VALID["router"])
+    router = copy.deepcopy(FULL["router"])
     router["confidence"]["threshold"] = 0.5
     router["prior"]["threshold"] = None
-    made = Manifest.from_json(with_variants(fp16=variant(light="notes/report.html", router=router)))
-    half = made.in_precision("fp16")
-    assert half.experts.light.file == "notes/report.html"
-    assert half.experts.light.macs == made.experts.light.macs
-    assert half.router.confidence.threshold == 0.5
-    assert half.router.prior.threshold is None
-    assert made.in_precision("fp32") is made
+    made = Manifest.from_json(with_precisions(fp16=half(experts=experts(light="notes/report.html"), router=router)))
+    found = made.in_precision("fp16")
+    assert found.experts.light.file == "notes/report.html"
+    assert found.experts.light.macs == made.experts.light.macs
+    assert found.router.confidence.threshold == 0.5
+    assert found.router.prior.threshold is None
+    assert made.in_precision("fp32").router == made.router
 
 
 def test_a_precision_that_is_not_there_is_told_with_those_that_are():
-    made = Manifest.from_json(with_variants(fp16=variant()))
+    made = Manifest.from_json(with_precisions(fp16=half()))
     with pytest.raises(InputError, match="got the precision 'int8', the bundle has fp32, fp16; export it with"):
         made.in_precision("int8")
 
 
+def test_fp32_must_be_among_the_precisions():
+    with pytest.raises(BundleKeyError, match=r"key precisions\.fp32: missing"):
+        Manifest.from_json(json.dumps({**VALID, "precisions": {"fp16": half()}}))
+
+
 def other_router(**changes: object) -> dict:
-    router = copy.deepcopy(VALID["router"])
+    router = copy.deepcopy(FULL["router"])
     router["confidence"].update(changes)
     return router
+
+
+TRUNK = {"file": "light.onnx", "macs": 1, "parameters": 1, "outputs": ["features"]}
 
 
 @pytest.mark.parametrize(
     ("name", "value", "key"),
     [
-        ("fp8", variant(), "variants: got the precision 'fp8', expected of fp16, int8"),
-        ("fp16", 3, "variants.fp16"),
-        ("fp16", variant(light="other.onnx"), "variants.fp16.light"),
-        ("fp16", variant(heavy=""), "variants.fp16.heavy"),
-        ("fp16", variant(trunk="light.onnx"), "variants.fp16.trunk"),
-        ("fp16", variant(golden="golden.npz"), "variants.fp16.golden"),
-        ("fp16", variant(flip_rate=-0.1), "variants.fp16.flip_rate"),
-        ("fp16", variant(accuracy={}), "variants.fp16.accuracy.light: missing"),
-        ("fp16", variant(router=other_router(output="other")), "variants.fp16.router: expected the prior"),
-        ("fp16", variant(router=other_router(temperature=2.0)), "variants.fp16.router: expected the prior"),
-        ("fp16", variant(router={**VALID["router"], "prior": None}), "variants.fp16.router: expected the prior"),
-        ("fp16", variant(more=1), "variants.fp16.more: unknown"),
+        ("fp8", half(), "precisions: got the precision 'fp8', expected of fp32, fp16, int8"),
+        ("fp16", 3, "precisions.fp16"),
+        ("fp16", half(experts=experts(light="other.onnx")), "precisions.fp16.experts.light.file"),
+        ("fp16", half(experts=experts(heavy="")), "precisions.fp16.experts.heavy.file"),
+        ("fp16", half(experts={**experts(), "trunk": TRUNK}), "precisions.fp16.experts.trunk"),
+        ("fp16", half(golden="golden.npz"), "precisions.fp16.golden"),
+        ("fp16", half(flip_rate=-0.1), "precisions.fp16.flip_rate"),
+        ("fp16", half(accuracy={}), "precisions.fp16.accuracy.light: missing"),
+        ("fp16", half(router=other_router(output="other")), "precisions.fp16.router: expected the prior"),
+        ("fp16", half(router=other_router(temperature=2.0)), "precisions.fp16.router: expected the prior"),
+        ("fp16", half(router={**FULL["router"], "prior": None}), "precisions.fp16.router: expected the prior"),
+        ("fp16", half(more=1), "precisions.fp16.more: unknown"),
     ],
 )
-def test_a_variant_that_does_not_fit_is_named(name: str, value: object, key: str):
+def test_a_precision_that_does_not_fit_is_named(name: str, value: object, key: str):
     with pytest.raises(BundleKeyError, match=f"key {key}"):
-        Manifest.from_json(with_variants(**{name: value}))
+        Manifest.from_json(with_precisions(**{name: value}))

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agfedge_runtime import Bundle, Cascade
-from agfedge_runtime.bundle.bundle import golden_bytes, write_bundle
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes
 from agfedge_runtime.bundle.manifest import (
     Accuracy,
     ConfidenceRule,
@@ -29,12 +30,12 @@ from agfedge_runtime.bundle.manifest import (
     Guarantee,
     InputSpec,
     Manifest,
+    Precision,
     Preprocessing,
     PriorRule,
     Reference,
     Router,
     Trunk,
-    Variant,
 )
 from agfedge_runtime.cli import main
 from agfedge_runtime.errors import (
@@ -60,9 +61,10 @@ DOCUMENTED = (
     BundleVersionError,
 )
 GRAPHS = {
-    "trunk": """g (uint8[N,2,2,1] x) => (float[N,4] features, float[N] prior)
-      <float full = {256.0}, int64[1] last = {1}, float[4,1] third = {0.0, 0.0, 1.0, 0.0}> {
-      flat = Flatten<axis=1>(x) bytes = Cast<to=1>(flat) features = Div(bytes, full)
+    "trunk": """g (uint8[N,2,2,1] x) => (float[N,4] features) <float full = {256.0}> {
+      flat = Flatten<axis=1>(x) bytes = Cast<to=1>(flat) features = Div(bytes, full) }""",
+    "prior": """g (float[N,4] features) => (float[N] prior)
+      <int64[1] last = {1}, float[4,1] third = {0.0, 0.0, 1.0, 0.0}> {
       column = MatMul(features, third) prior = Squeeze(column, last) }""",
     "light": """g (float[N,4] features) => (float[N,2] probabilities, float[N] confidence)
       <int64[1] last = {1}, float[2] base = {0.0, 1.0}, float[4,2] a = {1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}> {
@@ -78,33 +80,30 @@ INPUTS = np.random.default_rng(0).integers(0, 256, (6, 2, 2, 1), np.uint8)
 def whole_manifest() -> Manifest:
     """A manifest with all that one can have."""
     router = Router(
-        PriorRule("third", "prior", 0.5),
+        PriorRule("third", "prior.onnx", "prior", 0.5),
         ConfidenceRule("max_probability", "confidence", 0.75, 1.5),
-        Guarantee("hoeffding", 0.01, 0.05, 550, True),
+        Guarantee("hoeffding", 0.01, 0.05, 550, 3, 1),
         Reference(100, 0.1, 0.25, (1,) * 15 + (15,) * 5),
     )
-    variants = {
-        precision: Variant(
-            *(f"{precision}/{name}.onnx" for name in ("light", "heavy", "trunk")),
-            golden=f"{precision}/golden.npz",
-            router=dataclasses.replace(router, prior=PriorRule("third", "prior", threshold), reference=None),
-            accuracy=Accuracy(0.9, 0.95, 0.94, 100),
-            flip_rate=0.01,
-        )
-        for precision, threshold in (("fp16", 0.25), ("int8", None))
-    }
+    accuracy = Accuracy(0.9, 0.95, 0.94, 100)
+    precisions = {"fp32": Precision(experts_in(""), router, "golden.npz", accuracy)}
+    for name, threshold in (("fp16", 0.25), ("int8", None)):
+        prior = PriorRule("third", f"{name}/prior.onnx", "prior", threshold)
+        other = dataclasses.replace(router, prior=prior, reference=None)
+        precisions[name] = Precision(experts_in(f"{name}/"), other, f"{name}/golden.npz", accuracy, 0.01)
     return Manifest(
         name="tiny",
-        input=InputSpec("x", (None, 2, 2, 1), "uint8", "NHWC", Preprocessing(1 / 256, (0.0,), (1.0,))),
+        input=InputSpec("x", (None, 2, 2, 1), "uint8", "NHWC", Preprocessing(True, 1 / 256, (0.0,), (1.0,))),
         classes=("zero", "één"),
-        experts=Experts(
-            Expert("light.onnx", 8, 8), Expert("heavy.onnx", 80, 80), Trunk("trunk.onnx", 40, 4, ("features",))
-        ),
-        router=router,
+        precisions=precisions,
         costs=Costs("macs", 0.01, 0.1, 0.5, 0.5),
         provenance={"seed": 0, "tool": "agfedge", "ratio": 0.5, "dirty": False, "commit": None},
-        variants=variants,
     )
+
+
+def experts_in(folder: str) -> Experts:
+    trunk = Trunk(f"{folder}trunk.onnx", 40, 4, ("features",))
+    return Experts(Expert(f"{folder}light.onnx", 8, 8), Expert(f"{folder}heavy.onnx", 80, 80), trunk)
 
 
 def write_whole(folder: Path) -> Bundle:
@@ -114,7 +113,7 @@ def write_whole(folder: Path) -> Bundle:
         for name, text in GRAPHS.items()
     }
     files = {f"{prefix}{name}": graph for prefix in ("", "fp16/", "int8/") for name, graph in graphs.items()}
-    files |= {f"{precision}/golden.npz": b"" for precision in ("fp16", "int8")}
+    files |= {f"{prefix}golden.npz": b"" for prefix in ("", "fp16/", "int8/")}
     draft = write_bundle(folder, whole_manifest(), files)
     for precision, name in (("fp32", "golden.npz"), ("fp16", "fp16/golden.npz"), ("int8", "int8/golden.npz")):
         with Cascade.open(draft, monitor=False, precision=precision) as cascade:
@@ -375,7 +374,8 @@ def test_the_manifest_itself_is_accepted_and_has_all_that_there_is(workplace: Wo
     assert workplace.check(workplace.manifest)
     found = json.loads(workplace.manifest)
     assert set(found) == {each.name for each in dataclasses.fields(Manifest)}
-    assert None not in (found["experts"]["trunk"], found["router"]["prior"], found["router"]["reference"])
+    full = found["precisions"]["fp32"]
+    assert None not in (full["experts"]["trunk"], full["router"]["prior"], full["router"]["reference"])
 
 
 def test_2000_mutated_manifests_are_refused_as_documented_or_run(workplace: Workplace) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from agfedge_runtime.cascade.decisions import Branch, Decisions
+from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.monitor.evidence import Evidence, rate_band
 from agfedge_runtime.monitor.monitor import BINS, Monitor, confidence_histogram

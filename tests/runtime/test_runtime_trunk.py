@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agfedge_runtime import Branch, Bundle, Cascade
-from agfedge_runtime.bundle.bundle import golden_bytes, load_golden, write_bundle
+from agfedge_runtime.bundle.bundle import write_bundle
+from agfedge_runtime.bundle.golden import golden_bytes, load_golden
 from agfedge_runtime.bundle.manifest import Costs, Experts, Manifest, Trunk
 from agfedge_runtime.errors import BackendError, BundleKeyError, BundleMissingFileError, InputError, NotFiniteError
 from agfedge_runtime.profile.measure import Samples, measure
@@ -24,9 +25,8 @@ FRONT = """
   flat = Flatten<axis=1>(x)
   bytes = Cast<to=1>(flat)
   features = Div(bytes, full)
-  column = MatMul(features, third)
-  prior = Squeeze(column, last)
 """
+PRIOR = "column = MatMul(features, third) prior = Squeeze(column, last)"
 LIGHT = """
   picked = MatMul(features, a)
   probabilities = Add(picked, base)
@@ -47,11 +47,13 @@ def graph(inputs: str, outputs: str, nodes: str) -> bytes:
 
 
 WHOLE = {
-    "light.onnx": graph(INPUT, f"{ANSWERS}, float[N] confidence, float[N] prior", FRONT + LIGHT),
+    "light.onnx": graph(INPUT, f"{ANSWERS}, float[N] confidence", FRONT + LIGHT),
     "heavy.onnx": graph(INPUT, ANSWERS, FRONT + HEAVY),
+    "prior.onnx": graph(INPUT, "float[N] prior", FRONT + PRIOR),
 }
 SHARED = {
-    "trunk.onnx": graph(INPUT, "float[N,4] features, float[N] prior", FRONT),
+    "trunk.onnx": graph(INPUT, "float[N,4] features", FRONT),
+    "prior.onnx": graph("float[N,4] features", "float[N] prior", PRIOR),
     "light.onnx": graph("float[N,4] features", f"{ANSWERS}, float[N] confidence", LIGHT),
     "heavy.onnx": graph("float[N,4] features", ANSWERS, HEAVY),
 }
@@ -59,7 +61,8 @@ SHARED = {
 
 def shared_manifest(plain: Manifest, features: tuple[str, ...] = ("features",)) -> Manifest:
     experts = Experts(plain.experts.light, plain.experts.heavy, Trunk("trunk.onnx", 40, 4, features))
-    return dataclasses.replace(plain, experts=experts, costs=Costs("macs", 0.01, 0.1, 0.5, 0.5))
+    full = dataclasses.replace(plain.precisions["fp32"], experts=experts)
+    return dataclasses.replace(plain, precisions={"fp32": full}, costs=Costs("macs", 0.01, 0.1, 0.5, 0.5))
 
 
 @pytest.fixture
@@ -167,8 +170,10 @@ def counted(shared):
 
     def open_counted(**thresholds):
         bundle = shared(**thresholds)
-        engines = {name: Counting(open_engine(bundle.file(f"{name}.onnx"))) for name in ("trunk", "light", "heavy")}
-        cascade = Cascade(bundle.manifest, engines["light"], engines["heavy"], trunk=engines["trunk"])
+        engines = {
+            name: Counting(open_engine(bundle.file(f"{name}.onnx"))) for name in ("trunk", "light", "heavy", "prior")
+        }
+        cascade = Cascade(bundle.manifest, **engines)
         for engine in engines.values():
             engine.asked.clear()
             engine.fed.clear()
@@ -177,10 +182,11 @@ def counted(shared):
     return open_counted
 
 
-def test_the_trunk_runs_once_and_gives_the_prior_along_with_the_features(tiny, counted):
+def test_the_trunk_runs_once_for_the_prior_and_both_experts(tiny, counted):
     cascade, engines = counted()
     cascade(tiny.rows((130, 0, 9, 0)))  # Light hands over to heavy.
-    assert engines["trunk"].asked == [(1, ("features", "prior"))]
+    assert engines["trunk"].asked == [(1, ("features",))]
+    assert engines["prior"].asked == [(1, ("prior",))]
     assert engines["light"].asked == [(1, ("probabilities", "confidence"))]
     assert engines["heavy"].asked == [(1, ("probabilities",))]
 
@@ -191,32 +197,27 @@ def test_the_features_of_one_input_are_not_copied(tiny, counted):
     features = engines["trunk"].answer[0]
     assert engines["light"].fed[0]["features"] is features
     assert engines["heavy"].fed[0]["features"] is features
+    assert engines["prior"].fed[0]["features"] is features
 
 
 def test_only_rows_that_need_an_expert_reach_it(tiny, counted):
     cascade, engines = counted()
     branches = cascade(tiny.mixed()).branches
-    assert engines["trunk"].asked == [(6, ("features", "prior"))]
+    assert engines["trunk"].asked == [(6, ("features",))]
+    assert engines["prior"].asked == [(6, ("prior",))]
     assert [count for count, _ in engines["light"].asked] == [(branches != Branch.EARLY).sum()]
     assert [count for count, _ in engines["heavy"].asked] == [(branches != Branch.LIGHT).sum()]
 
 
-def test_a_prior_that_is_not_asked_for_is_not_computed(tiny, counted):
-    cascade, engines = counted(prior=None)
-    cascade(tiny.mixed())
-    assert engines["trunk"].asked == [(6, ("features",))]
-
-
-def test_opening_and_deciding_ask_the_trunk_for_one_set_of_outputs(tiny, shared):
-    with Cascade.open(shared()) as cascade:
-        cascade(tiny.mixed())
-        assert len(cascade.engines["trunk"]._sessions) == 1
+def test_an_engine_for_a_prior_that_is_not_asked_is_refused(counted):
+    with pytest.raises(BackendError, match="got a prior, expected none"):
+        counted(prior=None)
 
 
 def test_golden_answers_of_a_bundle_with_a_trunk_are_reproduced(tiny, shared):
     with Cascade.open(shared()) as cascade:
         golden = record_golden(cascade, tiny.mixed())
-    bundle = shared({"golden.npz": golden_bytes(golden)})
+    bundle = shared({"golden.npz": golden_bytes(golden)}, golden=True)
     with Cascade.open(bundle) as cascade:
         assert verify_golden(cascade, load_golden(bundle)).passed
 
@@ -232,23 +233,23 @@ def test_the_trunk_is_timed_beside_the_experts(tiny, opened):
 
 def test_nan_in_the_features_is_never_an_answer(tiny, shared):
     nan = FRONT.replace("features = Div(bytes, full)", "none = Sub(bytes, bytes) features = Div(none, none)")
-    bundle = shared({"trunk.onnx": graph(INPUT, "float[N,4] features, float[N] prior", nan)}, prior=None)
+    bundle = shared({"trunk.onnx": graph(INPUT, "float[N,4] features", nan)}, prior=None)
     with pytest.raises(NotFiniteError):
         Cascade.open(bundle)(tiny.mixed())
 
 
 def test_a_trunk_whose_features_do_not_fit_the_tails_is_refused(shared):
-    narrow = FRONT.replace("features = Div", "wide = Div").replace("MatMul(features", "MatMul(wide")
+    narrow = FRONT.replace("features = Div", "wide = Div")
     narrow += "features = Slice(wide, last, three, last)"
-    trunk = graph(INPUT, "float[N,2] features, float[N] prior", narrow)
+    trunk = graph(INPUT, "float[N,2] features", narrow)
     with pytest.raises(BackendError, match=r"light graph does not take features float32 \(2, 2\)") as caught:
-        Cascade.open(shared({"trunk.onnx": trunk}))
+        Cascade.open(shared({"trunk.onnx": trunk}, has_prior=False))
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_features_of_other_names_are_refused(tiny):
     manifest = shared_manifest(tiny.manifest(), ("features", "bytes"))
-    with pytest.raises(BackendError, match="trunk graph has the outputs features, prior, expected bytes among them"):
+    with pytest.raises(BackendError, match="trunk graph has the outputs features, expected bytes among them"):
         Cascade.open(write_bundle(tiny.folder / "b", manifest, SHARED))
 
 
@@ -258,7 +259,7 @@ def test_tails_that_take_something_else_are_refused(shared):
 
 
 def test_features_that_are_frozen_to_one_row_are_refused(tiny):
-    frozen = graph(INPUT, "float[1,4] one, float[N] prior", FRONT + "one = ReduceSum<keepdims=1>(features, zero)")
+    frozen = graph(INPUT, "float[1,4] one", FRONT + "one = ReduceSum<keepdims=1>(features, zero)")
     manifest = shared_manifest(tiny.manifest(), ("one",))
     bundle = write_bundle(tiny.folder / "frozen", manifest, {**SHARED, "trunk.onnx": frozen})
     with pytest.raises(BackendError, match=r"trunk answers one as float32 \(1, 4\) for two inputs"):
@@ -282,11 +283,11 @@ def test_an_expert_with_other_classes_is_refused(shared):
 def test_an_engine_for_a_trunk_that_the_manifest_lacks_is_refused(tiny, counted):
     _, engines = counted()
     with pytest.raises(BackendError, match="got a trunk, expected none"):
-        Cascade(tiny.manifest(), engines["light"], engines["heavy"], trunk=engines["trunk"])
+        Cascade(tiny.manifest(), **engines)
 
 
 def test_a_trunk_without_prior_has_none_to_ask_for(tiny, shared):
-    with pytest.raises(InputError, match="no prior"):
+    with pytest.raises(InputError, match="ask no prior"):
         Cascade.open(shared(has_prior=False)).prior(tiny.mixed())
 
 
@@ -296,7 +297,6 @@ def test_a_trunk_without_prior_has_none_to_ask_for(tiny, shared):
         ("experts/trunk/outputs", []),
         ("experts/trunk/outputs", ["same", "same"]),
         ("experts/trunk/outputs", [""]),
-        ("experts/trunk/outputs", ["features", "prior"]),
         ("experts/trunk/file", "absent.onnx"),
         ("experts/trunk/macs", -1),
         ("experts/trunk/extra", 1),
@@ -305,7 +305,7 @@ def test_a_trunk_without_prior_has_none_to_ask_for(tiny, shared):
 )
 def test_a_trunk_that_makes_no_sense_is_refused(shared, path, value):
     document = json.loads(shared().manifest.to_json())
-    node, (*parents, last) = document, path.split("/")
+    node, (*parents, last) = document["precisions"]["fp32"], path.split("/")
     for parent in parents:
         node = node[parent]
     node[last] = value

@@ -13,7 +13,7 @@ from agfedge.pages.html import figure
 from agfedge.pages.style import WIDTH, legend_below, legend_height, short, style_of
 from agfedge.reports.verdict import agreement
 from agfedge_profiles import PassCosts, Rates, expected
-from agfedge_runtime import Branch
+from agfedge_runtime.bundle.router import Branch, answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,12 +108,13 @@ def _promised(profile: Profile) -> Iterator[Point]:
     if manifest is None or profile.account.cascade.accuracy is None:
         return
     relative = PassCosts(manifest.costs.light, manifest.costs.prior, 0.0, manifest.costs.trunk, manifest.costs.heavy)
-    for (precision, variant), marker in zip(manifest.variants.items(), "Xp", strict=False):
-        reference = variant.router.reference
-        if precision != profile.precision and reference is not None:
+    others = {name: each for name, each in manifest.precisions.items() if name not in ("fp32", profile.precision)}
+    for (name, other), marker in zip(others.items(), "Xp", strict=False):
+        reference = other.router.reference
+        if reference is not None and other.accuracy is not None:
             cost = expected(Rates(reference.early, reference.late), relative)
-            name = f"{precision}, cost in {_UNITS.get(manifest.costs.unit, manifest.costs.unit)}"
-            yield Point(name, cost, variant.accuracy.cascade, FAINT, marker, hollow=True)
+            label = f"{name}, cost in {_UNITS.get(manifest.costs.unit, manifest.costs.unit)}"
+            yield Point(label, cost, other.accuracy.cascade, FAINT, marker, hollow=True)
 
 
 def _of_many(number: int, profile: Profile) -> Iterator[Point]:
@@ -181,7 +182,7 @@ def _curve(profile: Profile) -> tuple[NDArray[np.float64], NDArray[np.float64]] 
     thresholds = np.quantile(samples.confidence[asked], np.linspace(0, 1, _STEPS))
     costs, rights = [], []
     for threshold in thresholds:
-        late = asked & (samples.confidence < threshold)
+        late = asked & ~answers(samples.confidence, threshold)
         by_heavy = late | ~asked
         costs.append(passes.expected_us(Rates(early, float(late.mean()))) / samples.heavy_us.mean())
         rights.append(float(np.where(by_heavy, heavy_right, light_right).mean()))

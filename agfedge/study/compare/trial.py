@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from agfedge.allocate import Keep
     from agfedge.recover import Recovery, Student
-    from agfedge.recover.lessons import Answers
+    from agfedge.recover.lessons import HeavyOutputs
     from agfedge.subject.subject import Subject
 
 # Inputs on which a slimmed module is compared with the pruned graph.
@@ -48,7 +48,7 @@ class Trial:
     recovery: Recovery
 
     @cached_property
-    def heavy_answers(self) -> Answers:
+    def heavy_answers(self) -> HeavyOutputs:
         """The heavy expert's answers on the training split, which all light experts learn from."""
         return heavy_answers(self.subject.module, self.subject.x, self.recovery)
 

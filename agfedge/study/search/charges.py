@@ -95,7 +95,7 @@ def measured_costs(experts: Experts, image: NDArray[np.generic], rounds: int = R
     if experts.trunk is None:
         models["light"], inputs["light"] = light, [image]
     else:
-        parts = split_experts(light, heavy, experts.trunk, ())
+        parts = split_experts(light, heavy, experts.trunk)
         models |= {"trunk": parts.trunk, "light": parts.light, "heavy": parts.heavy}
         features = OnnxRun(parts.trunk).once([image])
         inputs |= {"trunk": [image], "light": list(features), "heavy": list(features)}

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from agfedge.study.search.measured import Measured, measured
 from agfedge.study.search.points import Point
+from agfedge_runtime.bundle.router import asks_light
 
 # The heavy expert alone, to which all costs are relative.
 HEAVY_COST = 1.0
@@ -44,7 +45,7 @@ def _heavy_beats(each: Measured) -> bool:
 
 def _saves(each: Measured) -> bool:
     """Whether the light expert answers anything, and the cascade is cheaper for it."""
-    return each.point.threshold <= 1 and each.expected.value < HEAVY_COST
+    return asks_light(each.point.threshold) and each.expected.value < HEAVY_COST
 
 
 def _keeps_up(each: Measured, epsilon: float) -> bool:

@@ -36,13 +36,13 @@ class SearchResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what `agfedge search --json` prints."""
-        known = document_of(self.points, self.request.epsilon, self.cost_note, self.warnings)
+        known = document_of(self.points, self.request.bound.epsilon, self.cost_note, self.warnings)
         made = None if self.accepted is None else self.accepted.to_dict()
         return {"out": self.request.out, **plain(known), "accepted": made}
 
     def blocks(self) -> Iterator[str | Table]:
         """Gives the front and the other points, the verdict, and the bundle of the accepted point."""
-        points, epsilon, out = self.points, self.request.epsilon, self.request.out
+        points, epsilon, out = self.points, self.request.bound.epsilon, self.request.out
         yield Table(*table_of(points, reasons=False))
         yield ""
         yield from filter(None, [*reasons_of(points), verdict_of(points, epsilon), grounds_of(points)])

@@ -17,11 +17,10 @@ from agfedge.base.requests import check_bundle_place
 from agfedge.base.store import Store
 from agfedge.bundles.assembling import Assembly, assemble
 from agfedge.bundles.experts import experts_of
-from agfedge.data.split import shares, stratified
+from agfedge.data.dataset import shares, stratified
 from agfedge.light.foreign import foreign_light
 from agfedge.light.light import LightExpert
 from agfedge.recover import RecoveryReport
-from agfedge.router import check_samples
 from agfedge.study.search.candidates import Candidate, candidates
 from agfedge.study.search.charges import MACS, charges_of
 from agfedge.study.search.front import best
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
     from agfedge.bundles.export_result import ExportResult
 
-logger = logging.getLogger("agfedge.base.progress")
+logger = logging.getLogger("agfedge.progress")
 
 BEST = "best"
 # Parts of the calibration split, in percent: what chooses among candidates, and what certifies the accepted one.
@@ -63,7 +62,7 @@ class Search:
         self._subject = load_subject(request.origin, request.seed, prunes=not request.lights)
         calibration = self._subject.data.calibration
         sizes = shares(len(calibration), PARTS)
-        check_samples(sizes[1], request.epsilon, request.delta)
+        request.bound.check_samples(sizes[1])
         self._choosing, self._certifying = (
             calibration.take(rows) for rows in stratified(calibration.y, sizes, request.seed)
         )
@@ -151,8 +150,7 @@ class Search:
             certifying=self._certifying,
             unit=MACS if request.costs == MACS else "latency",
             costs=PassCosts(point.light, trunk=point.trunk_cost, heavy=point.heavy),
-            epsilon=request.epsilon,
-            delta=request.delta,
+            bound=request.bound,
             seed=request.seed,
             provenance=self._provenance(point),
         )
@@ -175,7 +173,7 @@ class Search:
             return None
 
     def _point(self, tried: Tried) -> Point:
-        beaten = best(self._store.all(), self._request.epsilon)
+        beaten = best(self._store.all(), self._request.bound.epsilon)
         if tried.floor >= 1:
             reason = f"costs {tried.floor:.3f} even if its light expert answers everything: as much as the heavy expert"
             return point_of_costs(tried, REJECTED, reason)
@@ -217,7 +215,7 @@ class Search:
     def _chosen(self, name: str) -> tuple[Point, Candidate]:
         points = self._store.all()
         point = (
-            best(points, self._request.epsilon)
+            best(points, self._request.bound.epsilon)
             if name == BEST
             else next((each for each in points if each.name == name), None)
         )
@@ -249,19 +247,19 @@ class Search:
         data = hashlib.sha256()
         for part in (self._subject.data.train, self._subject.data.calibration):
             data.update(np.ascontiguousarray(part.x).tobytes() + part.y.tobytes())
-        per_layer = None if request.per_layer is None else Path(request.per_layer).read_bytes()
+        per_layer = None if request.choice.per_layer is None else Path(request.choice.per_layer).read_bytes()
         return {
             "model_sha256": self._subject.groups.model_sha256,
             "data_sha256": data.hexdigest(),
             "score": request.score,
-            "exclude": list(request.exclude),
+            "exclude": list(request.choice.exclude),
             "per_layer_sha256": None if per_layer is None else hashlib.sha256(per_layer).hexdigest(),
             "recovery": asdict(request.recovery),
             "costs": request.costs,
             "target": request.target,
             **self._tables(),
-            "epsilon": request.epsilon,
-            "delta": request.delta,
+            "epsilon": request.bound.epsilon,
+            "delta": request.bound.delta,
         }
 
     def _tables(self) -> dict[str, object]:
@@ -275,7 +273,7 @@ class Search:
         )
 
     def _provenance(self, point: Point) -> dict[str, str | int | float | bool | None]:
-        from agfedge import __version__
+        from agfedge.base import __version__
 
         request = self._request
         made: dict[str, str | int | float | bool | None] = {

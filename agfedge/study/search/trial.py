@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge.data import Arrays
-    from agfedge.recover.lessons import Answers
-    from agfedge.router import RouterEstimate, Rows
+    from agfedge.recover.lessons import HeavyOutputs
+    from agfedge.router import Answers, RouterEstimate
     from agfedge.scores import Scores
     from agfedge.study.search.candidates import Candidate
     from agfedge.study.search.request import SearchRequest
@@ -67,7 +67,7 @@ class Trial:
         return score_subject(self.subject, self.request.score, self.request.seed)
 
     @cached_property
-    def heavy_answers(self) -> Answers:
+    def heavy_answers(self) -> HeavyOutputs:
         """On the training split, which all light experts learn from."""
         return heavy_answers(self.subject.module, self.subject.x, self.request.recovery)
 
@@ -82,10 +82,7 @@ class Trial:
         if expert is None:
             if candidate.amount is None:
                 raise ValueError("a light expert of another origin must be given")
-            per_layer = None if request.per_layer is None else Path(request.per_layer)
-            expert = prune_light(
-                subject, self.scores, candidate.amount, candidate.cut, request.exclude, per_layer, request.seed
-            )
+            expert = prune_light(subject, self.scores, candidate.amount, candidate.cut, request.choice, request.seed)
         experts = experts_of(expert.model, subject.exported.model, subject.preprocessing, candidate.cut)
         _, costs_of = charges_of(request.costs, request.target)
         return Tried(candidate, expert, experts, costs or costs_of(experts, self.choosing.x[:1]))
@@ -109,10 +106,9 @@ class Trial:
             InputError: an expert answers NaN or infinity.
         """
         request, experts = self.request, tried.experts
-        rows = experts.rows(self.choosing)
+        rows = experts.answers(self.choosing)
         prior_costs = experts.prior_costs(rows, self.choosing.x.shape[1:])
-        bounds = (self.certifying, request.epsilon, request.delta)
-        found = choose_estimate(rows, tried.costs, prior_costs, *bounds, request.seed)
+        found = choose_estimate(rows, tried.costs, prior_costs, self.certifying, request.bound, request.seed)
         return replace(
             point_of_costs(tried, DONE),
             prior_kind="" if found.prior is None else found.prior.kind,
@@ -154,7 +150,7 @@ def _share(hits: NDArray[np.bool_]) -> Estimate:
     return Estimate(found.value, found.low, found.high)
 
 
-def _curve(found: RouterEstimate, rows: Rows) -> tuple[tuple[float, float], ...]:
+def _curve(found: RouterEstimate, rows: Answers) -> tuple[tuple[float, float], ...]:
     """Returns cost and accuracy over 40 thresholds, strictest first."""
     points = []
     for threshold in np.unique(np.quantile(found.confidence, np.linspace(0, 1, 40)))[::-1]:

@@ -1,22 +1,28 @@
 """Priors: one number an input, known before the light expert runs, that says how hard the input looks.
 
-Each is computed in the graph as an extra output: from the input alone, or from the features of a shared trunk. A
-negated prior escalates inputs whose value is *low*.
+Each is computed by a small graph of its own: from the input alone, or from the features of a shared trunk. A negated
+prior escalates inputs whose value is *low*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agfedge_export.errors import SurgeryError
+from agfedge_export.heads.heads import planes_of
 
 if TYPE_CHECKING:
     import onnx
     import onnx_graphsurgeon as gs
+
+    from agfedge_runtime.bundle.layout import Preprocessing
+
+# Axes of reductions are inputs from opset 18 on.
+_OPSET, _IR_VERSION = 18, 8
 
 NEGATED = "negated_"
 TRUNK_ENERGY, TRUNK_PROBE = "trunk_energy", "trunk_probe"
@@ -205,43 +211,58 @@ def _feature_energy(features: Sequence[gs.Variable], value: gs.Variable, name: s
     return [*nodes, gs.Node("Mean", f"{name}__mean", {}, parts, [value])]
 
 
-def append_prior(
-    model: onnx.ModelProto, features: Sequence[str], kind: str, output: str = "prior", probe: Probe | None = None
+def prior_graph(
+    priors: Mapping[str, str],
+    preprocessing: Preprocessing,
+    input_shape: tuple[int, ...],
+    features: Mapping[str, tuple[int, ...]] | None = None,
+    probe: Probe | None = None,
 ) -> onnx.ModelProto:
-    """Adds a prior to a graph, such as a trunk, as a further output.
+    """Makes a graph of priors alone.
 
     Args:
-        model: not changed.
-        features: names of the tensors that it reads: for `trunk_*` what leaves the trunk, otherwise the one tensor
-            that holds the input as (N, C, H, W) or (N, ...) before mean and std.
-        kind: one of `prior_kinds` or `TRUNK_KINDS`, or one negated.
-        output: its name.
+        priors: for an output's name the kind that it holds: all read the input, or all read a trunk.
+        preprocessing: of the input.
+        input_shape: of one input, without the batch.
+        features: shapes without the batch of what leaves the trunk, by name, for priors that read it.
         probe: of `trunk_probe`.
 
+    Returns:
+        A model with the outputs of `priors`, (N,) each, and the input `image` or the features as inputs.
+
     Raises:
-        SurgeryError: there is no such tensor, its shape does not fit, or the result is not valid.
+        SurgeryError: the shapes do not fit a prior.
     """
     import onnx_graphsurgeon as gs
 
-    def nodes(found: list[gs.Variable], value: gs.Variable) -> list[gs.Node]:
-        return trunk_prior_nodes(kind, found, value, probe) if reads_trunk(kind) else prior_nodes(kind, found[0], value)
+    nodes: list[gs.Node] = []
+    outputs = [gs.Variable(name, np.float32, ["batch"]) for name in priors]
+    if any(reads_trunk(kind) for kind in priors.values()):
+        inputs = [gs.Variable(name, np.float32, ["batch", *shape]) for name, shape in (features or {}).items()]
+        for kind, output in zip(priors.values(), outputs, strict=True):
+            nodes.extend(trunk_prior_nodes(kind, inputs, output, probe))
+    else:
+        image, planes = planes_of(preprocessing, input_shape, nodes)
+        inputs = [image]
+        for kind, output in zip(priors.values(), outputs, strict=True):
+            nodes.extend(prior_nodes(kind, planes, output))
+    graph = gs.Graph(nodes, inputs, outputs, opset=_OPSET, name="prior", ir_version=_IR_VERSION)
+    made: onnx.ModelProto = gs.export_onnx(graph.toposort(), do_type_check=False)
+    return made
 
-    return _appended(model, features, gs.Variable(output, np.float32, ["batch"]), nodes)
 
+def append_features(model: onnx.ModelProto, features: Sequence[str], energy: str, pooled: str) -> onnx.ModelProto:
+    """Adds what priors may make of a trunk's features as further outputs.
 
-def append_pooled(model: onnx.ModelProto, features: Sequence[str], output: str = "pooled") -> onnx.ModelProto:
-    """Adds features, averaged over all positions and joined, (N, F), as a further output; raises as `append_prior`."""
-    import onnx_graphsurgeon as gs
+    Args:
+        model: not changed.
+        features: names of the tensors that leave the trunk.
+        energy: name of the output that holds the prior `trunk_energy`, (N,).
+        pooled: name of the output that holds the features, averaged over all positions and joined, (N, F).
 
-    return _appended(model, features, gs.Variable(output, np.float32, ["batch", None]), pooled_nodes)
-
-
-def _appended(
-    model: onnx.ModelProto,
-    features: Sequence[str],
-    output: gs.Variable,
-    nodes: Callable[[list[gs.Variable], gs.Variable], list[gs.Node]],
-) -> onnx.ModelProto:
+    Raises:
+        SurgeryError: there is no such tensor, or its shape does not fit.
+    """
     import onnx
     import onnx_graphsurgeon as gs
 
@@ -250,12 +271,12 @@ def _appended(
     graph = gs.import_onnx(own)
     tensors = graph.tensors()
     missing = [name for name in features if name not in tensors]
-    if missing or output.name in tensors:
-        raise SurgeryError(
-            f"the graph has no tensor {missing[0]}" if missing else f"the graph has a tensor {output.name} already"
-        )
-    graph.nodes.extend(nodes([tensors[name] for name in features], output))
-    graph.outputs.append(output)
+    if missing:
+        raise SurgeryError(f"the expert has no tensor {missing[0]} for a prior to read: name one of its feature maps")
+    read = [tensors[name] for name in features]
+    outputs = [gs.Variable(energy, np.float32, ["batch"]), gs.Variable(pooled, np.float32, ["batch", None])]
+    graph.nodes.extend([*trunk_prior_nodes(TRUNK_ENERGY, read, outputs[0]), *pooled_nodes(read, outputs[1])])
+    graph.outputs.extend(outputs)
     graph.cleanup().toposort()
     made: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     made.ir_version = min(max(model.ir_version, 8), 10)

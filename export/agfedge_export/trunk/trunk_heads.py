@@ -1,6 +1,6 @@
 """Two experts with their heads on, cut into the trunk that they share and a tail each.
 
-Preprocessing and priors end up in the trunk, probabilities and confidence in the tails. Cutting comes after the heads
+Preprocessing ends up in the trunk, probabilities and confidence in the tails. Cutting comes after the heads
 are attached, so whatever they compute is computed alike with and without a trunk.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agfedge_export.errors import SurgeryError
 from agfedge_export.graph.model_io import skeleton
 from agfedge_export.graph.shape_values import infer
-from agfedge_export.trunk.split import Split, split
+from agfedge_export.trunk.split import split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ class SharedExperts:
     """Three graphs that do what two experts do.
 
     Attributes:
-        trunk: takes the experts' input, and gives `features` and the priors.
+        trunk: takes the experts' input, and gives `features`.
         light: takes `features`, and gives probabilities and confidence.
         heavy: likewise.
         features: names of what the tails take.
@@ -39,60 +39,20 @@ class SharedExperts:
     features: tuple[str, ...]
 
 
-def split_experts(
-    light: onnx.ModelProto, heavy: onnx.ModelProto, cut: SharedCut, priors: Sequence[str] = ()
-) -> SharedExperts:
+def split_experts(light: onnx.ModelProto, heavy: onnx.ModelProto, cut: SharedCut) -> SharedExperts:
     """Cuts two experts where their graphs part.
 
     Args:
-        light: the light expert with its heads (`attach_heads`), without priors.
-        heavy: the heavy expert with its heads; the outputs named in `priors` go to the trunk.
+        light: the light expert with its heads (`attach_heads`).
+        heavy: the heavy expert with its heads.
         cut: where they part, of the graphs with or without heads; see `common_trunk`.
-        priors: names of outputs of `heavy` that are known before the cut.
 
     Raises:
-        SurgeryError: the cut does not separate one of the graphs, or a prior needs what comes behind the cut.
+        SurgeryError: the cut does not separate one of the graphs.
     """
-    own = split(_without(heavy, priors), cut.heavy)
-    other = split(light, cut.light)
+    own, other = split(heavy, cut.heavy), split(light, cut.light)
     tail = _fed_by(other.tail, cut.light.tensors, cut.heavy.tensors)
-    return SharedExperts(_with_priors(heavy, own, priors), tail, own.tail, own.tensors)
-
-
-def _without(expert: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    import onnx
-
-    bare = onnx.ModelProto()
-    bare.CopyFrom(expert)
-    del bare.graph.output[:]
-    bare.graph.output.extend(value for value in expert.graph.output if value.name not in outputs)
-    return bare
-
-
-def _with_priors(expert: onnx.ModelProto, parts: Split, priors: Sequence[str]) -> onnx.ModelProto:
-    """Adds to the trunk what computes the priors."""
-    if not priors:
-        return parts.trunk
-    behind = {name for node in parts.tail.graph.node for name in node.output}
-    made = {name: node for node in expert.graph.node for name in node.output}
-    pending, needed = list(priors), set[str]()
-    while pending:
-        name = pending.pop()
-        if name in behind:
-            raise SurgeryError(f"the prior needs {name}, which the trunk does not compute: choose a later cut")
-        if name in made and name not in needed:
-            needed.update(made[name].output)
-            pending.extend(made[name].input)
-    there = {name for node in parts.trunk.graph.node for name in node.output}
-    nodes = [node for node in expert.graph.node if there.union(needed).intersection(node.output)]
-    known = {tensor.name for tensor in parts.trunk.graph.initializer}
-    read = {name for node in nodes for name in node.input} - known
-    trunk = parts.trunk
-    del trunk.graph.node[:]
-    trunk.graph.node.extend(nodes)
-    trunk.graph.initializer.extend(tensor for tensor in expert.graph.initializer if tensor.name in read)
-    trunk.graph.output.extend(value for value in expert.graph.output if value.name in priors)
-    return _checked(trunk)
+    return SharedExperts(own.trunk, tail, own.tail, own.tensors)
 
 
 def _fed_by(tail: onnx.ModelProto, old: Sequence[str], new: Sequence[str]) -> onnx.ModelProto:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from agfedge_runtime.atomic import staging_folder
-from agfedge_runtime.bundle.golden import GOLDEN_NAME, Golden, golden_bytes, load_golden
 from agfedge_runtime.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -35,18 +34,6 @@ from agfedge_runtime.errors import (
     InputError,
 )
 from agfedge_runtime.strict_json import shorten
-
-__all__ = [
-    "GOLDEN_NAME",
-    "MANIFEST_NAME",
-    "MAX_SIGNATURE_BYTES",
-    "SIGNATURE_NAME",
-    "Bundle",
-    "Golden",
-    "golden_bytes",
-    "load_golden",
-    "write_bundle",
-]
 
 SIGNATURE_NAME = f"{MANIFEST_NAME}.sig"
 # An armoured SSH signature by an RSA key of 16384 bits takes 6 KiB, a certificate's somewhat more.
@@ -107,14 +94,6 @@ class Bundle:
         """The path of the SSH signature of manifest.json, None where there is none; nothing here verifies it."""
         path = self.path / SIGNATURE_NAME
         return path if path.is_file() else None
-
-    def in_precision(self, precision: str) -> Bundle:
-        """The bundle with the graphs and thresholds of a precision in place of its own; ``fp32`` is as it is.
-
-        Raises:
-            InputError: it has no graphs of that precision.
-        """
-        return dataclasses.replace(self, manifest=self.manifest.in_precision(precision))
 
     def _check_files(self, verify: bool) -> None:
         listed = self.manifest.files

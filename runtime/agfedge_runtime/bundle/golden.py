@@ -11,16 +11,13 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
-from agfedge_runtime.bundle.variants import FULL_PRECISION
+from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.bundle.manifest import FULL_PRECISION
 from agfedge_runtime.errors import BundleGoldenError, BundleSizeError
-
-if TYPE_CHECKING:
-    from agfedge_runtime.bundle.bundle import Bundle
 
 GOLDEN_NAME = "golden.npz"
 MAX_ARRAY_BYTES = 2 * 2**30
@@ -95,8 +92,7 @@ def load_golden(bundle: Bundle, precision: str = FULL_PRECISION) -> Golden:
         BundleGoldenError: an array is missing, or of the wrong dtype or shape, or the file is no .npz.
         BundleSizeError: an array of absurd size.
     """
-    bundle.manifest.in_precision(precision)
-    path = bundle.file(GOLDEN_NAME if precision == FULL_PRECISION else bundle.manifest.variants[precision].golden)
+    path = bundle.file(bundle.manifest.in_precision(precision).golden or GOLDEN_NAME)
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = {name: _read(archive, name) for name in ("inputs", *_DTYPES)}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What the light graph's confidence may be; whichever it is, it lies in [0, 1] and a higher one is surer.
-CONFIDENCE_KINDS = ("max_probability", "margin", "entropy", "energy")
+import numpy as np
+
+from agfedge_runtime.arrays import AnyArray
+from agfedge_runtime.errors import InputError
+
 COST_UNITS = ("macs", "latency")
-# Bins of equal width over [0, 1] that a reference counts confidences in.
-CONFIDENCE_BINS = 20
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,25 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the graphs do to their input first, for the reader's information: ``(x * scale - mean) / std``."""
+    """How an input becomes what the model was trained on: ``(x * scale - mean) / std``, channel by channel.
 
+    Attributes:
+        image: whether inputs are uint8 (N, H, W, C) camera bytes, which become float32 (N, C, H, W); otherwise they
+            are float32 in the model's own layout, and only scaled and shifted where asked.
+        scale: factor applied first; 1/255 for bytes.
+        mean: one number, or one a channel.
+        std: likewise.
+    """
+
+    image: bool
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def trivial(self) -> bool:
+        """Whether inputs pass unchanged."""
+        return not self.image and self.scale == 1 and not any(self.mean) and all(value == 1 for value in self.std)
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,22 @@ class InputSpec:
     def row_shape(self) -> tuple[int, ...]:
         """The shape of one input, without the batch."""
         return tuple(size for size in self.shape if size is not None)
+
+    def check(self, x: AnyArray) -> None:
+        """Refuse what is not a batch of such inputs.
+
+        Raises:
+            InputError: `x` is of another type, dtype or shape, or empty.
+        """
+        if not isinstance(x, np.ndarray):
+            raise InputError(f"got a {type(x).__name__}, expected {self._expected()}; give a NumPy array")
+        if x.dtype != self.dtype or x.shape[1:] != self.shape[1:] or x.shape[0] < 1:
+            raise InputError(
+                f"got {x.dtype} {x.shape}, expected {self._expected()}; convert it, or export a bundle for it"
+            )
+
+    def _expected(self) -> str:
+        return f"{self.dtype} ({', '.join(['N', *map(str, self.row_shape)])}) with N of at least 1"
 
 
 @dataclass(frozen=True)
@@ -92,70 +123,6 @@ class Experts:
         if self.trunk is None:
             return (("heavy", self.heavy), ("light", self.light))
         return (("trunk", self.trunk), ("heavy after it", self.heavy), ("light after it", self.light))
-
-
-@dataclass(frozen=True)
-class PriorRule:
-    """Escalate early when the `output` exceeds `threshold`; None never escalates.
-
-    It is an output of the trunk where there is one, else of the light graph.
-    """
-
-    kind: str
-    output: str
-    threshold: float | None
-
-
-@dataclass(frozen=True)
-class ConfidenceRule:
-    """The light expert answers when its `output` is at least `threshold`; one above 1 leaves all to heavy."""
-
-    kind: str
-    output: str
-    threshold: float
-    temperature: float
-
-
-@dataclass(frozen=True)
-class Guarantee:
-    """What calibration promises: excess error <= `epsilon` with probability 1 - `delta`, from `samples`."""
-
-    method: str
-    epsilon: float
-    delta: float
-    samples: int
-    satisfied: bool
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the cascade did on the calibration split, for a monitor to compare with.
-
-    Attributes:
-        samples: how many inputs it had.
-        early: share of them that the prior escalated.
-        late: share of them that the light expert handed over.
-        confidence: how many confidences of the light expert, where it ran, lay in each of `CONFIDENCE_BINS` equal
-            bins over [0, 1].
-    """
-
-    samples: int
-    early: float
-    late: float
-    confidence: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Router:
-    """How an input finds its expert.
-
-    `prior` is None when there is no early escalation, `reference` when nothing is known to compare with.
-    """
-
-    prior: PriorRule | None
-    confidence: ConfidenceRule
-    guarantee: Guarantee
-    reference: Reference | None = None
 
 
 @dataclass(frozen=True)

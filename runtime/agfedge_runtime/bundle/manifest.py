@@ -1,4 +1,4 @@
-"""manifest.json: what a bundle holds and how its two experts are chained (schema 1).
+"""manifest.json: what a bundle holds and how its two experts are chained (schema 2).
 
 `Manifest` and the dataclasses that it holds are the file's layout: each attribute is a key, each nested class an
 object. Reading is strict, so that a runtime never guesses at what a newer or damaged manifest meant. Writing is
@@ -16,24 +16,27 @@ from typing import Mapping, Union
 import numpy as np
 
 from agfedge_runtime.bundle.layout import (
-    CONFIDENCE_BINS,
-    CONFIDENCE_KINDS,
     COST_UNITS,
-    ConfidenceRule,
     Costs,
     Expert,
     Experts,
     FileRecord,
-    Guarantee,
     InputSpec,
     Preprocessing,
+    Trunk,
+)
+from agfedge_runtime.bundle.precisions import FULL_PRECISION, PRECISIONS, Accuracy, Precision, read_precisions
+from agfedge_runtime.bundle.router import (
+    CONFIDENCE_BINS,
+    CONFIDENCE_KINDS,
+    Branch,
+    ConfidenceRule,
+    Guarantee,
     PriorRule,
     Reference,
     Router,
-    Trunk,
+    keys_of,
 )
-from agfedge_runtime.bundle.router import keys_of, read_router
-from agfedge_runtime.bundle.variants import FULL_PRECISION, VARIANT_PRECISIONS, Accuracy, Variant, read_variants
 from agfedge_runtime.errors import (
     BundleKeyError,
     BundlePathError,
@@ -52,9 +55,10 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_MANIFEST_BYTES",
     "MAX_PATH_LENGTH",
+    "PRECISIONS",
     "SCHEMA",
-    "VARIANT_PRECISIONS",
     "Accuracy",
+    "Branch",
     "ConfidenceRule",
     "Costs",
     "Expert",
@@ -63,17 +67,17 @@ __all__ = [
     "Guarantee",
     "InputSpec",
     "Manifest",
+    "Precision",
     "Preprocessing",
     "PriorRule",
     "Reference",
     "Router",
     "Scalar",
     "Trunk",
-    "Variant",
     "check_file_path",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 8 * 2**30
@@ -92,42 +96,50 @@ class Manifest:
         name: what the user calls the model.
         input: the experts' input.
         classes: the label of each output column, distinct.
-        experts: the two graphs.
-        router: thresholds and guarantee.
+        precisions: the experts and their router in each precision, fp32 among them.
         costs: estimated costs.
         provenance: where the bundle comes from: free keys, scalar values.
         files: every file but the manifest by its relative POSIX path; `write_bundle` fills it in.
-        variants: the experts in other precisions, by precision; a manifest without any has no such key.
         schema: the layout's version.
     """
 
     name: str
     input: InputSpec
     classes: tuple[str, ...]
-    experts: Experts
-    router: Router
+    precisions: Mapping[str, Precision]
     costs: Costs
     provenance: Mapping[str, Scalar] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
-    variants: Mapping[str, Variant] = field(default_factory=dict)
     schema: int = SCHEMA
 
-    def in_precision(self, precision: str) -> Manifest:
-        """The manifest with the graphs and thresholds of a precision.
+    @property
+    def experts(self) -> Experts:
+        """The experts in fp32."""
+        return self.precisions[FULL_PRECISION].experts
+
+    @property
+    def router(self) -> Router:
+        """The router in fp32."""
+        return self.precisions[FULL_PRECISION].router
+
+    def in_precision(self, precision: str) -> Precision:
+        """The graphs and thresholds of a precision.
 
         Raises:
             InputError: the bundle has no graphs of that precision.
         """
-        if precision == FULL_PRECISION:
-            return self
-        if precision not in self.variants:
-            known = ", ".join([FULL_PRECISION, *sorted(self.variants)])
+        if precision not in self.precisions:
+            known = ", ".join(name for name in PRECISIONS if name in self.precisions)
             raise InputError(
                 f"got the precision {shorten(precision)}, the bundle has {known}; "
-                f"export it with --precision for {' or '.join(VARIANT_PRECISIONS)}"
+                f"export it with --precision for {' or '.join(PRECISIONS[1:])}"
             )
-        variant = self.variants[precision]
-        return dataclasses.replace(self, experts=variant.experts_of(self.experts), router=variant.router)
+        return self.precisions[precision]
+
+    @property
+    def lowest_precision(self) -> str:
+        """The lowest precision that the bundle has."""
+        return next(name for name in reversed(PRECISIONS) if name in self.precisions)
 
     def to_json(self) -> str:
         """The manifest as text: sorted keys, one space of indent, a newline at the end.
@@ -135,12 +147,9 @@ class Manifest:
         Raises:
             InputError: a number is NaN or infinite.
         """
-        document = dataclasses.asdict(self)
-        if not self.variants:
-            del document["variants"]
         try:
             text = json.dumps(
-                document,
+                dataclasses.asdict(self),
                 sort_keys=True,
                 indent=1,
                 ensure_ascii=False,
@@ -156,7 +165,7 @@ class Manifest:
         """Read a manifest strictly.
 
         Raises:
-            BundleVersionError: a schema other than 1.
+            BundleVersionError: a schema other than 2.
             BundleKeyError: not JSON, or a key that is unknown, missing or mistyped.
             BundlePathError: a file's path is not a plain relative POSIX path inside the bundle.
             BundleSizeError: the text or a declared file is larger than any that agfedge writes.
@@ -192,47 +201,36 @@ def _plain(value: object) -> Scalar:
 
 def _manifest(value: object) -> Manifest:
     _check_schema(value)
-    whole = {"variants": {}, **_DOCUMENT.mapping(value, "")}
-    top = _DOCUMENT.fields(whole, "", keys_of(Manifest))
+    top = _DOCUMENT.fields(value, "", keys_of(Manifest))
     manifest = Manifest(
         name=top.text("name"),
         input=_input(top.fields("input", keys_of(InputSpec))),
         classes=_classes(top),
-        experts=_experts(top.fields("experts", keys_of(Experts))),
-        router=read_router(top.fields("router", keys_of(Router))),
+        precisions=read_precisions(_DOCUMENT, top.mapping("precisions")),
         costs=_costs(top.fields("costs", keys_of(Costs))),
         provenance=_provenance(top.mapping("provenance")),
         files=_files(top.mapping("files")),
-        variants=read_variants(_DOCUMENT, top.mapping("variants")),
     )
     _check_graphs(manifest)
     return manifest
 
 
 def _check_graphs(manifest: Manifest) -> None:
-    experts, costs, prior = manifest.experts, manifest.costs, manifest.router.prior
-    for name, graph in (("light", experts.light), ("heavy", experts.heavy), ("trunk", experts.trunk)):
-        if graph is not None and graph.file not in manifest.files:
-            _DOCUMENT.fail(f"experts.{name}.file", f"{shorten(graph.file)} is not among the files")
-    for precision, variant in manifest.variants.items():
-        _check_variant(manifest, f"variants.{precision}", variant)
-    if experts.trunk is None and (costs.heavy, costs.trunk) != (1.0, 0.0):
+    costs, trunk, outputs = manifest.costs, manifest.experts.trunk, _outputs(manifest.router)
+    for name, precision in manifest.precisions.items():
+        path = f"precisions.{name}"
+        for key, file in precision.files.items():
+            if file not in manifest.files:
+                _DOCUMENT.fail(f"{path}.{key}", f"{shorten(file)} is not among the files")
+        if (precision.experts.trunk is None) != (trunk is None):
+            _DOCUMENT.fail(f"{path}.experts.trunk", "expected a trunk in every precision, or in none")
+        if _outputs(precision.router) != outputs:
+            _DOCUMENT.fail(f"{path}.router", f"expected the prior and the confidence of {FULL_PRECISION}, got others")
+    if trunk is None and (costs.heavy, costs.trunk) != (1.0, 0.0):
         _DOCUMENT.fail(
             "costs.heavy" if costs.heavy != 1.0 else "costs.trunk",
             f"expected heavy 1.0 and trunk 0.0 where no trunk is shared, got {costs.heavy!r} and {costs.trunk!r}",
         )
-    if experts.trunk is not None and prior is not None and prior.output in experts.trunk.outputs:
-        _DOCUMENT.fail("router.prior.output", f"{shorten(prior.output)} is among the features of the trunk")
-
-
-def _check_variant(manifest: Manifest, path: str, variant: Variant) -> None:
-    for name, file in (*variant.files.items(), ("golden", variant.golden)):
-        if file not in manifest.files:
-            _DOCUMENT.fail(f"{path}.{name}", f"{shorten(file)} is not among the files")
-    if (variant.trunk is None) != (manifest.experts.trunk is None):
-        _DOCUMENT.fail(f"{path}.trunk", "expected a file where the experts share a trunk, null where they do not")
-    if _outputs(variant.router) != _outputs(manifest.router):
-        _DOCUMENT.fail(f"{path}.router", "expected the prior and the confidence of the router, got others")
 
 
 def _outputs(router: Router) -> tuple[object, ...]:
@@ -250,7 +248,7 @@ def _check_schema(value: object) -> None:
     if schema != SCHEMA:
         raise BundleVersionError(
             f"manifest.json: got schema {schema}, this release reads schema {SCHEMA}; "
-            "install the release of agfedge that wrote the bundle"
+            + ("export the bundle again" if schema < SCHEMA else "install the release of agfedge that wrote the bundle")
         )
 
 
@@ -262,6 +260,7 @@ def _input(fields: Fields) -> InputSpec:
         dtype=fields.choice("dtype", ("uint8", "float32")),
         layout=fields.choice("layout", ("NHWC", "NCHW", "any")),
         preprocessing=Preprocessing(
+            image=preprocessing.flag("image"),
             scale=preprocessing.number("scale"),
             mean=preprocessing.numbers("mean"),
             std=preprocessing.numbers("std"),
@@ -282,25 +281,6 @@ def _classes(fields: Fields) -> tuple[str, ...]:
     if not classes or len(set(classes)) < len(classes):
         _DOCUMENT.fail("classes", f"expected distinct names, got {shorten(list(classes))}")
     return classes
-
-
-def _experts(fields: Fields) -> Experts:
-    return Experts(
-        light=_expert(fields.fields("light", keys_of(Expert))),
-        heavy=_expert(fields.fields("heavy", keys_of(Expert))),
-        trunk=None if fields.values["trunk"] is None else _trunk(fields.fields("trunk", keys_of(Trunk))),
-    )
-
-
-def _expert(fields: Fields) -> Expert:
-    return Expert(fields.text("file"), fields.integer("macs"), fields.integer("parameters"))
-
-
-def _trunk(fields: Fields) -> Trunk:
-    outputs = fields.texts("outputs")
-    if not outputs or not all(outputs) or len(set(outputs)) < len(outputs):
-        _DOCUMENT.fail(fields.at("outputs"), f"expected distinct names, got {shorten(list(outputs))}")
-    return Trunk(fields.text("file"), fields.integer("macs"), fields.integer("parameters"), outputs)
 
 
 def _costs(fields: Fields) -> Costs:

@@ -11,12 +11,14 @@ import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
 from agfedge_runtime.bundle.bundle import Bundle
-from agfedge_runtime.bundle.manifest import Manifest
-from agfedge_runtime.cascade.decisions import Branch, Decisions
+from agfedge_runtime.bundle.manifest import FULL_PRECISION, Manifest
+from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.cascade.checks import Feeds
+from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.cascade.experts import HeavyExpert, LightExpert
-from agfedge_runtime.cascade.fronts import NOT_COMPUTED, DirectFront, Feeds, Front, TrunkFront
-from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine, open_prior
-from agfedge_runtime.errors import BackendError, InputError
+from agfedge_runtime.cascade.fronts import NOT_COMPUTED, Front
+from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine
+from agfedge_runtime.errors import BackendError
 from agfedge_runtime.monitor.monitor import Monitor
 
 # What decisions of one row share, made once and never written to.
@@ -37,16 +39,16 @@ class Cascade:
         digest: of the bundle that they come from, if any.
         trunk: the engine of what both experts share, where the manifest has one; closed with the cascade.
         reason: why these engines and no others.
-        precision: what the graphs compute in.
-        prior: an engine of the prior alone, where the light engine would run the expert for it; closed with the
-            cascade.
+        precision: what the graphs compute in; the manifest's thresholds for it count.
+        prior: the prior's engine, where the router asks one; closed with the cascade.
 
     Attributes:
         manifest: as given.
+        router: of the precision.
         digest: as given.
         engines: what was given, by ``trunk``, ``prior``, ``light`` and ``heavy``.
         has_trunk: whether the experts share one.
-        has_prior: whether there is a prior to ask for; with no threshold it is never asked in a decision.
+        has_prior: whether decisions ask a prior.
         backend: the engines' name.
         backend_version: the engines' version.
         backend_reason: why this backend was chosen; empty where the engines were given.
@@ -69,7 +71,10 @@ class Cascade:
         precision: str = "fp32",
         prior: Engine | None = None,
     ) -> None:
+        parts = manifest.in_precision(precision)
+        experts, router = parts.experts, parts.router
         self.manifest = manifest
+        self.router = router
         self.digest = digest
         self.backend = light.name
         self.backend_version = light.version
@@ -78,19 +83,18 @@ class Cascade:
         self.threads = light.threads
         given = {"trunk": trunk, "prior": prior, "light": light, "heavy": heavy}
         self.engines = {name: engine for name, engine in given.items() if engine is not None}
-        self._dtype = np.dtype(manifest.input.dtype)
-        self._row_shape = manifest.input.row_shape
-        self._confidence_threshold = manifest.router.confidence.threshold
-        self._asks_light = self._confidence_threshold <= 1.0
-        rule = manifest.router.prior
+        self._check = manifest.input.check
+        self._confidence_threshold = router.confidence.threshold
+        self._asks_light = router.asks_light
+        rule = router.prior if router.asks_prior else None
         self.has_prior = rule is not None
-        threshold = None if rule is None else rule.threshold
-        self._asks_prior = self._asks_light and threshold is not None
-        self._prior_threshold = np.inf if threshold is None else threshold
+        self._prior_threshold = np.inf if rule is None or rule.threshold is None else rule.threshold
         self.monitor: Monitor | None = None
-        self.has_trunk = manifest.experts.trunk is not None
-        self._front = _front(manifest, light, trunk, self._asks_prior, prior)
-        self._light = LightExpert(light, manifest, self._front.probe)
+        self.has_trunk = experts.trunk is not None
+        _require_engine("trunk", None if experts.trunk is None else experts.trunk.file, trunk)
+        _require_engine("prior", None if rule is None else rule.file, prior)
+        self._front = Front(manifest.input, parts, light, trunk, prior)
+        self._light = LightExpert(light, manifest, router.confidence.output, self._front.probe)
         self._heavy = HeavyExpert(heavy, manifest, self._front.probe)
 
     @classmethod
@@ -121,23 +125,22 @@ class Cascade:
             BackendError: an engine cannot be made, or does not fit the manifest.
             MissingPackageError: the backend's package is not installed.
         """
-        bundle = (path if isinstance(path, Bundle) else Bundle.open(path, verify)).in_precision(precision)
+        bundle = path if isinstance(path, Bundle) else Bundle.open(path, verify)
+        parts = bundle.manifest.in_precision(precision)
         choice = log_choice(backend if isinstance(backend, Choice) else choose_backend(backend))
-        experts = bundle.manifest.experts
         with contextlib.ExitStack() as opened:
-            light = open_engine(bundle.file(experts.light.file), choice, threads, precision)
-            opened.callback(light.close)
-            heavy = open_engine(bundle.file(experts.heavy.file), choice, threads, precision)
-            opened.callback(heavy.close)
-            trunk = None
-            if experts.trunk is not None:
-                trunk = open_engine(bundle.file(experts.trunk.file), choice, threads, precision)
-                opened.callback(trunk.close)
-            prior = open_prior(bundle, choice, threads)
-            if prior is not None:
-                opened.callback(prior.close)
+
+            def engine(file: str, precision: str = precision) -> Engine:
+                made = open_engine(bundle.file(file), choice, threads, precision)
+                opened.callback(made.close)
+                return made
+
+            experts, rule = parts.experts, parts.router.prior if parts.router.asks_prior else None
+            light, heavy = engine(experts.light.file), engine(experts.heavy.file)
+            trunk = None if experts.trunk is None else engine(experts.trunk.file)
+            prior = None if rule is None else engine(rule.file, FULL_PRECISION)
             cascade = cls(bundle.manifest, light, heavy, bundle.digest, trunk, choice.reason, precision, prior)
-            reference = bundle.manifest.router.reference if monitor else None
+            reference = parts.router.reference if monitor else None
             if reference is not None:
                 cascade.monitor = Monitor(reference.samples, reference.early, reference.late, reference.confidence)
             opened.pop_all()
@@ -155,7 +158,7 @@ class Cascade:
             BackendError: an engine refused, or the cascade is closed.
         """
         started = perf_counter_ns()
-        self.check(x)
+        self._check(x)
         decide = self._decide_one if len(x) == 1 else self._decide_many
         probabilities, branches, prior, confidence = decide(x)
         labels: Int64Array = probabilities.argmax(axis=1)
@@ -194,12 +197,7 @@ class Cascade:
         Raises:
             InputError: `x` is of another type, dtype or shape, or empty.
         """
-        if not isinstance(x, np.ndarray):
-            raise InputError(f"got a {type(x).__name__}, expected {self._expected()}; give a NumPy array")
-        if x.dtype != self._dtype or x.shape[1:] != self._row_shape or x.shape[0] < 1:
-            raise InputError(
-                f"got {x.dtype} {x.shape}, expected {self._expected()}; convert it, or export a bundle for it"
-            )
+        self._check(x)
 
     def close(self) -> None:
         """Give back the engines; safe to call twice."""
@@ -225,42 +223,29 @@ class Cascade:
         return self._heavy.answer(feeds), _ONE_BRANCH[Branch.LATE], prior, confidence
 
     def _decide_many(self, x: AnyArray) -> tuple[Float32Array, UInt8Array, Float32Array, Float32Array]:
-        branches = np.full(len(x), Branch.EARLY, np.uint8)
+        router = self.router
         feeds, asked_prior = self._front.begin(x)
-        prior = asked_prior if self._asks_prior else np.full(len(x), np.nan, np.float32)
+        prior = asked_prior if self.has_prior else np.full(len(x), np.nan, np.float32)
         confidence = np.full(len(x), np.nan, np.float32)
         probabilities = np.empty((len(x), len(self.manifest.classes)), np.float32)
-        asked = self._rows_for_light(prior)
+        # Which way all would go without a confidence tells which the light expert is asked for.
+        asked = np.flatnonzero(router.route(prior, confidence) != Branch.EARLY)
         if asked.size:
             probabilities[asked], confidence[asked] = self._light.answer(_rows(feeds, asked, len(x)))
-            # In double precision, as for one row: NumPy would else round the threshold to float32.
-            sure = confidence[asked].astype(np.float64) >= self._confidence_threshold
-            branches[asked] = np.where(sure, Branch.LIGHT, Branch.LATE)
+        branches = router.route(prior, confidence)
         escalated = np.flatnonzero(branches != Branch.LIGHT)
         if escalated.size:
             probabilities[escalated] = self._heavy.answer(_rows(feeds, escalated, len(x)))
         return probabilities, branches, prior, confidence
 
-    def _rows_for_light(self, prior: Float32Array) -> Int64Array:
-        if not self._asks_light:
-            return np.empty(0, np.int64)
-        # NaN, a prior that was not computed, escalates nothing.
-        return np.flatnonzero(~(prior.astype(np.float64) > self._prior_threshold))
 
-    def _expected(self) -> str:
-        return f"{self._dtype} ({', '.join(['N', *map(str, self._row_shape)])}) with N of at least 1"
-
-
-def _front(manifest: Manifest, light: Engine, trunk: Engine | None, asks_prior: bool, prior: Engine | None) -> Front:
-    shared = manifest.experts.trunk
-    if (shared is None) != (trunk is None):
+def _require_engine(name: str, file: str | None, engine: Engine | None) -> None:
+    """Refuse an engine that the manifest does not have, or a missing one."""
+    if (file is None) != (engine is None):
         raise BackendError(
-            f"got {'no trunk' if trunk is None else 'a trunk'}, expected {'none' if shared is None else shared.file} "
-            "as the manifest says; open the bundle again"
+            f"got {f'no {name}' if engine is None else f'a {name}'}, expected {file or 'none'} as the manifest says; "
+            "open the bundle again"
         )
-    if shared is None or trunk is None:
-        return DirectFront(light, manifest, asks_prior, prior)
-    return TrunkFront(trunk, manifest, shared, asks_prior)
 
 
 def _rows(feeds: Feeds, rows: Int64Array, count: int) -> Feeds:

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Mapping
+
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array
-from agfedge_runtime.bundle.manifest import Manifest
+from agfedge_runtime.bundle.manifest import InputSpec
 from agfedge_runtime.engines import Engine
 from agfedge_runtime.errors import BackendError
+
+Feeds = Mapping[str, AnyArray]
 
 # The square of more is infinite in float32.
 _LARGEST = 1e19
 
 
-def input_probe(manifest: Manifest) -> AnyArray:
+def input_probe(spec: InputSpec) -> AnyArray:
     """Two rows of zeros: two, so that a graph whose batch is frozen shows itself."""
-    return np.zeros((2, *manifest.input.row_shape), manifest.input.dtype)
+    return np.zeros((2, *spec.row_shape), spec.dtype)
+
+
+def probed(graph: str, engine: Engine, probe: Feeds, outputs: tuple[str, ...]) -> list[AnyArray]:
+    """Run a graph on two rows, once its names are right.
+
+    Raises:
+        BackendError: its inputs or outputs have other names, or it does not take what it is fed.
+    """
+    require_names(graph, engine, tuple(probe), outputs)
+    try:
+        return engine.run(probe, outputs)
+    except BackendError as error:
+        taken = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in probe.items())
+        raise BackendError(f"the {graph} graph does not take {taken}: {error}; export the bundle again") from error
 
 
 def require_names(graph: str, engine: Engine, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,17 +10,6 @@ from agfedge_runtime.arrays import Float32Array, Int64Array, UInt8Array
 if TYPE_CHECKING:
     from agfedge_runtime.monitor.monitor import Monitor
     from agfedge_runtime.monitor.stats import Stats
-
-
-class Branch(enum.IntEnum):
-    """Which way an input went."""
-
-    LIGHT = 0
-    """The light expert was confident and answered."""
-    EARLY = 1
-    """The heavy expert answered and light did not run: the prior escalated, or the router always does."""
-    LATE = 2
-    """The light expert ran without confidence and the heavy one answered."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,9 @@ import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array
 from agfedge_runtime.bundle.manifest import Manifest
-from agfedge_runtime.cascade.checks import bad_rows, require_names, require_rows
-from agfedge_runtime.cascade.fronts import Feeds
+from agfedge_runtime.cascade.checks import Feeds, bad_rows, probed, require_rows
 from agfedge_runtime.engines import Engine
-from agfedge_runtime.errors import BackendError, NotFiniteError
+from agfedge_runtime.errors import NotFiniteError
 
 PROBABILITIES = "probabilities"
 
@@ -38,7 +37,7 @@ class HeavyExpert:
 
     def __init__(self, engine: Engine, manifest: Manifest, probe: Feeds) -> None:
         self._engine = engine
-        (probabilities,) = _probed("heavy", engine, probe, (PROBABILITIES,))
+        (probabilities,) = probed("heavy", engine, probe, (PROBABILITIES,))
         require_rows("heavy", PROBABILITIES, probabilities, (len(manifest.classes),))
 
     def answer(self, feeds: Feeds) -> Float32Array:
@@ -58,18 +57,19 @@ class LightExpert:
     Args:
         engine: its graph.
         manifest: what it must be.
+        confidence: name of the output that holds it.
         probe: what it is fed for two inputs.
 
     Raises:
         BackendError: the graph does not have the inputs or outputs that the manifest says.
     """
 
-    def __init__(self, engine: Engine, manifest: Manifest, probe: Feeds) -> None:
+    def __init__(self, engine: Engine, manifest: Manifest, confidence: str, probe: Feeds) -> None:
         self._engine = engine
-        self._outputs = (PROBABILITIES, manifest.router.confidence.output)
-        probabilities, confidence = _probed("light", engine, probe, self._outputs)
+        self._outputs = (PROBABILITIES, confidence)
+        probabilities, confidences = probed("light", engine, probe, self._outputs)
         require_rows("light", PROBABILITIES, probabilities, (len(manifest.classes),))
-        require_rows("light", self._outputs[1], confidence, ())
+        require_rows("light", confidence, confidences, ())
 
     def answer(self, feeds: Feeds) -> tuple[Float32Array, Float32Array]:
         """Probabilities, float32 (N, C), and confidence, float32 (N,).
@@ -81,16 +81,6 @@ class LightExpert:
         probabilities, confidence = self._engine.run(feeds, self._outputs)
         checked = _finite_probabilities(probabilities, "light")
         return checked, _unit_confidence(cast("Float32Array", confidence))
-
-
-def _probed(expert: str, engine: Engine, probe: Feeds, outputs: tuple[str, ...]) -> list[AnyArray]:
-    """Runs a graph on two rows, once its names are right."""
-    require_names(expert, engine, tuple(probe), outputs)
-    try:
-        return engine.run(probe, outputs)
-    except BackendError as error:
-        taken = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in probe.items())
-        raise BackendError(f"the {expert} graph does not take {taken}: {error}; export the bundle again") from error
 
 
 def _finite_probabilities(output: AnyArray, expert: str) -> Float32Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.engines.choice import AUTO, JUDGES, Choice, choose_backend
 from agfedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from agfedge_runtime.engines.protocol import Engine
@@ -19,7 +18,6 @@ __all__ = [
     "choose_backend",
     "log_choice",
     "open_engine",
-    "open_prior",
 ]
 
 BACKENDS = tuple(JUDGES)
@@ -54,28 +52,6 @@ def open_engine(path: Path, backend: str | Choice = AUTO, threads: int = 1, prec
             f"{error}; {choice.backend} was chosen since it is the best that is here, the backend onnxruntime does "
             "without it"
         ) from error
-
-
-def open_prior(bundle: Bundle, choice: Choice, threads: int = 1) -> Engine | None:
-    """Make an engine of the prior alone, for a backend whose engines compute their whole graph.
-
-    Args:
-        bundle: whose light graph holds the prior.
-        choice: of the backend.
-        threads: how many CPU threads one run may use.
-
-    Returns:
-        The engine; None where the light engine computes the prior without the expert, or none is asked for.
-
-    Raises:
-        BackendError: it cannot be made.
-    """
-    if choice.backend not in _TENSORRT:
-        return None
-    from agfedge_runtime.engines.tensorrt.build.parts import PART_PRECISION, prior_part
-
-    part = prior_part(bundle)
-    return None if part is None else open_engine(part, choice, threads, PART_PRECISION)
 
 
 def log_choice(choice: Choice) -> Choice:

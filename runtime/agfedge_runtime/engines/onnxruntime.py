@@ -13,7 +13,6 @@ from typing import Protocol, cast
 
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.engines.onnx_layers import layer_times
-from agfedge_runtime.engines.onnx_outputs import graph_names, keep_outputs
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from agfedge_runtime.machine.jetson import numbers_of
 
@@ -32,10 +31,20 @@ _PROVIDERS: Mapping[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
 }
 
 
+class _Named(Protocol):
+    """An input or output of a session."""
+
+    name: str
+
+
 class _Session(Protocol):
     """What is used here of ``onnxruntime.InferenceSession``."""
 
     def run(self, output_names: Sequence[str], input_feed: Mapping[str, AnyArray]) -> list[AnyArray]: ...
+
+    def get_inputs(self) -> list[_Named]: ...
+
+    def get_outputs(self) -> list[_Named]: ...
 
     def get_providers(self) -> list[str]: ...
 
@@ -44,9 +53,6 @@ class _Session(Protocol):
 
 class OnnxRuntimeEngine:
     """An ONNX file, run by ONNX Runtime.
-
-    One session is made for each set of outputs when it is first asked for, from a model cut down to them: so
-    asking for a prior never runs the expert, and weights that nobody asked for take no memory.
 
     Args:
         path: the graph.
@@ -61,7 +67,7 @@ class OnnxRuntimeEngine:
         output_names: the graph's outputs.
 
     Raises:
-        BackendError: the graph cannot be read, or ONNX Runtime here lacks the provider.
+        BackendError: the graph cannot be loaded, or ONNX Runtime here lacks the provider.
         InputError: `threads` is below 1.
         MissingPackageError: ONNX Runtime is not installed.
     """
@@ -79,16 +85,17 @@ class OnnxRuntimeEngine:
         self._providers = _PROVIDERS[backend]
         self._require_provider()
         self._path = path
-        self._sessions: dict[tuple[str, ...], _Session] = {}
-        self._closed = False
-        self.input_names, self.output_names = self._graph_names()
+        session = self._open_session()
+        self._session: _Session | None = session
+        self.input_names = tuple(value.name for value in session.get_inputs())
+        self.output_names = tuple(value.name for value in session.get_outputs())
 
     def run(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
         """Compute `outputs`; see `Engine.run`."""
-        names = tuple(outputs)
-        session = self._sessions.get(names) or self._open_session(names)
+        if self._session is None:
+            raise BackendError(f"{self._path.name}: the engine is closed; open the cascade again")
         try:
-            return session.run(names, inputs)
+            return self._session.run(outputs, inputs)
         except Exception as error:  # ONNX Runtime's errors share no base class.
             raise BackendError(f"{self._path.name}: ONNX Runtime: {_one_line(error)}") from error
 
@@ -100,48 +107,36 @@ class OnnxRuntimeEngine:
         """
         if self._providers != (_CPU,):
             return []
-
-        def open_session(options: object) -> object:
-            return self._make_session(keep_outputs(self._path.read_bytes(), tuple(outputs)), options)
-
         try:
-            return layer_times(open_session, self._options(), inputs, tuple(outputs), runs)
+            return layer_times(self._make_session, self._options(), inputs, tuple(outputs), runs)
         except Exception as error:  # ONNX Runtime's errors share no base class.
             raise BackendError(f"{self._path.name}: ONNX Runtime cannot time it: {_one_line(error)}") from error
 
     def close(self) -> None:
-        """Give back every session; safe to call twice."""
-        self._sessions.clear()
-        self._closed = True
+        """Give back the session; safe to call twice."""
+        self._session = None
 
-    def _graph_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _open_session(self) -> _Session:
         try:
-            return graph_names(self._path.read_bytes())
+            with open(self._path, "rb"):  # ONNX Runtime says of a missing file that it has no model
+                session = cast(_Session, self._make_session(self._options()))
         except OSError as error:
             raise BackendError(f"{self._path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise BackendError(f"{self._path}: no ONNX model: {error}; export it again") from error
-
-    def _open_session(self, outputs: tuple[str, ...]) -> _Session:
-        if self._closed:
-            raise BackendError(f"{self._path.name}: the engine is closed; open the cascade again")
-        try:
-            model = keep_outputs(self._path.read_bytes(), outputs)
-            session = cast(_Session, self._make_session(model, self._options()))
         except Exception as error:  # ONNX Runtime's errors share no base class.
-            raise BackendError(f"{self._path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+            raise BackendError(
+                f"{self._path}: ONNX Runtime cannot load it: {_one_line(error)}; export it again"
+            ) from error
         self._require_served(session)
-        self._sessions[outputs] = session
         return session
 
-    def _make_session(self, model: bytes, session_options: object) -> object:
+    def _make_session(self, session_options: object) -> object:
         old = numbers_of(self.version) < _TF32_OPTION_SINCE
         providers = [
             (name, {key: value for key, value in options.items() if not (old and key == "use_tf32")})
             for name, options in self._providers
         ]
         # Else it tries again on the CPU by itself, and says so on stdout.
-        return self._backend.InferenceSession(model, session_options, providers=providers, enable_fallback=0)
+        return self._backend.InferenceSession(str(self._path), session_options, providers=providers, enable_fallback=0)
 
     def _require_provider(self) -> None:
         """Refuse a package that lacks ONNX Runtime's library, or was built without the provider."""
@@ -176,10 +171,6 @@ class OnnxRuntimeEngine:
         options.log_severity_level = _LOG_ERRORS_ONLY
         # Two experts take turns: the one that waits must not spin on the other's cores.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        # Weights in files beside the model are looked for here, since the model itself is given as bytes. ONNX
-        # Runtime 1.22 knows the entry, 1.20 ignores it and cannot load such a model.
-        folder = str(self._path.resolve().parent)
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         return options
 
 

@@ -26,7 +26,7 @@ class Engine(Protocol):
     output_names: tuple[str, ...]
 
     def run(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
-        """Compute `outputs` and nothing that they do not need.
+        """Compute `outputs`; a backend may compute all that the graph has.
 
         Args:
             inputs: an array for each input, batch first.

@@ -15,7 +15,8 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from agfedge_runtime.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
-from agfedge_runtime.cascade.decisions import Branch, Decisions
+from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.monitor.evidence import Evidence, rate_band
 from agfedge_runtime.monitor.prometheus import write_prometheus

@@ -8,7 +8,7 @@ from typing import Callable, Mapping, Sequence
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.engines.protocol import Engine, LayeredEngine
-from agfedge_runtime.profile.stopwatch import PassingEngine, asked_of, behind
+from agfedge_runtime.profile.stopwatch import PassingEngine, behind
 
 RUNS = 50
 
@@ -30,13 +30,12 @@ def layer_times(cascade: Cascade, x: AnyArray, runs: int = RUNS) -> dict[str, li
     seen: dict[str, Callable[[], list[tuple[str, float]]]] = {}
 
     def noting(name: str, engine: Engine) -> Engine:
-        return _Noting(engine, name, asked_of(cascade, name), seen, runs)
+        return _Noting(engine, name, seen, runs)
 
     noted = behind(cascade, noting)
     # What was asked for two inputs, to see whether the graphs fit, is no decision.
     seen.clear()
     if cascade.has_prior:
-        # First: with a trunk a decision asks for both in one run.
         noted.prior(x)
     for part in (noted.trunk, noted.light, noted.heavy):
         part(x)
@@ -51,16 +50,15 @@ class _Noting(PassingEngine):
         self,
         engine: Engine,
         stage: str,
-        asked: Mapping[tuple[str, ...], str],
         seen: dict[str, Callable[[], list[tuple[str, float]]]],
         runs: int,
     ) -> None:
-        super().__init__(engine, stage, asked)
+        super().__init__(engine, stage)
         self._seen, self._runs = seen, runs
 
     def run(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
         """See `Engine.run`."""
-        stage = self.stage_of(outputs)
+        stage = self._stage
         if stage not in self._seen and isinstance(self._engine, LayeredEngine):
             self._seen[stage] = partial(self._engine.layers, dict(inputs), tuple(outputs), self._runs)
         return self._engine.run(inputs, outputs)

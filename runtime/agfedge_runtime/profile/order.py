@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agfedge_runtime.arrays import Int64Array, UInt8Array
-from agfedge_runtime.bundle.layout import Reference
-from agfedge_runtime.cascade.decisions import Branch
+from agfedge_runtime.bundle.router import Branch, Reference
 from agfedge_runtime.errors import InputError
 
 # Shares come out to a thousandth, and a run of the usual length hardly repeats itself.

@@ -224,4 +224,4 @@ def _inputs(bundle: Bundle, cascade: Cascade, data: AnyArray | None, seed: int) 
     if data is not None:
         return data, shuffled(len(data), seed)
     golden = load_golden(bundle, cascade.precision)
-    return golden.inputs, drawn_by_branch(golden.branches, cascade.manifest.router.reference, seed)
+    return golden.inputs, drawn_by_branch(golden.branches, cascade.router.reference, seed)

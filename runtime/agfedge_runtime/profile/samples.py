@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array, Float64Array, Int64Array, UInt8Array
-from agfedge_runtime.cascade.decisions import Branch
+from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.strict_json import Document, Fields, shorten
 

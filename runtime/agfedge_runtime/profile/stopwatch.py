@@ -40,7 +40,7 @@ class Stopwatch:
         with contextlib.ExitStack() as undo:
             undo.callback(self.stop)
             self._start_clocks(cascade)
-            self.cascade = behind(cascade, self._timed(cascade))
+            self.cascade = behind(cascade, self._timed())
             self.take()
             undo.pop_all()
         parts: tuple[str, ...] = () if self._device is None else PARTS
@@ -75,36 +75,19 @@ class Stopwatch:
                 self._device = engine.start_clock(self._device)
                 self._clocked.append(engine)
 
-    def _timed(self, cascade: Cascade) -> Wrap:
+    def _timed(self) -> Wrap:
         def timed(name: str, engine: Engine) -> Engine:
-            asked = asked_of(cascade, name)
             shares = sharing(engine)
             if shares is None:
-                return _Timed(engine, name, asked, self._spent_ns)
-            return _TimedSharing(engine, name, asked, self._spent_ns, shares, self._device)
+                return _Timed(engine, name, self._spent_ns)
+            return _TimedSharing(engine, name, self._spent_ns, shares, self._device)
 
         return timed
 
 
 def stages_of(cascade: Cascade) -> tuple[str, ...]:
-    """What a cascade's call may run, in the order of `STAGES`; with a trunk the prior is a part of its run."""
-    there = {"light", "heavy", "trunk" if cascade.has_trunk else "", "prior" if cascade.has_prior else ""}
-    if cascade.has_trunk:
-        there.discard("prior")
-    return tuple(stage for stage in STAGES if stage in there)
-
-
-def asked_of(cascade: Cascade, name: str) -> Mapping[tuple[str, ...], str]:
-    """Stages that an engine runs beside its own, by the outputs that are asked for.
-
-    Without an engine of its own the prior is an output of the light graph, cut down to it.
-
-    Args:
-        cascade: whose engine it is.
-        name: of the engine.
-    """
-    rule = cascade.manifest.router.prior
-    return {(rule.output,): "prior"} if name == "light" and rule is not None else {}
+    """What a cascade's call may run, in the order of `STAGES`."""
+    return tuple(stage for stage in STAGES if stage in cascade.engines)
 
 
 def behind(cascade: Cascade, wrap: Wrap) -> Cascade:
@@ -133,17 +116,12 @@ class PassingEngine:
     Args:
         engine: the other.
         stage: what a run of it is.
-        asked: what a run for those outputs alone is instead.
     """
 
-    def __init__(self, engine: Engine, stage: str, asked: Mapping[tuple[str, ...], str]) -> None:
+    def __init__(self, engine: Engine, stage: str) -> None:
         self.name, self.version, self.threads = engine.name, engine.version, engine.threads
         self.input_names, self.output_names = engine.input_names, engine.output_names
-        self._engine, self._stage, self._asked = engine, stage, asked
-
-    def stage_of(self, outputs: Sequence[str]) -> str:
-        """What a run for those outputs is."""
-        return self._asked.get(tuple(outputs), self._stage)
+        self._engine, self._stage = engine, stage
 
     def run(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
         """See `Engine.run`."""
@@ -155,22 +133,19 @@ class PassingEngine:
 
 
 class _Timed(PassingEngine):
-    def __init__(
-        self, engine: Engine, stage: str, asked: Mapping[tuple[str, ...], str], spent_ns: dict[str, int]
-    ) -> None:
-        super().__init__(engine, stage, asked)
+    def __init__(self, engine: Engine, stage: str, spent_ns: dict[str, int]) -> None:
+        super().__init__(engine, stage)
         self._spent_ns = spent_ns
 
     def run(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
         """See `Engine.run`."""
-        stage = self.stage_of(outputs)
         started = perf_counter_ns()
         found = self._engine.run(inputs, outputs)
-        self._book(stage, started)
+        self._book(started)
         return found
 
-    def _book(self, stage: str, started_ns: int) -> None:
-        spent = self._spent_ns
+    def _book(self, started_ns: int) -> None:
+        spent, stage = self._spent_ns, self._stage
         spent[stage] = spent.get(stage, 0) + perf_counter_ns() - started_ns
 
 
@@ -179,17 +154,16 @@ class _TimedSharing(_Timed):
         self,
         engine: Engine,
         stage: str,
-        asked: Mapping[tuple[str, ...], str],
         spent_ns: dict[str, int],
         shares: SharingEngine,
         device: DeviceClock | None,
     ) -> None:
-        super().__init__(engine, stage, asked, spent_ns)
+        super().__init__(engine, stage, spent_ns)
         self._shares, self._device = shares, device
 
     def run(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
         """See `Engine.run`."""
-        self._begin(self.stage_of(outputs))
+        self._begin(self._stage)
         return super().run(inputs, outputs)
 
     def share(self, inputs: Mapping[str, AnyArray]) -> Mapping[str, AnyArray]:
@@ -202,15 +176,14 @@ class _TimedSharing(_Timed):
 
     def run_shared(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str]) -> Mapping[str, AnyArray]:
         """See `SharingEngine.run_shared`; what is not waited for here counts for the stage that waits."""
-        stage = self.stage_of(outputs)
-        self._begin(stage)
+        self._begin(self._stage)
         started = perf_counter_ns()
         found = self._shares.run_shared(inputs, outputs)
-        self._book(stage, started)
+        self._book(started)
         return found
 
-    def _book(self, stage: str, started_ns: int) -> None:
-        super()._book(stage, started_ns - self._spent_ns[""])
+    def _book(self, started_ns: int) -> None:
+        super()._book(started_ns - self._spent_ns[""])
         self._spent_ns[""] = 0
 
     def _begin(self, stage: str) -> None:

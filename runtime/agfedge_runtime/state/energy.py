@@ -12,7 +12,7 @@ from typing import Mapping
 import numpy as np
 
 from agfedge_runtime.arrays import Float64Array, UInt8Array
-from agfedge_runtime.cascade.decisions import Branch
+from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.machine.machine import Command
 from agfedge_runtime.state.sampler import StateSampler

@@ -6,7 +6,8 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
-from agfedge_runtime.cascade.decisions import Branch, Decisions
+from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.cascade.decisions import Decisions
 
 HEADER = f"{'row':>6}  {'branch':6}  {'probability':>11}  class"
 

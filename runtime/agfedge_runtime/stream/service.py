@@ -131,7 +131,7 @@ def unit_path(name: str) -> Path:
 
 def _check_runs(stream: Stream) -> None:
     """Refuse what would only be started again and again; a camera may be plugged in later."""
-    Bundle.open(stream.bundle).in_precision(stream.precision)
+    Bundle.open(stream.bundle).manifest.in_precision(stream.precision)
     choose_backend(stream.backend)
     if is_camera(stream.source):
         opencv(stream.source)

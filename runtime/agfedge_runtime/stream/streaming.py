@@ -82,7 +82,8 @@ def run_stream(stream: Stream, as_json: bool) -> int:
             if health is not None:
                 health.opened(bundle)
             # Before the engines, which may take minutes: a camera that is not there is told at once.
-            spec = bundle.in_precision(stream.precision).manifest.input
+            bundle.manifest.in_precision(stream.precision)
+            spec = bundle.manifest.input
             items = opened.enter_context(open_source(stream.source, spec))
             cascade = opened.enter_context(
                 Cascade.open(bundle, stream.backend, stream.threads, precision=stream.precision)

@@ -105,14 +105,14 @@ def test_the_generic_profile_says_that_it_is_none_of_this_machine(found: Account
 
 
 def test_a_budget_and_a_search_take_the_table(workshop: Workshop, folder: Path, printed: dict) -> None:
-    from agfedge.allocate import AllocationRequest, asked
+    from agfedge.allocate import AllocationRequest
     from agfedge.study.search.charges import charges_of
 
     table = str(folder / "t.json")
-    budget = asked(AllocationRequest(budget=0.5, target=table)).budget
+    budget = AllocationRequest(budget=0.5, target=table).amount().budget
     assert (budget.of, budget.precision, budget.device.table) == ("latency", "fp32", load_cost_model(table).table)
     with pytest.raises(InputError, match="is of fp32, asked for int8"):
-        asked(AllocationRequest(budget=0.5, target=table, target_precision="int8"))
+        AllocationRequest(budget=0.5, target=table, target_precision="int8").amount()
     note, _ = charges_of(None, table)
     assert note == "predicted latency on generic:base at fp32, by a table of measured layers"
     # Beside other work, fewer channels may measure slower: these times hold nothing but a scale.

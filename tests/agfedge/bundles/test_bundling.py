@@ -8,19 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.bundles.bundling import write_expert_bundle
-from agfedge.bundles.evaluate import evaluate
-from agfedge.bundles.experts import Experts
-from agfedge.bundles.golden_inputs import GOLDEN_MARGIN
+from agfedge.bundles.assembling import check_classes, evaluate, write_experts
+from agfedge.bundles.bundling import GOLDEN_MARGINS
+from agfedge.bundles.experts import Experts, Graphs
+from agfedge.bundles.precisions import InPrecision
 from agfedge.data import Arrays, Dataset
-from agfedge.router import Calibration, EarlyTrial, Guarantee, prior_cost
+from agfedge.router import Calibration, EarlyTrial, Measure
+from agfedge.router.choice import Choice
 from agfedge_export import analyse, graph_costs, make_plan, prune
-from agfedge_export.heads.heads import Preprocessing
 from agfedge_export.trunk.cuts import common_trunk, trunk_cuts
 from agfedge_export.trunk.split import groups_of_trunk
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
-from agfedge_runtime.bundle.manifest import Costs
+from agfedge_runtime.bundle.manifest import (
+    ConfidenceRule,
+    Costs,
+    Guarantee,
+    Precision,
+    Preprocessing,
+    PriorRule,
+    Router,
+)
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.verify import verify_golden
 from nets import SIDE, exported, learned, samples, stripes
@@ -37,11 +45,11 @@ def core():
     return model, graph_costs(model), make_plan(analyse(model), {})
 
 
-def costs_of(experts: Experts, prior: EarlyTrial | None, image: tuple[int, ...]) -> Costs:
-    """What an export charges by multiply-accumulates."""
-    passes, whole = experts.macs, experts.heavy_costs.macs
-    charge = 0.0 if prior is None else prior_cost(prior.kind, experts.prior_shapes(image), whole)
-    return Costs("macs", charge, passes.light, passes.heavy, passes.trunk)
+def routed(threshold: float, prior: EarlyTrial | None) -> Calibration:
+    rule = None if prior is None else PriorRule(prior.kind, "prior.onnx", "prior", prior.threshold)
+    confidence = ConfidenceRule("max_probability", "confidence", threshold, 2.0)
+    router = Router(rule, confidence, Guarantee("method", 0.05, 0.1, 150))
+    return Calibration(router, Choice(Measure(temperature=2.0), np.zeros(1), prior), 0.5, "verdict")
 
 
 def written(
@@ -59,14 +67,19 @@ def written(
     light = model if light is None else light
     x = stripes(150, seed=3)[0] if x is None else x
     part = Arrays(x, np.arange(len(x)) % 3)
-    calibration = Calibration(2.0, Guarantee(threshold, 0.05, 0.1, 150, 0), prior, (), 0.5, "verdict", "method")
+    calibration = routed(threshold, prior)
     experts = Experts(light, model, graph_costs(light), costs, AS_IS, trunk)
-    return write_expert_bundle(
+    graphs = experts.graphs(calibration.choice, x.shape[1:])
+    test = graphs.answers(part)
+    passes = experts.macs
+    charge = 0.0 if prior is None else experts.prior_costs(experts.answers(part), x.shape[1:])[prior.kind]
+    return write_experts(
         folder,
         experts,
         plan,
         calibration,
-        costs_of(experts, prior, x.shape[1:]),
+        [InPrecision("fp32", Precision(experts.described, calibration.router, "golden.npz"), graphs, test)],
+        Costs("macs", charge, passes.light, passes.heavy, passes.trunk),
         Dataset(classes, part, part, part, None),
         {"model": "zoo.stripes:net", "seed": 3},
     )
@@ -95,10 +108,10 @@ def test_golden_answers_take_every_way_and_keep_away_from_the_thresholds(core, t
     assert len(golden.labels) == 32
     assert set(golden.branches.tolist()) == {Branch.LIGHT, Branch.EARLY, Branch.LATE}
     ran = ~np.isnan(golden.confidence)
-    assert (np.abs(golden.confidence[ran] - 0.9) >= GOLDEN_MARGIN).all()
-    assert (np.abs(golden.prior - 0.75) >= GOLDEN_MARGIN * 0.75).all()
+    assert (np.abs(golden.confidence[ran] - 0.9) >= GOLDEN_MARGINS["fp32"]).all()
+    assert (np.abs(golden.prior - 0.75) >= GOLDEN_MARGINS["fp32"] * 0.75).all()
     top = np.sort(golden.probabilities, axis=1)
-    assert (top[:, -1] - top[:, -2] >= GOLDEN_MARGIN).all()
+    assert (top[:, -1] - top[:, -2] >= GOLDEN_MARGINS["fp32"]).all()
     assert len(set(golden.labels.tolist())) == 3
 
 
@@ -123,7 +136,8 @@ def test_experts_without_a_prior_have_none_in_the_graph(core, tmp_path: Path) ->
 def test_evaluation_counts_the_three_answers_and_the_ways(core, tmp_path: Path) -> None:
     bundle = written(core, tmp_path / "b", prior=PRIOR)
     x, y = stripes(70, seed=9)
-    found = evaluate(bundle, Arrays(x, y), batch_size=16)
+    rows = Graphs.of_bundle(bundle, bundle.manifest.precisions["fp32"]).answers(Arrays(x, y))
+    found = evaluate(rows, routed(0.9, PRIOR))
     with Cascade.open(bundle) as cascade:
         one_by_one = [cascade(x[row : row + 1]) for row in range(70)]
         assert found.heavy.count == int((cascade.heavy(x).argmax(axis=1) == y).sum())
@@ -146,7 +160,9 @@ def test_markup_in_a_name_stays_text(core, tmp_path: Path) -> None:
 def test_an_export_leaves_what_its_summary_says(workshop: Workshop) -> None:
     bundle = Bundle.open(workshop.bundle)
     assert bundle.digest == workshop.printed["digest"]
-    assert set(bundle.manifest.files) == {"heavy.onnx", "light.onnx", "plan.json", "golden.npz", "report.html"}
+    assert {*bundle.manifest.files} - {"prior.onnx"} == {
+        "heavy.onnx", "light.onnx", "plan.json", "golden.npz", "report.html",
+    }  # fmt: skip
     assert bundle.manifest.classes == ("0", "1", "2")
     assert workshop.printed["recovery"]["kind"] == "slimmed"
 
@@ -206,6 +222,7 @@ def test_a_bundle_with_a_trunk_says_what_each_part_costs(core, shared, tmp_path:
     assert costs.trunk + costs.light == pytest.approx(graph_costs(light).macs / graph_costs(core[0]).macs)
 
 
-def test_an_expert_with_other_classes_than_the_data_is_refused(core, tmp_path: Path) -> None:
+def test_an_expert_with_other_classes_than_the_data_is_refused(core) -> None:
+    data = Dataset(("a", "b"), *[Arrays(stripes(9)[0], np.zeros(9, np.int64))] * 3, None)
     with pytest.raises(InputError, match="the light expert answers 3 classes, the data has 2"):
-        written(core, tmp_path / "b", classes=("a", "b"))
+        check_classes("light", core[0], data)

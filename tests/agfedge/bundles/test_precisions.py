@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,11 @@ import pytest
 from tensorrt_build import builds
 
 from agfedge.bundles import assembling
-from agfedge.bundles.precisions import PrecisionReport, check_precisions, with_precisions
-from agfedge.bundles.report import with_variants
+from agfedge.bundles.precisions import check_precisions
 from agfedge.cli import main
 from agfedge.data import Dataset, load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
+from agfedge.demo.network import train_heavy
 from agfedge_export.precision.regions import HALF
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
@@ -31,8 +29,15 @@ from workshop import Workshop
 TIMEOUT_S = 120
 
 
-def converted(bundle: Bundle, data: Dataset, *precisions: str) -> tuple[Bundle, tuple[PrecisionReport, ...]]:
-    return with_precisions(bundle, precisions, (data.train, data.calibration, data.test), 0)
+Made = tuple[Bundle, list[dict]]
+
+
+def converted(workshop: Workshop, out: Path) -> Made:
+    """The workshop's export with both precisions: the bundle, and what `--json` says of them."""
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        assert main([*workshop.export(out, epochs=2), "--precision", "fp16,int8", "--json"]) == 0
+    return Bundle.open(out), json.loads(told.getvalue())["precisions"]
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +46,8 @@ def data(workshop: Workshop) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def made(
-    workshop: Workshop, data: Dataset, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Bundle, tuple[PrecisionReport, ...]]:
-    folder = tmp_path_factory.mktemp("precisions") / "bundle"
-    shutil.copytree(workshop.bundle, folder)
-    return converted(Bundle.open(folder), data, "fp16", "int8")
+def made(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return converted(workshop, tmp_path_factory.mktemp("precisions") / "bundle")
 
 
 def test_every_graph_is_there_in_every_precision(made, workshop: Workshop) -> None:
@@ -69,10 +70,9 @@ def test_the_page_tells_thresholds_accuracy_and_flips_of_each_precision(made) ->
     page = bundle.file("report.html").read_text(encoding="utf-8")
     assert page.count("<h2>Precisions</h2>") == 1
     for report in reports:
-        assert f"<td>{report.precision}</td>" in page
-        assert f"<td>{report.cascade.value:.2%}</td>" in page
-        assert f"<td>{report.flips.value:.2%}</td>" in page
-    assert with_variants(page, bundle.manifest, bundle.manifest.variants) == page
+        assert f"<td>{report['precision']}</td>" in page
+        assert f"<td>{report['cascade']['value']:.2%}</td>" in page
+        assert f"<td>{report['flips']['value']:.2%}</td>" in page
 
 
 def test_without_a_precision_the_bundle_answers_as_before(made, workshop: Workshop) -> None:
@@ -85,31 +85,31 @@ def test_without_a_precision_the_bundle_answers_as_before(made, workshop: Worksh
 def test_a_precision_is_as_right_as_fp32(made, data: Dataset, precision: str, points: float) -> None:
     """Of 150 inputs one is 0.7 points."""
     bundle, reports = made
-    report = next(each for each in reports if each.precision == precision)
+    report = next(each for each in reports if each["precision"] == precision)
     with Cascade.open(bundle, monitor=False) as cascade:
         light, heavy = (np.mean(run(data.test.x).argmax(1) == data.test.y) for run in (cascade.light, cascade.heavy))
-    for found, expected in ((report.light, light), (report.heavy, heavy)):
-        assert abs(found.value - expected) * 100 <= max(points, 100 / len(data.test) + 1e-9)
+    for found, expected in ((report["light"], light), (report["heavy"], heavy)):
+        assert abs(found["value"] - expected) * 100 <= max(points, 100 / len(data.test) + 1e-9)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_the_report_says_what_the_runtime_answers(made, data: Dataset, precision: str) -> None:
     bundle, reports = made
-    report = next(each for each in reports if each.precision == precision)
+    report = next(each for each in reports if each["precision"] == precision)
     with Cascade.open(bundle, monitor=False) as full, Cascade.open(bundle, monitor=False, precision=precision) as lower:
         ours, theirs = lower(data.test.x).labels, full(data.test.x).labels
-    assert report.cascade.count == int(np.sum(ours == data.test.y))
-    assert report.flips.count == int(np.sum(ours != theirs))
-    variant = bundle.manifest.variants[precision]
-    assert variant.accuracy.cascade == report.cascade.value
-    assert variant.flip_rate == report.flips.value
-    assert variant.router.confidence.threshold == report.threshold
+    assert report["cascade"]["count"] == int(np.sum(ours == data.test.y))
+    assert report["flips"]["count"] == int(np.sum(ours != theirs))
+    variant = bundle.manifest.precisions[precision]
+    assert variant.accuracy.cascade == report["cascade"]["value"]
+    assert variant.flip_rate == report["flips"]["value"]
+    assert variant.router.confidence.threshold == report["threshold"]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_the_thresholds_are_certified_on_what_the_precision_answers(made, data: Dataset, precision: str) -> None:
     bundle, _ = made
-    router = bundle.manifest.variants[precision].router
+    router = bundle.manifest.precisions[precision].router
     assert router.guarantee.samples == len(data.calibration)
     with Cascade.open(bundle, monitor=False, precision=precision) as cascade:
         heavy = cascade.heavy(data.calibration.x).argmax(1)
@@ -137,10 +137,8 @@ def test_a_device_that_lacks_a_precision_says_so(workshop: Workshop, capsys: pyt
     assert "got the precision 'int8', the bundle has fp32" in capsys.readouterr().err
 
 
-def test_the_same_bundle_and_data_give_the_same_bytes(made, workshop: Workshop, data: Dataset, tmp_path: Path) -> None:
-    shutil.copytree(workshop.bundle, tmp_path / "bundle")
-    again, _ = converted(Bundle.open(tmp_path / "bundle"), data, "fp16", "int8")
-    assert again.digest == made[0].digest
+def test_the_same_command_gives_the_same_bytes(made, workshop: Workshop, tmp_path: Path) -> None:
+    assert converted(workshop, tmp_path / "bundle")[0].digest == made[0].digest
 
 
 def test_recalibration_certifies_every_precision_anew(made, workshop: Workshop, tmp_path: Path) -> None:
@@ -150,12 +148,12 @@ def test_recalibration_certifies_every_precision_anew(made, workshop: Workshop, 
     command = ["calibrate", str(made[0].path), "--data", str(tmp_path / "fresh.npz"), "--epsilon", "0.1"]
     assert main([*command, "--out", str(tmp_path / "new")]) == 0
     new = Bundle.open(tmp_path / "new")
-    assert set(new.manifest.variants) == {"fp16", "int8"}
-    for variant in new.manifest.variants.values():
+    assert set(new.manifest.precisions) == {"fp32", "fp16", "int8"}
+    for variant in new.manifest.precisions.values():
         assert variant.router.guarantee.epsilon == 0.1
         assert variant.router.guarantee.samples == round(0.6 * len(y))
         assert variant.accuracy.samples == round(0.2 * len(y))
-    for precision in new.manifest.variants:
+    for precision in new.manifest.precisions:
         with Cascade.open(new, monitor=False, precision=precision) as cascade:
             assert verify_golden(cascade, load_golden(new, precision)).passed
 
@@ -165,8 +163,8 @@ def test_people_see_the_precisions(made, capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr().out
     assert "flips against fp32" in shown
     for report in made[1]:
-        (row,) = (line for line in shown.splitlines() if line.startswith(report.precision))
-        assert f"{report.cascade.value:.1%}" in row
+        (row,) = (line for line in shown.splitlines() if line.startswith(report["precision"]))
+        assert f"{report['cascade']['value']:.1%}" in row
 
 
 def test_a_precision_that_the_bundle_lacks_is_told(workshop: Workshop) -> None:
@@ -205,11 +203,12 @@ def test_export_writes_and_reports_the_precisions(digits: tuple[dict, Bundle]) -
     assert [each["precision"] for each in said["precisions"]] == ["fp16", "int8"]
     assert said["digest"] == bundle.digest
     for each in said["precisions"]:
-        variant = bundle.manifest.variants[each["precision"]]
+        variant = bundle.manifest.precisions[each["precision"]]
         assert each["cascade"]["value"] == variant.accuracy.cascade
-        assert variant.trunk == f"trunk.{each['precision']}.onnx"
+        graphs = [graph.file for _, graph in variant.experts.graphs]
+        assert graphs[0] == f"trunk.{each['precision']}.onnx"
         assert set(variant.files.values()) <= set(bundle.manifest.files)
-        assert each["size_bytes"] == sum(bundle.manifest.files[name].size for name in variant.files.values())
+        assert each["size_bytes"] == sum(bundle.manifest.files[name].size for name in graphs)
 
 
 @pytest.mark.parametrize(("precision", "points"), [("fp16", 0.1), ("int8", 0.5)])
@@ -226,7 +225,7 @@ def test_tensorrt_builds_every_graph_of_a_bundle(digits: tuple[dict, Bundle], pr
     pytest.importorskip(
         "tensorrt_rtx", reason="pip install tensorrt-rtx-cu13, for Linux on x86-64", exc_type=ImportError
     )
-    experts = digits[1].in_precision(precision).manifest.experts
+    experts = digits[1].manifest.in_precision(precision).experts
     assert experts.trunk is not None
     for graph in (experts.trunk, experts.light, experts.heavy):
         assert builds(digits[1].file(graph.file), TIMEOUT_S) == "yes", graph.file
@@ -248,7 +247,7 @@ def test_an_export_that_ends_before_all_its_precisions_are_made_leaves_no_bundle
     def fails(*_: object) -> None:
         raise InputError("cut short")
 
-    monkeypatch.setattr(assembling, "with_precisions", fails)
+    monkeypatch.setattr(assembling, "in_precision", fails)
 
     assert main([*workshop.export(tmp_path / "bundle"), "--precision", "fp16"]) == 1
     assert not (tmp_path / "bundle").exists()

@@ -18,7 +18,8 @@ from agfedge.targets.mirror import mirror
 from agfedge.targets.on_target import releases
 from agfedge.targets.release import Release, make_release
 from agfedge_runtime import cli as runtime_cli
-from agfedge_runtime.bundle.bundle import MANIFEST_NAME, SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.bundle import SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.manifest import MANIFEST_NAME
 from agfedge_runtime.errors import BundleError
 
 WriteBundle = Callable[..., Bundle]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime import Branch
-from agfedge_runtime.bundle.layout import Reference
+from agfedge_runtime.bundle.router import Reference
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.order import drawn_by_branch, shuffled
 

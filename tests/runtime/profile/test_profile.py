@@ -16,7 +16,7 @@ import pytest
 
 from agfedge_runtime import Branch, cli
 from agfedge_runtime.bundle.bundle import write_bundle
-from agfedge_runtime.bundle.layout import Reference
+from agfedge_runtime.bundle.router import Reference
 from agfedge_runtime.engines.onnx_layers import mean_times
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.command import asked_of, confirm, words_of
@@ -49,7 +49,8 @@ def test_golden_inputs_come_in_the_proportions_of_calibration(tiny, capsys):
     golden = tiny.golden_bundle()
     router = dataclasses.replace(golden.manifest.router, reference=Reference(1000, 0.1, 0.3, (50,) * 20))
     files = {name: golden.file(name) for name in golden.manifest.files}
-    bundle = write_bundle(tiny.folder / "known", dataclasses.replace(golden.manifest, router=router), files)
+    full = dataclasses.replace(golden.manifest.precisions["fp32"], router=router)
+    bundle = write_bundle(tiny.folder / "known", dataclasses.replace(golden.manifest, precisions={"fp32": full}), files)
     samples = profile(capsys, bundle.path, "--decisions", 2000, "--warmup", 0)
     assert float((samples.branches == Branch.EARLY).mean()) == pytest.approx(0.1, abs=0.001)
     assert float((samples.branches == Branch.LATE).mean()) == pytest.approx(0.3, abs=0.001)

@@ -172,7 +172,7 @@ def test_a_file_or_a_folder_is_given(extra, capsys):
 
 
 def spec(shape, dtype="uint8", layout="NCHW") -> InputSpec:
-    return InputSpec("x", (None, *shape), dtype, layout, Preprocessing(1.0, (0.0,), (1.0,)))
+    return InputSpec("x", (None, *shape), dtype, layout, Preprocessing(dtype == "uint8", 1.0, (0.0,), (1.0,)))
 
 
 def test_channels_come_first_where_the_bundle_says_so(folder):

@@ -27,7 +27,7 @@ def run(*arguments: object) -> int:
 
 
 def spec(shape, layout="NHWC", dtype="uint8") -> InputSpec:
-    return InputSpec("x", (None, *shape), dtype, layout, Preprocessing(1.0, (0.0,), (1.0,)))
+    return InputSpec("x", (None, *shape), dtype, layout, Preprocessing(dtype == "uint8", 1.0, (0.0,), (1.0,)))
 
 
 def gray(value: int) -> np.ndarray:

@@ -23,10 +23,9 @@ NAN = float("nan")
 
 def cascade_of(machine: FakeMachine, tiny, **options) -> Cascade:
     bundle = tiny.bundle()
-    files = {name: bundle.file(f"{name}.onnx").read_bytes() for name in ("light", "heavy")}
-    return Cascade(
-        bundle.manifest, *(machine.engine(graph, f"{name}.onnx", **options) for name, graph in files.items())
-    )
+    files = {name: bundle.file(f"{name}.onnx").read_bytes() for name in ("light", "heavy", "prior")}
+    engines = {name: machine.engine(graph, f"{name}.onnx", **options) for name, graph in files.items()}
+    return Cascade(bundle.manifest, **engines)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -35,13 +34,13 @@ def test_copies_and_runs_are_told_for_every_stage_that_ran(monkeypatch, tmp_path
     with cascade_of(machine, tiny) as cascade:
         samples = measure(cascade, tiny.mixed(), decisions=18, warmup=6)
     light, heavy = samples.branches != Branch.EARLY, samples.branches != Branch.LIGHT
-    # The input goes to the GPU once, for the prior; the light engine's run computes the prior, too.
+    # The input goes to the GPU once, for the prior.
     wanted = {
         "prior.copy_in": np.full(18, COPY_US),
         "prior.compute": np.full(18, RUN_US),
         "prior.copy_out": np.full(18, COPY_US),
         "light.copy_in": np.where(light, 0.0, NAN),
-        "light.compute": np.where(light, 0.0, NAN),
+        "light.compute": np.where(light, RUN_US, NAN),
         "light.copy_out": np.where(light, 2 * COPY_US, NAN),
         "heavy.copy_in": np.where(heavy, 0.0, NAN),
         "heavy.compute": np.where(heavy, RUN_US, NAN),
@@ -66,13 +65,13 @@ def test_a_trunk_is_told_as_a_stage_of_its_own(machine, tmp_path):
     bundle = tiny_bundle(tmp_path / "shared", 8, SHARED)
     engines = {
         name: machine.engine(bundle.file(f"{name}.onnx").read_bytes(), f"{name}.onnx")
-        for name in ("trunk", "light", "heavy")
+        for name in ("trunk", "light", "heavy", "prior")
     }
-    with Cascade(bundle.manifest, engines["light"], engines["heavy"], trunk=engines["trunk"]) as cascade:
+    with Cascade(bundle.manifest, **engines) as cascade:
         samples = measure(cascade, np.concatenate(list(images_of(8).values())), decisions=12, warmup=6)
-    assert tuple(samples.stage_us) == ("trunk", "light", "heavy")
+    assert tuple(samples.stage_us) == ("trunk", "prior", "light", "heavy")
     np.testing.assert_allclose(samples.device_us["trunk.compute"], RUN_US)
-    np.testing.assert_allclose(samples.device_us["trunk.copy_out"], COPY_US)
+    np.testing.assert_allclose(samples.device_us["prior.copy_out"], COPY_US)
     ran = samples.branches != Branch.LIGHT
     np.testing.assert_allclose(samples.device_us["heavy.compute"], np.where(ran, RUN_US, NAN))
     assert machine.gpu.left_over() == {}

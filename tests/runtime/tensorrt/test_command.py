@@ -14,7 +14,7 @@ import pytest
 
 from agfedge_runtime import cli
 from agfedge_runtime.bundle.bundle import Bundle, write_bundle
-from agfedge_runtime.bundle.manifest import Accuracy, Variant
+from agfedge_runtime.bundle.manifest import Accuracy, Expert, Experts, Precision
 from agfedge_runtime.engines.tensorrt.build import child, store
 from agfedge_runtime.engines.tensorrt.build.device import Device
 from agfedge_runtime.engines.tensorrt.build.library import open_library
@@ -41,15 +41,8 @@ def build(tiny, tmp_path, monkeypatch):
 def halved(tiny) -> Path:
     """A bundle that has its graphs in fp16, too."""
     plain = tiny.manifest()
-    variant = Variant(
-        light="light.fp16.onnx",
-        heavy="heavy.fp16.onnx",
-        trunk=None,
-        golden="golden.fp16.npz",
-        router=plain.router,
-        accuracy=Accuracy(1.0, 1.0, 1.0, 9),
-        flip_rate=0.0,
-    )
+    experts = Experts(Expert("light.fp16.onnx", 8, 8), Expert("heavy.fp16.onnx", 80, 80))
+    half = Precision(experts, plain.router, "golden.fp16.npz", Accuracy(1.0, 1.0, 1.0, 9))
     graphs = {"light": tiny.light(), "heavy": tiny.heavy()}
     files = {"golden.fp16.npz": b"unread", **{f"{name}.onnx": graph for name, graph in graphs.items()}}
     for name, graph in graphs.items():
@@ -57,7 +50,8 @@ def halved(tiny) -> Path:
         # Unread, and yet of the type that says how the graph was exported.
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(1, np.float16), "half"))
         files[f"{name}.fp16.onnx"] = model.SerializeToString()
-    manifest = dataclasses.replace(plain, variants={"fp16": variant})
+    files["prior.onnx"] = tiny.prior()
+    manifest = dataclasses.replace(plain, precisions={**plain.precisions, "fp16": half})
     return write_bundle(tiny.folder / "halved", manifest, files).path
 
 
@@ -85,7 +79,7 @@ def test_a_table_says_what_was_built(build, fake, capsys):
     assert [row.split()[:2] for row in rows] == [
         ["light.onnx", "fp32"],
         ["heavy.onnx", "fp32"],
-        ["prior", "fp32"],
+        ["prior.onnx", "fp32"],
     ]
 
 
@@ -95,7 +89,7 @@ def test_json_says_what_was_built_before(build, fake, capsys):
         printed = json.loads(capsys.readouterr().out)
         assert (printed["library"], printed["version"]) == ("tensorrt", "10.3.0.0")
         assert [(each["graph"], each["built"]) for each in printed["engines"]] == [
-            ("light.onnx", expected), ("heavy.onnx", expected), ("prior", expected),
+            ("light.onnx", expected), ("heavy.onnx", expected), ("prior.onnx", expected),
         ]  # fmt: skip
         assert all(Path(each["plan"]).stat().st_size == each["bytes"] for each in printed["engines"])
 
@@ -131,7 +125,7 @@ def test_a_precision_has_graphs_of_its_own(asked, build, fake, halved, capsys):
     assert build("--precision", asked, "--json", bundle=halved) == 0
     engines = json.loads(capsys.readouterr().out)["engines"]
     assert [(each["graph"], each["precision"]) for each in engines] == [
-        ("light.fp16.onnx", "fp16"), ("heavy.fp16.onnx", "fp16"), ("prior", "fp32"),
+        ("light.fp16.onnx", "fp16"), ("heavy.fp16.onnx", "fp16"), ("prior.onnx", "fp32"),
     ]  # fmt: skip
 
 
@@ -203,7 +197,7 @@ def test_every_graph_of_a_real_bundle_builds(workshop, build, capsys):
     assert [(each["graph"], each["precision"]) for each in engines] == [
         ("light.onnx", "fp32"),
         ("heavy.onnx", "fp32"),
-        *([] if Bundle.open(workshop.bundle).manifest.router.prior is None else [("prior", "fp32")]),
+        *([] if not Bundle.open(workshop.bundle).manifest.router.asks_prior else [("prior.onnx", "fp32")]),
     ]
 
 
@@ -213,7 +207,8 @@ def test_every_graph_of_a_real_bundle_with_a_trunk_builds(workshop, build, tmp_p
     capsys.readouterr()
     assert build("--backend", "tensorrt_rtx", "--json", bundle=tmp_path / "shared") == 0
     engines = json.loads(capsys.readouterr().out)["engines"]
-    assert [each["graph"] for each in engines] == ["trunk.onnx", "light.onnx", "heavy.onnx"]
+    prior = ["prior.onnx"] if Bundle.open(tmp_path / "shared").manifest.router.asks_prior else []
+    assert [each["graph"] for each in engines] == ["trunk.onnx", "light.onnx", "heavy.onnx", *prior]
     assert {each["precision"] for each in engines} == {"fp32"}
 
 

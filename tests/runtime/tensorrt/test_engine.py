@@ -111,8 +111,9 @@ def test_a_cascade_decides_as_on_the_cpu(any_version, tiny):
     with Cascade.open(bundle, "onnxruntime") as cpu:
         wanted = cpu(x)
         one_by_one = [cpu(x[row : row + 1]) for row in range(len(x))]
-    engines = [any_version.engine(bundle.file(f"{name}.onnx").read_bytes()) for name in ("light", "heavy")]
-    with Cascade(bundle.manifest, *engines) as cascade:
+    parts = ("light", "heavy", "prior")
+    engines = {part: any_version.engine(bundle.file(f"{part}.onnx").read_bytes()) for part in parts}
+    with Cascade(bundle.manifest, **engines) as cascade:
         for _ in range(5):
             found = cascade(x)
             np.testing.assert_array_equal(found.branches, wanted.branches)
