@@ -17,16 +17,8 @@ if TYPE_CHECKING:
     from agfedge.bundles.trunk_choice import TrunkTrial
     from agfedge.light.light import LightExpert
     from agfedge.router import Calibration, Rival
+    from agfedge_export import GraphCosts
     from agfedge_runtime import Bundle
-
-
-@dataclass(frozen=True)
-class GraphFacts:
-    """An expert on disk: bytes of its file, multiply-accumulates an input, parameters."""
-
-    size_bytes: int
-    macs: int
-    parameters: int
 
 
 @dataclass(frozen=True)
@@ -76,8 +68,8 @@ class ExportResult(Result):
     calibration: Calibration
     evaluation: Evaluation
     rivals: tuple[Rival, ...]
-    heavy: GraphFacts
-    light: GraphFacts
+    heavy: GraphCosts
+    light: GraphCosts
     warnings: tuple[str, ...]
     trunks: tuple[TrunkTrial, ...] = ()
     precisions: tuple[PrecisionReport, ...] = ()
@@ -169,5 +161,5 @@ class ExportResult(Result):
         return f"removed equals masked: {expert.check.max_absolute_error:.1e} apart on {expert.plan_summary()}"
 
 
-def _sizes(facts: GraphFacts) -> tuple[str, str, str]:
-    return f"{facts.size_bytes / 1024:,.0f}", f"{facts.macs / 1e6:,.2f}", f"{facts.parameters:,}"
+def _sizes(costs: GraphCosts) -> tuple[str, str, str]:
+    return f"{costs.size_bytes / 1024:,.0f}", f"{costs.macs / 1e6:,.2f}", f"{costs.parameters:,}"

@@ -13,7 +13,7 @@ from agfedge.pages.tables import Result, Table, kept_table, plain
 from agfedge.scores import ScoreInputs, bare_score_names, score_groups
 from agfedge.scores.files import read_scores, scores_of_arrays, split_spec
 from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, mask
-from agfedge_export.graph.model_io import model_bytes, write_model
+from agfedge_export.graph.model_io import write_model
 from agfedge_export.surgery.check import compare, trial_inputs
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import InputError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from agfedge.allocate import Planned, Spent
     from agfedge.scores import Scores
-    from agfedge_export import ChannelGroups, CheckReport, Plan
+    from agfedge_export import ChannelGroups, CheckReport, GraphCosts, Plan
 
 
 # Of more groups no bars are shown: `agfedge inspect --plan` shows them.
@@ -55,15 +55,6 @@ class PruneRequest:
         return self.model if isinstance(self.model, str) else "the model"
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """A graph's bytes on disk, multiply-accumulates of one input, and parameters."""
-
-    size_bytes: int
-    macs: int
-    parameters: int
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class PruneResult(Result):
     """A pruned model, and what was removed.
@@ -80,8 +71,8 @@ class PruneResult(Result):
 
     request: PruneRequest
     model: onnx.ModelProto
-    before: ModelFacts
-    after: ModelFacts
+    before: GraphCosts
+    after: GraphCosts
     plan: Plan
     check: CheckReport | None
     spent: Spent | None
@@ -158,7 +149,7 @@ def prune_model(request: PruneRequest) -> PruneResult:
         step()
         report = _compared(model, pruned, plan, request) if request.check else None
         step()
-        result = PruneResult(request, pruned, _facts(model), _facts(pruned), plan, report, planned.spent)
+        result = PruneResult(request, pruned, graph_costs(model), graph_costs(pruned), plan, report, planned.spent)
         if request.save_plan is not None:
             write_text(Path(request.save_plan), plan.to_json())
         if request.out is not None:
@@ -234,8 +225,3 @@ def _compared(model: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, reque
         return check(masked, pruned, request.seed)
     except ModelError as error:
         raise ModelError(f"the result cannot be checked: {error}; --no-check writes it unchecked") from error
-
-
-def _facts(model: onnx.ModelProto) -> ModelFacts:
-    costs = graph_costs(model)
-    return ModelFacts(model_bytes(model), costs.macs, costs.parameters)

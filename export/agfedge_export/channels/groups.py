@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -183,6 +182,7 @@ class ChannelGroups:
         stakes = []
         for group in self.groups:
             macs = sum(node_macs(view, view.nodes[index]) for index in {member.node for member in group.members})
-            tensors = {member.tensor for member in group.members}
-            stakes.append(GraphCosts(macs, sum(prod(view.constant_shape(tensor) or ()) for tensor in tensors)))
+            weights = [view.constant(tensor) for tensor in {member.tensor for member in group.members}]
+            size_bytes = sum(weight.nbytes for weight in weights if weight is not None)
+            stakes.append(GraphCosts(size_bytes, macs, sum(weight.size for weight in weights if weight is not None)))
         return stakes
