@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.errors import SurgeryError
+from agfedge_export.graph.model_io import copied
 from agfedge_export.graph.shape_values import checked
 from agfedge_runtime.bundle.layout import Preprocessing
 
@@ -49,13 +50,9 @@ def attach_heads(
     Raises:
         SurgeryError: the core has more than one input or output, or the result is not valid.
     """
-    import onnx
     import onnx_graphsurgeon as gs
 
-    own = onnx.ModelProto()
-    # A copy, because graphsurgeon writes names into the tensors that it was given.
-    own.CopyFrom(core)
-    graph = gs.import_onnx(own)
+    graph = gs.import_onnx(copied(core))  # which writes names into the tensors that it was given
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise SurgeryError(f"an expert has one input and one output: got {len(graph.inputs)} and {len(graph.outputs)}")
     body_input, logits = graph.inputs[0], graph.outputs[0]
@@ -134,8 +131,7 @@ def expose_logits(expert: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
 
     nodes = {node.name: node for node in expert.graph.node}
     logits = nodes.get(_COOL, nodes[_SOFTMAX]).input[0]
-    opened = onnx.ModelProto()
-    opened.CopyFrom(expert)
+    opened = copied(expert)
     opened.graph.output.append(onnx.helper.make_tensor_value_info(logits, onnx.TensorProto.FLOAT, None))
     return opened, logits
 
