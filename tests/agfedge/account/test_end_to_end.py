@@ -138,8 +138,8 @@ def test_people_read_what_speaks_against_a_run_before_any_number(
         "early: prior to heavy",
         "light alone",
         "decision overhead",
-        "pruning saved",
-        "cost model: generic:base",
+        "Did pruning save time?",
+        "By generic:base",
     ):
         assert name in text
     assert "energy: not measured" in text
