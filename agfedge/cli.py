@@ -193,7 +193,7 @@ class _Config(cyclopts.config.Toml):
         return 1
 
 
-class _Lines(logging.Handler):
+class _StderrLines(logging.Handler):
     """Writes records on stderr, a line each, as errors are written."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -205,10 +205,10 @@ class _Lines(logging.Handler):
 def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
     """Sends what is logged to stderr while a command runs."""
     root = logging.getLogger()
-    if any(isinstance(each, _Lines) for each in root.handlers):  # a command that types commands: the demo
+    if any(isinstance(each, _StderrLines) for each in root.handlers):  # a command that types commands: the demo
         yield
         return
-    handler = _Lines()
+    handler = _StderrLines()
     levels = dict.fromkeys(_OURS, logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
     levels[progress.logger.name] = logging.ERROR if quiet else logging.INFO
     if not (quiet or verbose) and sys.stderr.isatty():

@@ -20,7 +20,7 @@ from cascade_plot import write_latency_plot
 
 from agfedge.account.account import Account, account
 from agfedge.account.measuring import Measurement, measure_bundle
-from agfedge.allocate import AllocationRequest
+from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.bundles.export_request import ExportRequest
 from agfedge.bundles.exporting import export
 from agfedge.data import load_dataset
@@ -90,8 +90,7 @@ def request_of(given: argparse.Namespace) -> ExportRequest:
             validation=0.05,
             precision="bfloat16",
         ),
-        exclude=(),
-        per_layer=None,
+        choice=GroupChoice(),
         score="agf",
         light=None,
         share_trunk="none",

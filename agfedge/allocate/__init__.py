@@ -8,6 +8,7 @@ of its channels (Qian et al., arXiv:2605.09008), and a floor keeps any layer fro
 """
 
 from agfedge.allocate.allocation import Allocation, AllocationRequest, Amount, Budget, Keep
+from agfedge.allocate.group_choice import GroupChoice
 from agfedge.allocate.planning import Planned, Spent, allocate, plan_for_budget, plan_model, uniform_keep
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "AllocationRequest",
     "Amount",
     "Budget",
+    "GroupChoice",
     "Keep",
     "Planned",
     "Spent",

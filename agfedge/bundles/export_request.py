@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge.allocate import AllocationRequest
+from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.base.requests import check_bundle_place, check_given
 from agfedge.bundles.precisions import check_precisions
 from agfedge.bundles.torch_tensorrt_engine import require_torch_tensorrt
@@ -23,8 +23,7 @@ class ExportRequest:
     origin: Origin
     out: str
     amount: AllocationRequest
-    exclude: tuple[str, ...]
-    per_layer: str | None
+    choice: GroupChoice
     score: str
     recovery: Recovery
     light: str | None
@@ -48,7 +47,7 @@ def check_request(request: ExportRequest) -> None:
     """
     request.amount.check()
     check_given("--light", request.light)
-    check_given("--per-layer", request.per_layer)
+    request.choice.check()
     request.recovery.check()
     request.bound.check()
     check_score(request.score)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from agfedge.allocate import AllocationRequest
-from agfedge.commands.options import numbers_of, path_of
+from agfedge.allocate import AllocationRequest, GroupChoice
+from agfedge.commands.options import names_of, numbers_of, path_of
 from agfedge.recover.options import Recovery
 from agfedge.subject.origin import Origin
 
@@ -33,6 +33,12 @@ def amount_of(arguments: Mapping[str, Any]) -> AllocationRequest:
     """Returns how much stays."""
     given = {**arguments, "target": path_of(arguments["target"])}
     return AllocationRequest(**{each.name: given[each.name] for each in fields(AllocationRequest)})
+
+
+def choice_of(arguments: Mapping[str, Any]) -> GroupChoice:
+    """Returns which groups stay whole, and which keep amounts of their own."""
+    exclude, only = names_of(arguments["exclude"]), names_of(arguments.get("only", ()))
+    return GroupChoice(exclude, only, path_of(arguments["per_layer"]))
 
 
 def recovery_of(arguments: Mapping[str, Any], seed: int = 0) -> Recovery:

@@ -198,7 +198,6 @@ def inspect(
     if page is not None:
         check_file("--report", page, taken=[source] if isinstance(source, str) else ())
     from agfedge_export import analyse, graph_costs, load_model
-    from agfedge_export.graph.costs import costs_at_stake
     from agfedge_export.surgery.plan import removed_units
 
     graph = load_model(source)
@@ -206,7 +205,7 @@ def inspect(
     groups, costs = analyse(graph, inexact=kept is not None and kept.inexact), graph_costs(graph)
     if kept is not None:
         removed_units(kept, groups)  # refuses a plan for another model
-    stakes = costs_at_stake(graph, groups)
+    stakes = groups.costs_at_stake()
     name = Path(source).name if isinstance(source, str) else "model"
     if page is not None:
         from agfedge.light.model_report import model_report

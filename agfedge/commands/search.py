@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.arguments import amount_of, origin_of, recovery_of
+from agfedge.commands.arguments import amount_of, choice_of, origin_of, recovery_of
 from agfedge.recover.options import Recovery
 from agfedge.study.search.report import SearchResult
 from agfedge_runtime.errors import InputError
@@ -129,8 +129,7 @@ def search(
         lights=o.paths_of(light),
         score=score,
         recovery=recovery_of(arguments, seed),
-        exclude=o.names_of(exclude),
-        per_layer=o.path_of(per_layer),
+        choice=choice_of(arguments),
         costs=costs,
         target=o.path_of(target),
         time_limit_s=o.seconds_of(time_limit, "--time-limit"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agfedge_export.graph.onnx_files import LARGEST_FILE_BYTES, model_bytes
+from agfedge_export.graph.model_io import LARGEST_FILE_BYTES, model_bytes
 from agfedge_export.graph.view import NodeView
 from agfedge_runtime.errors import InputError
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.allocate import AllocationRequest, plan_model
-from agfedge.allocate.per_layer import read_per_layer
+from agfedge.allocate import AllocationRequest, GroupChoice, plan_model
 from agfedge.base.distributed import Team
 from agfedge.light.branch_order import branch_order
 from agfedge.recover import Recovery, RecoveryReport, make_student, recover, write_back
 from agfedge.scores import score_groups
-from agfedge.scores.group_names import select
 from agfedge_export import CheckReport, Plan, SurgeryError, mask
 from agfedge_export.surgery.check import TOLERANCE, compare
 from agfedge_export.trunk.split import groups_of_trunk, trunk_parameters
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from agfedge.recover.lessons import HeavyOutputs
     from agfedge.scores import Scores
     from agfedge.subject.subject import Subject
-    from agfedge_export.trunk.split import Cut
+    from agfedge_export.trunk.cuts import Cut
 
 # Real inputs on which graphs and modules are compared, spread over the training split (which may be sorted by class).
 PROBES = 64
@@ -79,11 +76,10 @@ def make_light(
     checkpoint: Path | None = None,
     team: Team | None = None,
     trunk: Cut | None = None,
-    exclude: Sequence[str] = (),
-    per_layer: Path | None = None,
+    choice: GroupChoice | None = None,
 ) -> LightExpert:
     """Prunes a light expert out of a model and fine-tunes it; arguments and errors as of the two steps."""
-    pruned = prune_light(subject, scores, amount, trunk, exclude, per_layer, recovery.seed)
+    pruned = prune_light(subject, scores, amount, trunk, choice, recovery.seed)
     return recover_light(subject, pruned, recovery, checkpoint, team, trunk)
 
 
@@ -92,8 +88,7 @@ def prune_light(
     scores: Scores,
     amount: AllocationRequest,
     trunk: Cut | None = None,
-    exclude: Sequence[str] = (),
-    per_layer: Path | None = None,
+    choice: GroupChoice | None = None,
     seed: int = 0,
 ) -> LightExpert:
     """Prunes a light expert out of a model.
@@ -105,20 +100,18 @@ def prune_light(
         scores: of its channels.
         amount: how much stays.
         trunk: where the experts part; what lies before stays whole.
-        exclude: names or globs of groups, or of their parameters, that stay whole.
-        per_layer: TOML file with other amounts for some groups, or None.
+        choice: the groups that stay whole, and those that keep other amounts; None for no such groups.
         seed: draws the inputs that branches are judged on.
 
     Raises:
         InputError: the amount or the data does not fit.
         SurgeryError: the pruned graph differs from the masked one.
     """
-    heavy, wanted = subject.exported.model, amount.amount()
-    whole = select(exclude, subject.groups, "--exclude") if exclude else frozenset()
+    heavy, wanted, choice = subject.exported.model, amount.amount(), choice or GroupChoice()
+    whole = choice.whole(subject.groups)
     if trunk is not None:
         whole |= groups_of_trunk(subject.groups, heavy, trunk)
-    amounts = {} if per_layer is None else read_per_layer(per_layer, subject.groups)
-    allocation = wanted.of_groups(amounts, whole)
+    allocation = wanted.of_groups(choice.amounts(subject.groups), whole)
     drops = wanted.budget is not None and wanted.budget.drop_branches
     branches = branch_order(subject, seed) if drops else None
     planned = plan_model(heavy, subject.groups, scores, allocation, wanted.budget, branches)

@@ -81,7 +81,7 @@ def model_report(
         model: the analysed graph.
         groups: its analysis.
         costs: of the whole graph.
-        stakes: for each group what its channels enter or leave, as of `agfedge_export.graph.costs.costs_at_stake`.
+        stakes: for each group what its channels enter or leave, as of `ChannelGroups.costs_at_stake`.
         plan: whose kept channels are shown too, or None.
     """
     kept = {} if plan is None else {each.name: len(each.keep) for each in plan.groups}

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agfedge.allocate import AllocationRequest, plan_model
-from agfedge.allocate.per_layer import read_per_layer
+from agfedge.allocate import AllocationRequest, GroupChoice, plan_model
 from agfedge.base.progress import stages
 from agfedge.base.requests import check_file, check_given, check_seed, suggestion
 from agfedge.pages.tables import Result, Table, kept_table, plain
 from agfedge.scores import ScoreInputs, bare_score_names, score_groups
 from agfedge.scores.files import read_scores, scores_of_arrays, split_spec
-from agfedge.scores.group_names import select
 from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, mask
-from agfedge_export.graph.onnx_files import model_bytes, write_model
+from agfedge_export.graph.model_io import model_bytes, write_model
 from agfedge_export.surgery.check import compare, trial_inputs
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import InputError
@@ -46,9 +44,7 @@ class PruneRequest:
     score: str
     scores: Mapping[str, NDArray[np.generic]] | None
     seed: int
-    exclude: tuple[str, ...]
-    only: tuple[str, ...]
-    per_layer: str | None
+    choice: GroupChoice
     save_plan: str | None
     check: bool
     inexact: bool
@@ -185,10 +181,10 @@ def check_request(request: PruneRequest) -> None:
             f"--score is {request.score!r}{suggestion(request.score, known)}: a bare graph can be scored by "
             f"{', '.join(known)} or by an .npz file"
         )
-    named = {"--score": None if scores is None else str(scores[0]), "--per-layer": request.per_layer}
-    for option, path in named.items():
-        check_given(option, path)
-    read = [path for path in named.values() if path is not None]
+    scores_file = None if scores is None else str(scores[0])
+    check_given("--score", scores_file)
+    request.choice.check()
+    read = [path for path in (scores_file, request.choice.per_layer) if path is not None]
     if request.out is not None:
         check_file("--out", request.out, taken=read)
     if request.save_plan is not None:
@@ -209,24 +205,15 @@ def make_prune_plan(model: onnx.ModelProto, request: PruneRequest) -> Planned:
         raise SurgeryError(
             f"no channel of {request.name} can be removed exactly: {first}; `agfedge inspect` lists what holds it"
         )
-    chosen = _chosen(groups, request)
-    per_group = {} if request.per_layer is None else read_per_layer(Path(request.per_layer), groups)
-    whole = frozenset(group.name for group in groups.groups) - chosen
-    amount = request.amount.amount()
-    allocation = amount.of_groups(per_group, whole)
-    return plan_model(model, groups, _scores(model, groups, chosen, request), allocation, amount.budget)
-
-
-def _chosen(groups: ChannelGroups, request: PruneRequest) -> frozenset[str]:
-    """Returns the names of the groups that --only and --exclude leave."""
-    everything = frozenset(group.name for group in groups.groups)
-    named = select(request.only, groups, "--only") if request.only else everything
-    chosen = named - select(request.exclude, groups, "--exclude")
+    whole = request.choice.whole(groups)
+    chosen = frozenset(group.name for group in groups.groups) - whole
     if not chosen:
         raise InputError(
-            f"--only and --exclude leave none of the {len(everything)} channel groups: list them with `agfedge inspect`"
+            f"--only and --exclude leave none of the {len(whole)} channel groups: list them with `agfedge inspect`"
         )
-    return chosen
+    amount = request.amount.amount()
+    allocation = amount.of_groups(request.choice.amounts(groups), whole)
+    return plan_model(model, groups, _scores(model, groups, chosen, request), allocation, amount.budget)
 
 
 def _scores(model: onnx.ModelProto, groups: ChannelGroups, chosen: frozenset[str], request: PruneRequest) -> Scores:

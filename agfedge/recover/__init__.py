@@ -2,8 +2,7 @@
 
 from agfedge.recover.lessons import held_out
 from agfedge.recover.options import Recovery, RecoveryReport
-from agfedge.recover.reestimate import reestimate
-from agfedge.recover.student import Student, make_student, write_back
+from agfedge.recover.student import Student, make_student, reestimate, write_back
 from agfedge.recover.train import heavy_answers, recover
 
 __all__ = [

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.scores.inputs import draw
-from agfedge.scores.places import find_places
-from agfedge.scores.program import TorchProgram
+from agfedge.scores.program import TorchProgram, find_places
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from agfedge.base.distributed import Team
     from agfedge.scores.inputs import ScoreInputs, Scores
-    from agfedge.scores.places import Place, Where
+    from agfedge.scores.program import Place, Where
     from agfedge_export import ChannelGroups, Site
     from agfedge_export.graph.view import GraphView, NodeView
 

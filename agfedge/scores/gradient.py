@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.scores.inputs import Batch, Drawn, draw
-from agfedge.scores.places import Place, UnitIndex, find_places
-from agfedge.scores.program import TorchProgram
+from agfedge.scores.program import Place, TorchProgram, UnitIndex, find_places
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agfedge.allocate import AllocationRequest
+from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.base.requests import check_given, check_work_folder
 from agfedge.recover import Recovery
 from agfedge.router import Bound
@@ -43,8 +43,7 @@ class SearchRequest:
     lights: tuple[str, ...]
     score: str
     recovery: Recovery
-    exclude: tuple[str, ...]
-    per_layer: str | None
+    choice: GroupChoice
     costs: str | None
     target: str | None
     time_limit_s: float | None
@@ -109,7 +108,7 @@ def check_request(request: SearchRequest) -> None:
         raise InputError("--share-trunk is empty: expected none, auto or stages, such as none,layer1")
     for path in request.lights:
         check_given("--light", path)
-    check_given("--per-layer", request.per_layer)
+    request.choice.check()
     charges_of(request.costs, request.target)
     if request.time_limit_s is not None and not request.time_limit_s > 0:
         raise InputError(f"--time-limit is {request.time_limit_s:g} seconds: expected more than none")

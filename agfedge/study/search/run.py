@@ -246,12 +246,12 @@ class Search:
         data = hashlib.sha256()
         for part in (self._subject.data.train, self._subject.data.calibration):
             data.update(np.ascontiguousarray(part.x).tobytes() + part.y.tobytes())
-        per_layer = None if request.per_layer is None else Path(request.per_layer).read_bytes()
+        per_layer = None if request.choice.per_layer is None else Path(request.choice.per_layer).read_bytes()
         return {
             "model_sha256": self._subject.groups.model_sha256,
             "data_sha256": data.hexdigest(),
             "score": request.score,
-            "exclude": list(request.exclude),
+            "exclude": list(request.choice.exclude),
             "per_layer_sha256": None if per_layer is None else hashlib.sha256(per_layer).hexdigest(),
             "recovery": asdict(request.recovery),
             "costs": request.costs,

@@ -82,10 +82,7 @@ class CandidateTrial:
         if expert is None:
             if candidate.amount is None:
                 raise ValueError("a light expert of another origin must be given")
-            per_layer = None if request.per_layer is None else Path(request.per_layer)
-            expert = prune_light(
-                subject, self.scores, candidate.amount, candidate.cut, request.exclude, per_layer, request.seed
-            )
+            expert = prune_light(subject, self.scores, candidate.amount, candidate.cut, request.choice, request.seed)
         experts = experts_of(expert.model, subject.exported.model, subject.preprocessing, candidate.cut)
         _, costs_of = charges_of(request.costs, request.target)
         return Tried(candidate, expert, experts, costs or costs_of(experts, self.choosing.x[:1]))

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from agfedge_export.graph.model_io import FLOAT_TYPES
 from agfedge_export.graph.view import GraphView, NodeView, view_of
 
 if TYPE_CHECKING:
     import onnx
-
-    from agfedge_export.channels.groups import ChannelGroups
 
 
 @dataclass(frozen=True)
@@ -53,36 +52,6 @@ def node_macs(view: GraphView, node: NodeView) -> int:
 
 
 def _parameters(model: onnx.ModelProto) -> int:
-    import onnx
-
-    real = {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.BFLOAT16,
-    }
-    total: int = sum(
-        prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type in real and tensor.dims
-    )
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value" and attribute.t.data_type in real and attribute.t.dims:
-                    total += prod(attribute.t.dims)
-    return total
-
-
-def costs_at_stake(model: onnx.ModelProto, groups: ChannelGroups) -> list[GraphCosts]:
-    """Returns for each group what the convolutions and products cost that its channels enter or leave.
-
-    Removing a share of a group's channels saves that share of these figures (of those nodes that other groups do not
-    shrink as well).
-    """
-    view = view_of(model)
-    found = []
-    for group in groups.groups:
-        nodes = {member.node for member in group.members}
-        tensors = {member.tensor for member in group.members}
-        macs = sum(node_macs(view, view.nodes[index]) for index in nodes)
-        found.append(GraphCosts(macs, sum(prod(view.constant_shape(tensor) or ()) for tensor in tensors)))
-    return found
+    constants = [attribute for node in model.graph.node if node.op_type == "Constant" for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(attribute.t for attribute in constants if attribute.name == "value")]
+    return sum(prod(tensor.dims) for tensor in tensors if tensor.data_type in FLOAT_TYPES and tensor.dims)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge_export.graph.view import GraphView, NodeView, view_of
+from agfedge_export.graph.view import GraphView, NodeView, inner_reads, view_of
 
 if TYPE_CHECKING:
     import onnx
@@ -55,7 +55,7 @@ def without_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def drop_unread(model: onnx.ModelProto) -> None:
     """Removes initializers that nothing reads, in place."""
-    read = {name for node in view_of(model).nodes for name in (*node.inputs, *node.inner_reads)}
+    read = {name for node in model.graph.node for name in (*node.input, *inner_reads(node))}
     read.update(value.name for value in model.graph.output)
     for index in range(len(model.graph.initializer) - 1, -1, -1):
         if model.graph.initializer[index].name not in read:
@@ -82,7 +82,7 @@ def _convolution(view: GraphView, norm: NodeView) -> NodeView | None:
     node = view.producer.get(source)
     if node is None or node.op != "Conv" or source in view.graph_outputs or len(view.consumers[source]) > 1:
         return None
-    if any(source in each.inner_reads for each in view.nodes):
+    if any(source in reader.inner_reads for reader in view.nodes):
         return None
     return node if all(view.constant(name) is not None for name in node.inputs[1:] if name) else None
 

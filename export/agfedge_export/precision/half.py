@@ -7,23 +7,27 @@ they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge_export.graph.view import NodeView, constant_of
+from agfedge_export.errors import ModelError
+from agfedge_export.graph.view import NodeView, constant_of, inner_reads
 from agfedge_export.precision.batch_norms import drop_unread
 from agfedge_export.precision.regions import FLOAT, HALF, Regions, holds
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
     from agfedge_export.graph.view import GraphView
 
 LARGEST = 65504.0  # that float16 holds
 HEADROOM = 4  # other inputs may be so much larger than those that were looked at
+# Inputs that are looked at for how large tensors get, and how many at once: all tensors are held at the same time.
+_INPUTS, _BATCH = 64, 4
 # What carries its type in an attribute, or must keep it.
 _TYPED = frozenset(
     ("Cast", "CastLike", "Constant", "ConstantOfShape", "DequantizeLinear", "EyeLike", "QuantizeLinear", "RandomNormal",
@@ -208,10 +212,8 @@ def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:
 def _drop_unread_constants(model: onnx.ModelProto) -> None:
     """Removes Constant nodes that nothing reads any longer."""
     read = {name for node in model.graph.node for name in node.input} | {each.name for each in model.graph.output}
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                return  # a subgraph may read them
+    if any(inner_reads(node) for node in model.graph.node):
+        return
     for index in range(len(model.graph.node) - 1, -1, -1):
         if model.graph.node[index].op_type == "Constant" and model.graph.node[index].output[0] not in read:
             del model.graph.node[index]
@@ -228,3 +230,37 @@ def _plain_names(model: onnx.ModelProto, half: dict[str, str]) -> None:
         for names in (node.input, node.output):
             for spot, name in enumerate(names):
                 names[spot] = plain.get(name, name)
+
+
+def largest_values(model: onnx.ModelProto, regions: Regions, inputs: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """Returns the greatest magnitude of each float tensor that a node answers, over some inputs.
+
+    Args:
+        model: not changed; without its names in `regions` being others.
+        regions: of it.
+        inputs: real ones by name, (N, ...), as the graph takes them.
+
+    Raises:
+        ModelError: ONNX Runtime cannot run the graph on them.
+    """
+    import onnx
+    import onnxruntime
+
+    names = [name for node in regions.view.nodes for name in node.outputs if regions.types.get(name) == FLOAT]
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.helper.make_tensor_value_info(name, FLOAT, None) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    greatest = dict.fromkeys(names, 0.0)
+    try:
+        session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        for start in range(0, min(_INPUTS, *(len(value) for value in inputs.values())), _BATCH):
+            values = session.run(names, {name: value[start : start + _BATCH] for name, value in inputs.items()})
+            for name, value in zip(names, values, strict=True):
+                greatest[name] = max(greatest[name], float(np.abs(value).max(initial=0.0, where=np.isfinite(value))))
+    except Exception as error:  # ONNX Runtime raises types of its own native module
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"ONNX Runtime cannot run the graph on the inputs given: {reason}") from error
+    return greatest

@@ -14,9 +14,8 @@ from agfedge_export.errors import ModelError
 from agfedge_export.graph.model_io import load_model, skeleton
 from agfedge_export.graph.shape_values import infer
 from agfedge_export.precision.batch_norms import without_batch_norms
-from agfedge_export.precision.half import Clamped, halve
+from agfedge_export.precision.half import Clamped, halve, largest_values
 from agfedge_export.precision.quantise import OLDEST_OPSET, quantise, quantised_nodes
-from agfedge_export.precision.ranges import largest_values
 from agfedge_export.precision.regions import regions_of
 
 if TYPE_CHECKING:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agfedge_export.errors import SurgeryError
-from agfedge_export.surgery.rewrites import rewrite_shapes
 
 if TYPE_CHECKING:
-    import onnx
     import onnx_graphsurgeon as gs
     from numpy.typing import NDArray
 
-    from agfedge_export.channels.analyse import Analysis
+    from agfedge_export.channels.groups import Analysis
     from agfedge_export.graph.view import GraphView
 
     # For each axis of a parameter the indices that stay, in their new order.
@@ -69,21 +67,6 @@ def zeroed(value: NDArray[Any], keeps: Keeps) -> NDArray[Any]:
         dropped = np.setdiff1d(np.arange(value.shape[axis]), keep)
         np.moveaxis(value, axis, 0)[dropped] = 0
     return value
-
-
-def cut_in_order(analysis: Analysis, gone: NDArray[np.bool_]) -> onnx.ModelProto:
-    """Returns the graph without the atoms that go, every axis in ascending order, node for node as the original."""
-    import onnx_graphsurgeon as gs
-
-    edges: dict[tuple[int, int], tuple[str, Keeps]] = {}
-    for touch in analysis.tracer.touches:
-        name_and_keeps = edges.setdefault((touch.node, touch.input), (touch.tensor, {}))
-        name_and_keeps[1][touch.axis] = np.flatnonzero(~gone[touch.atoms])
-    graph = edited(analysis, edges, taken)
-    rewrite_shapes(graph, analysis.tracer, gone)
-    forget_shapes(graph)
-    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    return model
 
 
 def forget_shapes(graph: gs.Graph) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from agfedge_export.trunk.common_trunk import SharedCut
+    from agfedge_export.trunk.cuts import SharedCut
 
 
 @dataclass(frozen=True)

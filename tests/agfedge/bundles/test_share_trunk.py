@@ -30,7 +30,7 @@ from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_export import graph_costs
 from agfedge_export.heads.priors import Probe
-from agfedge_export.trunk.split import common_trunk, find_cut, trunk_cuts
+from agfedge_export.trunk.cuts import common_trunk, find_cut, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,

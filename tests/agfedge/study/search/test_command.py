@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import agfedge
-from agfedge.allocate import AllocationRequest
+from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.cli import main
 from agfedge.recover import Recovery
 from agfedge.study.search import SearchRequest, SearchResult
@@ -84,8 +84,7 @@ def test_every_option_reaches_the_request(bench: Bench) -> None:
         lights=("a.onnx", "b.onnx"),
         score="l1",
         recovery=Recovery(epochs=3, patience=2, seed=7),
-        exclude=("conv1", "head"),
-        per_layer="p.toml",
+        choice=GroupChoice(("conv1", "head"), per_layer="p.toml"),
         depths=(),
         costs="macs",
         time_limit_s=5400.0,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.allocate.per_layer import read_per_layer
+from agfedge.allocate.group_choice import read_per_layer
 from agfedge_export import ChannelGroups, analyse
 from agfedge_runtime.errors import InputError
 from pruning import build

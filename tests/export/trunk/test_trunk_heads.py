@@ -8,9 +8,7 @@ import pytest
 
 import agfedge_export as ax
 from agfedge_export.heads.heads import Preprocessing, attach_heads
-from agfedge_export.trunk.common_trunk import SharedCut
-from agfedge_export.trunk.cuts import Cut
-from agfedge_export.trunk.split import common_trunk, trunk_cuts
+from agfedge_export.trunk.cuts import Cut, SharedCut, common_trunk, trunk_cuts
 from agfedge_export.trunk.trunk_heads import SharedExperts, split_experts
 from nets import SIDE, Residual, exported, samples, seeded
 

@@ -13,15 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agfedge_export as ax
-from agfedge_export.trunk.split import (
-    common_trunk,
-    cut_at,
-    find_cut,
-    groups_of_trunk,
-    split,
-    trunk_cuts,
-    trunk_parameters,
-)  # fmt: skip
+from agfedge_export.trunk.cuts import common_trunk, cut_at, find_cut, trunk_cuts
+from agfedge_export.trunk.split import groups_of_trunk, split, trunk_parameters  # fmt: skip
 from families import FAMILIES, Family
 from nets import Residual, exported, learned, seeded, stripes
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.graph.costs import costs_at_stake
 from nets import SIDE, Depthwise, Residual, exported, samples, seeded
 from pruning import build, half
 
@@ -61,6 +60,6 @@ def test_a_pruned_network_costs_what_its_plan_says() -> None:
 def test_at_stake_is_every_layer_that_a_group_enters_or_leaves() -> None:
     model = exported(seeded(Residual), samples()[0]).model
     groups = ax.analyse(model)
-    stakes = {group.size: stake.macs for group, stake in zip(groups.groups, costs_at_stake(model, groups), strict=True)}
+    stakes = {group.size: stake.macs for group, stake in zip(groups.groups, groups.costs_at_stake(), strict=True)}
     pixels = SIDE * SIDE
     assert stakes == {8: pixels * (8 * 9 + 2 * 6 * 8 * 9) + 8 * 3, 6: pixels * 2 * 6 * 8 * 9}

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agfedge_export.channels.balance import aligned_units, balanced_units, violation
-from agfedge_export.channels.groups import Group, Member, Rows
+from agfedge_export.channels.groups import Group, Member, TiedRows
 
 
 def group(
-    size: int, joints: tuple[np.ndarray, ...] = (), rows: tuple[Rows, ...] = (), members: tuple[Member, ...] = ()
+    size: int, joints: tuple[np.ndarray, ...] = (), rows: tuple[TiedRows, ...] = (), members: tuple[Member, ...] = ()
 ) -> Group:
     return Group("w", size, members, (), np.zeros(size, dtype=np.int64), joints, rows)
 
@@ -21,7 +21,7 @@ def heads(count: int, keys: int, values: int) -> Group:
     """Returns the group of an attention: keys (with their queries) first, values behind."""
     key_units = np.arange(count * keys).reshape(count, keys)
     value_units = count * keys + np.arange(count * values).reshape(count, values)
-    rows = tuple(Rows((key_units[head], value_units[head]), fixed=False) for head in range(count))
+    rows = tuple(TiedRows((key_units[head], value_units[head]), fixed=False) for head in range(count))
     return group(count * (keys + values), (key_units, value_units), rows)
 
 
@@ -69,7 +69,7 @@ def test_a_head_goes_with_keys_and_values_or_not_at_all() -> None:
 
 
 def test_a_fixed_row_does_not_go() -> None:
-    fixed = group(8, (SHUFFLE,), (Rows((SHUFFLE[0],), fixed=True),))
+    fixed = group(8, (SHUFFLE,), (TiedRows((SHUFFLE[0],), fixed=True),))
     assert "a row of channels would go as a whole" in str(violation(fixed, stays(8, 0, 1, 2, 3)))
     assert violation(fixed, stays(8, 4, 5, 6, 7)) is None
 
@@ -116,7 +116,7 @@ def test_the_worst_heads_go_first() -> None:
 def test_heads_that_share_units_do_not_go_alone() -> None:
     keys = np.array([[0, 1], [0, 1]])
     values = np.array([[2, 3], [4, 5]])
-    rows = tuple(Rows((keys[head], values[head]), fixed=False) for head in range(2))
+    rows = tuple(TiedRows((keys[head], values[head]), fixed=False) for head in range(2))
     shared = group(6, (keys, values), rows)
     np.testing.assert_array_equal(balanced_units(shared, np.arange(6.0), 0.5), [1, 3, 5])
 

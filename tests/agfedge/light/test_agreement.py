@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from agfedge.scores.agreement import agreements, utility_of
+from agfedge.light.scoring import agreements, utility_of
 from agfedge_export import analyse
 from pruning import build
 

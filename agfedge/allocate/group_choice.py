@@ -1,14 +1,19 @@
-"""`--per-layer FILE.toml`: for names or globs a share, or a number, of channels that stay."""
+"""Which groups are pruned, and which keep an amount of their own.
+
+`--per-layer FILE.toml` says for names or globs a share, or a number, of channels that stay.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agfedge.base.factory import one_line
-from agfedge.scores.group_names import matching, names_of, no_match
+from agfedge.base.requests import check_given
+from agfedge.scores.group_names import matching, names_of, no_match, select
 from agfedge_runtime.errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -20,6 +25,43 @@ if TYPE_CHECKING:
     from agfedge_export import ChannelGroups
 
     GroupAmount = float | int
+
+
+@dataclass(frozen=True)
+class GroupChoice:
+    """The groups that do not go with all others, as the options of the same names say it.
+
+    Attributes:
+        exclude: names or globs of groups, or of their parameters, that stay whole.
+        only: likewise, of those that alone may shrink; empty for all.
+        per_layer: path of a TOML file with other amounts for some groups, or None.
+    """
+
+    exclude: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    per_layer: str | None = None
+
+    def check(self) -> None:
+        """Refuses a file that is not there.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        check_given("--per-layer", self.per_layer)
+
+    def whole(self, groups: ChannelGroups) -> frozenset[str]:
+        """Returns the names of the groups that stay whole.
+
+        Raises:
+            InputError: a name or glob stands for no group.
+        """
+        everything = frozenset(group.name for group in groups.groups)
+        named = select(self.only, groups, "--only") if self.only else everything
+        return everything - (named - select(self.exclude, groups, "--exclude"))
+
+    def amounts(self, groups: ChannelGroups) -> Mapping[str, GroupAmount]:
+        """Returns what some groups are to keep; raises as `read_per_layer`."""
+        return {} if self.per_layer is None else read_per_layer(Path(self.per_layer), groups)
 
 
 def read_per_layer(path: Path, groups: ChannelGroups) -> Mapping[str, GroupAmount]:

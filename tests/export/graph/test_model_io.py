@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 from agfedge.cli import main
-from agfedge_export.graph import onnx_files
-from agfedge_export.graph.onnx_files import model_bytes, write_model
+from agfedge_export.graph import model_io
+from agfedge_export.graph.model_io import model_bytes, write_model
 from agfedge_runtime.errors import InputError
 from pruning import build
 
@@ -24,7 +24,7 @@ MODEL = build(
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretends that a file can hold no more than a few KiB."""
-    monkeypatch.setattr(onnx_files, "LARGEST_FILE_BYTES", 4096)
+    monkeypatch.setattr(model_io, "LARGEST_FILE_BYTES", 4096)
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -90,7 +90,7 @@ def test_the_replaced_models_data_go_and_other_peoples_stay(tmp_path: Path, monk
     strangers = tmp_path / f"m.onnx.{'0' * 16}.data"
     strangers.write_bytes(b"of somebody else")
     with monkeypatch.context() as patch:
-        patch.setattr(onnx_files, "LARGEST_FILE_BYTES", 4096)
+        patch.setattr(model_io, "LARGEST_FILE_BYTES", 4096)
         write_model(tmp_path / "m.onnx", MODEL)
         assert len(data_files(tmp_path)) == 2
     write_model(tmp_path / "m.onnx", MODEL)
