@@ -146,7 +146,7 @@ def reconcile(samples: Samples, manifest: Manifest) -> Reconciliation | None:
 def promised_rates(manifest: Manifest) -> Rates | None:
     """Returns the rates on the calibration split; None where the manifest does not say."""
     router = manifest.router
-    if router.confidence.threshold > 1:  # the light expert is never asked
+    if not router.asks_light:
         return Rates(1.0, 0.0)
     return None if router.reference is None else Rates(router.reference.early, router.reference.late)
 

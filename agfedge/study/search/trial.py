@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.statistics import share_of
-from agfedge.bundles.experts import Experts, experts_of
+from agfedge.bundles.experts import ExpertPair, experts_of
 from agfedge.light.light import LightExpert, prune_light, recover_light, score_subject
 from agfedge.recover import heavy_answers
 from agfedge.router import choose_estimate
@@ -36,7 +36,7 @@ class Tried:
 
     candidate: Candidate
     expert: LightExpert
-    experts: Experts
+    experts: ExpertPair
     costs: PassCosts
 
     @property

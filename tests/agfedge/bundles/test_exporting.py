@@ -12,8 +12,8 @@ from agfedge.allocate import AllocationRequest
 from agfedge.base.requests import check_seed
 from agfedge.base.statistics import share_of
 from agfedge.bundles.assembling import warnings_of
+from agfedge.bundles.evaluation import Evaluation
 from agfedge.bundles.export_request import ExportRequest, check_request
-from agfedge.bundles.export_result import Evaluation
 from agfedge.data import Arrays, Dataset
 from agfedge.recover import Recovery, RecoveryReport
 from agfedge.subject.origin import Origin
