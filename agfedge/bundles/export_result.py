@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agfedge.light.pruning import size_cells
 from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
 from agfedge.router.rivals import rival_table
 from agfedge_runtime.bundle.precisions import Accuracy
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from agfedge.bundles.torch_tensorrt_engine import Compiled
     from agfedge.bundles.trunk_choice import TrunkTrial
     from agfedge.light.light import LightExpert
-    from agfedge.light.pruning import GraphFacts
     from agfedge.router import Calibration, Rival
+    from agfedge_export import GraphCosts
     from agfedge_runtime import Bundle
 
 
@@ -68,8 +69,8 @@ class ExportResult(Result):
     calibration: Calibration
     evaluation: Evaluation
     rivals: tuple[Rival, ...]
-    heavy: GraphFacts
-    light: GraphFacts
+    heavy: GraphCosts
+    light: GraphCosts
     warnings: tuple[str, ...]
     trunks: tuple[TrunkTrial, ...] = ()
     precisions: tuple[PrecisionReport, ...] = ()
@@ -102,8 +103,8 @@ class ExportResult(Result):
         yield Table(
             ("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"),
             [
-                ("heavy", percent(test.heavy), *self.heavy.cells()),
-                ("light", percent(test.light), *self.light.cells()),
+                ("heavy", percent(test.heavy), *size_cells(self.heavy)),
+                ("light", percent(test.light), *size_cells(self.light)),
                 ("cascade", percent(test.cascade), "", "", ""),
             ],
         )

@@ -44,9 +44,10 @@ class ProfileResult(Result):
 
     def blocks(self) -> Iterator[str | Table]:
         """Gives the findings, the experts, branches and stages, and measured against expected."""
-        from agfedge.account.text import account_blocks
+        from agfedge.reports.runs import MeasuredRun
+        from agfedge.reports.tables import blocks
 
-        return account_blocks(self.bundle, self.account)
+        return blocks(MeasuredRun(self.bundle.manifest.name, self.samples, self.account, self.bundle, None, None))
 
 
 @o.documented

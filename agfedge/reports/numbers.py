@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from agfedge.pages.tables import Table
 from agfedge.pages.words import between, duration, with_interval
-from agfedge.reports.tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -229,7 +229,7 @@ def comparison_tables(runs: Sequence[MeasuredRun]) -> tuple[Table, ...]:
                 cells += [_value(found.get(key)), _told(changes.get((*key, run.name)))]
             lines.append(tuple(cells))
         if lines:
-            tables.append(Table(title, headers, tuple(lines)))
+            tables.append(Table(headers, lines, title=title))
     return tuple(tables)
 
 

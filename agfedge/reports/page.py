@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from agfedge.pages.channels import channels
-from agfedge.pages.html import folded, page, section, table
+from agfedge.pages.html import page, section, table, whole
+from agfedge.pages.tables import markdown as tables_in_markdown
 from agfedge.pages.words import between, duration, sentence, with_interval
-from agfedge.reports import tables
 from agfedge.reports.cost_plots import four_costs, pareto
 from agfedge.reports.numbers import comparison_tables, comparison_verdict
+from agfedge.reports.tables import TRUTH, device, sections
 from agfedge.reports.time_plots import has_power, latencies, power, waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from agfedge.pages.tables import Table
     from agfedge.reports.runs import MeasuredRun
-    from agfedge.reports.tables import Table
     from agfedge_export import Plan
 
-_TRUTH = "Did pruning save time?"
 _NO_BUNDLE = "the bundle was not named beside the samples"
 
 
@@ -74,27 +75,10 @@ def _single(run: MeasuredRun) -> Iterator[str]:
         section("Power over time", _power(run)),
     )
     yield _side_by_side(plots)
-    yield from (section(title, "".join(map(_table, found))) for title, found in _tables(run).items() if found)
+    yield from (section(title, "".join(map(whole, tables))) for title, tables in sections(run).items() if tables)
     if run.account.truth is None:
-        yield section(_TRUTH, _not(f"Not told: {_NO_BUNDLE if run.bundle is None else 'nothing to compare'}."))
-    yield section("Device and software", _table(tables.device(run)))
-
-
-def _tables(run: MeasuredRun) -> dict[str, list[Table]]:
-    """Returns the tables by the section that they stand in."""
-    found: dict[str, Sequence[Table | None]] = {
-        "Experts and cascade": [tables.experts(run)],
-        "Branches": [tables.branches(run)],
-        "The terms of the difference": [tables.reconciliation(run)],
-        "What a decision costs": [tables.costs(run)],
-        "Escalation": [tables.escalation(run)],
-        "Engines": [tables.stages(run)],
-        _TRUTH: list(tables.truth(run)),
-        "Predicted and measured": [tables.prediction(run)],
-        "Energy": [tables.energy(run)],
-        "Other loads": list(tables.served(run)),
-    }
-    return {title: [each for each in those if each is not None] for title, those in found.items()}
+        yield section(TRUTH, _not(f"Not told: {_NO_BUNDLE if run.bundle is None else 'nothing to compare'}."))
+    yield section("Device and software", whole(device(run)))
 
 
 def _side_by_side(sections: Iterable[str]) -> str:
@@ -156,9 +140,9 @@ def _compared(runs: Sequence[MeasuredRun]) -> Iterator[str]:
     measured = any(has_power(run) for run in runs)
     plots.append(section("Power over time", ("" if measured else _not("Power: not measured.")) + (power(runs) or "")))
     yield _side_by_side(plots)
-    yield section("Side by side", "".join(map(_table, comparison_tables(runs))))
+    yield section("Side by side", "".join(map(whole, comparison_tables(runs))))
     for run in runs:
-        yield section(f"Device and software: {run.name}", _table(tables.device(run)))
+        yield section(f"Device and software: {run.name}", whole(device(run)))
 
 
 def _plans(runs: Sequence[MeasuredRun]) -> dict[str, Plan]:
@@ -180,14 +164,6 @@ def _made(runs: Sequence[MeasuredRun], command: str) -> str:
     )
 
 
-def _table(found: Table) -> str:
-    grid = table(found.headers, found.rows, tight=True)
-    note = f"<p>{escape(found.note)}</p>" if found.note else ""
-    if found.folded:
-        return folded(found.title, grid) + note
-    return (f"<h3>{escape(found.title)}</h3>" if found.title else "") + grid + note
-
-
 def _not(text: str) -> str:
     return f'<p class="none">{escape(text)}</p>'
 
@@ -198,19 +174,18 @@ def markdown(runs: Sequence[MeasuredRun], warnings: Sequence[str] = ()) -> str:
     notes += [f"**{finding.grade}**: {run.name}: {finding.text}" for run in runs for finding in run.account.findings]
     notes.append(verdict_of(runs))
     title = "Profiles side by side" if len(runs) > 1 else _title(runs[0])
-    return tables.to_markdown(title, _every_table(runs), notes)
+    return tables_in_markdown(title, _every_table(runs), notes)
 
 
 def notebook(runs: Sequence[MeasuredRun]) -> str:
     """Returns the verdict and the tables as HTML, without a page around them."""
-    return f"<p>{escape(verdict_of(runs))}</p>" + "".join(map(_table, _every_table(runs)))
+    return f"<p>{escape(verdict_of(runs))}</p>" + "".join(map(whole, _every_table(runs)))
 
 
 def _every_table(runs: Sequence[MeasuredRun]) -> Sequence[Table]:
     if len(runs) > 1:
         return comparison_tables(runs)
-    found = [each for those in _tables(runs[0]).values() for each in those]
-    return [*found, tables.device(runs[0])]
+    return [*chain.from_iterable(sections(runs[0]).values()), device(runs[0])]
 
 
 def verdict(run: MeasuredRun) -> str:

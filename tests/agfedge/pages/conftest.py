@@ -28,7 +28,10 @@ def bundle(write_tiny_bundle: Callable[..., Bundle], tmp_path_factory: pytest.Te
     files: dict[str, bytes | Path] = {name: tiny.file(name) for name in tiny.manifest.files}
     files["plan.json"] = Plan("00" * 32, groups, ()).to_json().encode()
     reference = Reference(100, 0.04, 0.1, (0,) * 20)
-    described = replace(tiny.manifest, router=replace(tiny.manifest.router, reference=reference))
+    plain = tiny.manifest.precisions["fp32"]
+    described = replace(
+        tiny.manifest, precisions={"fp32": replace(plain, router=replace(plain.router, reference=reference))}
+    )
     return write_bundle(folder / "bundle", described, files)
 
 
