@@ -7,19 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from agfedge.base.statistics import Estimate
 from agfedge_runtime.bundle.router import asks_light
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
 STATES = (DONE, REJECTED, FAILED)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from agfedge.pages.figures import write_figure
 from agfedge.pages.tables import Result, Table, plain
-from agfedge.study.search.points import DONE, HEAVY_COST, STATES, Estimate, SearchPoint, best, front, measured
+from agfedge.study.search.points import DONE, HEAVY_COST, STATES, SearchPoint, best, front, measured
 from agfedge_runtime.bundle.router import asks_light
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from agfedge.base.statistics import Estimate
     from agfedge.bundles.export_result import ExportResult
-    from agfedge.study.search.points import Estimate, Measured, SearchPoint
+    from agfedge.study.search.points import Measured, SearchPoint
     from agfedge.study.search.request import SearchRequest
 
 HEADERS = (

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from agfedge.study.search.points import Estimate, point_of
+from agfedge.base.statistics import Estimate
+from agfedge.study.search.points import point_of
 from agfedge.study.search.report import document_of, grounds_of, json_of, markdown_of, reasons_of, table_of, verdict_of
 from search_points import done, failed, rejected
 
