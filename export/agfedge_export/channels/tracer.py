@@ -160,7 +160,7 @@ class Tracer:
         """
         if labels.axes == (axis,):
             return labels.atoms.ravel()
-        if axis == (labels.axes[-1] if labels.column is None else labels.column):
+        if axis == labels.columns:
             return self.unite_all(labels.rows(axis).T)
         key = (labels.atoms.tobytes() + str(labels.atoms.shape).encode(), axis)
         if key not in self._coarse:
