@@ -133,8 +133,8 @@ def _fixed_part(tracer: Tracer, node: NodeView, position: int, axis: int) -> Fie
 
 def _spread_alike(tracer: Tracer, operands: list[tuple[Field, ...]], axis: int) -> Field | None:
     """Returns the field of columns that are concatenated row by row (heads of which halves are swapped), or None."""
-    found = [next((each for each in fields if each.column == axis), None) for fields in operands]
-    spread = [each for each in found if each is not None]
+    columns = [next((each for each in fields if each.column == axis), None) for fields in operands]
+    spread = [each for each in columns if each is not None]
     if len(spread) < len(operands) or len({(*each.axes, *np.delete(each.atoms.shape, axis)) for each in spread}) > 1:
         return None
     atoms = np.concatenate([each.atoms for each in spread], axis)
@@ -220,12 +220,12 @@ def slice_bounds(parts: list[NDArray[Any] | None], rank: int) -> dict[int, slice
     starts, ends = (part.ravel().tolist() if part is not None else [] for part in parts[:2])
     axes = parts[2].ravel().tolist() if parts[2] is not None else list(range(len(starts)))
     steps = parts[3].ravel().tolist() if parts[3] is not None else [1] * len(starts)
-    found = {}
+    bounds = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         # Beyond the first element, a backward slice has no end.
         stop = None if step < 0 and end < -(2**31) + 1 else end
-        found[axis % rank] = slice(start, stop, step)
-    return found
+        bounds[axis % rank] = slice(start, stop, step)
+    return bounds
 
 
 @rule("Split")
@@ -257,8 +257,8 @@ def gather(tracer: Tracer, node: NodeView) -> None:
         return
     axis = int(node.attributes.get("axis", 0)) % len(shape)
     if indices is None or indices.ndim > 1 or tracer.view.fixed(node.inputs[1]) is None:
-        how = "a table" if tracer.view.fixed(node.inputs[1]) is not None else "computed indices"
-        tracer.block(node, data, f"Gather picks these channels by {how}", axes=(axis,))
+        means = "a table" if tracer.view.fixed(node.inputs[1]) is not None else "computed indices"
+        tracer.block(node, data, f"Gather picks these channels by {means}", axes=(axis,))
     for each in tracer.labels(node, 0):
         picks = np.zeros((1,) * len(index_shape), dtype=np.int64)
         if each.spans(axis):
