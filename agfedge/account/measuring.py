@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.progress import bar
-from agfedge.targets.errors import DeployError
 from agfedge.targets.status import read_status
-from agfedge.targets.target import Completed, Target
+from agfedge.targets.target import Completed, DeployError, Target
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import AgfedgeError, BackendError, InputError

@@ -14,8 +14,8 @@ from agfedge.commands import options as o
 from agfedge.pages.tables import Result, plain
 
 if TYPE_CHECKING:
-    from agfedge.targets.logs import Health, Logs
     from agfedge.targets.target import Target
+    from agfedge_runtime.releases.logs import LogTail, ServiceHealth
 
 STAMP = "2026-01-31T12:00:00.250Z"
 
@@ -31,7 +31,7 @@ class LogsResult(Result):
     """
 
     host: Target
-    logs: Logs
+    logs: LogTail
     follows: bool
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -42,7 +42,7 @@ class LogsResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the health and the last decisions."""
-        return {"health": plain(self.logs.health), "decisions": [_decision(line) for line in self.logs.decisions]}
+        return {"health": plain(self.logs.health), "decisions": [_decision(line) for line in self.logs.lines]}
 
     def blocks(self) -> Iterator[str]:
         """Gives the health, and a line a decision."""
@@ -50,14 +50,14 @@ class LogsResult(Result):
 
         yield f"{self.host.name}: {_health_line(self.logs.health)}"
         yield f"{'time':{len(STAMP)}}  {HEADER}  source"
-        yield from map(_line, self.logs.decisions)
+        yield from map(_line, self.logs.lines)
 
     def write(self, *, as_json: bool) -> None:
         """Prints the health, then each decision: lines, or JSON lines; follows until interrupted where it was asked."""
         from agfedge.targets.logs import follow
 
         if as_json:
-            lines = [json.dumps({"health": plain(self.logs.health)}), *map(_json, self.logs.decisions)]
+            lines = [json.dumps({"health": plain(self.logs.health)}), *map(_json, self.logs.lines)]
         else:
             lines = list(self.blocks())
         sys.stdout.writelines(f"{line}\n" for line in lines)
@@ -92,7 +92,7 @@ def logs(
         ...     print(decision["label"], decision["branch"])
     """
     from agfedge.targets.logs import read_logs
-    from agfedge.targets.target import open_target
+    from agfedge.targets.opening import open_target
 
     host = open_target(str(on))
     return LogsResult(host, read_logs(host, lines), follow)
@@ -121,7 +121,7 @@ def _line(line: str) -> str:
     return f"{time:{len(STAMP)}}  {line_of(row.get('row', '?'), row)}  {source}"
 
 
-def _health_line(health: Health | None) -> str:
+def _health_line(health: ServiceHealth | None) -> str:
     from agfedge_runtime.stream.decision_lines import printable
 
     if health is None:
@@ -143,7 +143,7 @@ def _health_line(health: Health | None) -> str:
     return printable("; ".join(parts))
 
 
-def _state(health: Health) -> str:
+def _state(health: ServiceHealth) -> str:
     state, pid = health.told.get("state"), health.told.get("pid")
     if state in ("starting", "running") and not health.alive:
         return f"was {state}, but its process {pid} is gone: killed within the last {health.age_s:.0f} s"

@@ -18,6 +18,7 @@ from agfedge_runtime.profile.profiling import Asked
 
 if TYPE_CHECKING:
     from agfedge.account.account import Account
+    from agfedge.targets.status import LastProfile
     from agfedge_runtime import Bundle
     from agfedge_runtime.profile.samples import Samples
 
@@ -136,8 +137,8 @@ def profile(
     from agfedge.account.layer_table import save_table as write_table
     from agfedge.account.measuring import Keeper, Measurement, read_before
     from agfedge.data import load_arrays
-    from agfedge.targets.last_profile import keep_profile
-    from agfedge.targets.target import open_target
+    from agfedge.targets.opening import open_target
+    from agfedge.targets.status import keep_profile
     from agfedge_runtime import Bundle
 
     table, device = None if save_table is None else Path(save_table), o.path_of(target)
@@ -170,7 +171,7 @@ def profile(
         samples = keeper.measure(Measurement(host, x, asked.decisions, threads, asked, backend, precision, yes))
     found = account(samples, y, opened, device)
     if host is not None:
-        keep_profile(host, found)
+        keep_profile(host, found.bundle_digest, _gist(found))
     if report is not None:
         from agfedge.reports.page import report_page
         from agfedge.reports.runs import measured_run
@@ -181,3 +182,18 @@ def profile(
     if table is not None:
         write_table(table, samples, opened, device)
     return ProfileResult(opened, samples, found)
+
+
+def _gist(found: Account) -> LastProfile:
+    import time
+
+    from agfedge.targets.status import LastProfile
+
+    return LastProfile(
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        decisions=found.decisions,
+        p50_us=found.cascade.latency.p50_us,
+        cost=found.costs.measured.value,
+        escalated=found.escalated.value,
+        valid=found.valid,
+    )

@@ -59,7 +59,7 @@ def rollback(
     Example:
         >>> agfedge.rollback("user@jetson:/opt/classifier")
     """
+    from agfedge.targets.opening import open_target
     from agfedge.targets.rollback import roll_back
-    from agfedge.targets.target import open_target
 
     return RollbackResult(roll_back(open_target(str(on)), to))

@@ -10,8 +10,7 @@ from agfedge.commands import options as o
 from agfedge.pages.tables import Result, Table, plain
 
 if TYPE_CHECKING:
-    from agfedge.targets.last_profile import LastProfile
-    from agfedge.targets.status import TargetStatus
+    from agfedge.targets.status import LastProfile, TargetStatus
 
 AT_ONCE = 8
 

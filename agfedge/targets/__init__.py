@@ -1,8 +1,8 @@
 """Deploy a bundle to a target: shipped, verified and answering before anything switches over."""
 
-from agfedge.targets.errors import BusyError, DeployError
+from agfedge.targets.opening import open_target
 from agfedge.targets.stages import Deployment, DeployOptions, Progress, StageReport, deploy
-from agfedge.targets.target import Completed, Target, open_target
+from agfedge.targets.target import BusyError, Completed, DeployError, Target
 
 __all__ = [
     "BusyError",

@@ -39,19 +39,24 @@ class DeployBars:
         with self._lock:
             shown = bar(title=target, unit="B", total=release.size, position=len(self._bars), delay=1, unit_scale=True)
             self._bars.append(shown)
-        return _Bar(shown, target)
+        return TargetBar(shown, target)
 
 
-class _Bar(Progress):
+class TargetBar(Progress):
+    """One target's bar, and what the log says of its stages."""
+
     def __init__(self, shown: tqdm[Any], target: str) -> None:
         self._bar, self._target = shown, target
 
     def stage(self, name: str) -> None:
+        """See `Progress.stage`."""
         self._bar.set_description(f"{self._target}: {name}")
         logger.info("deploy: %s: %s", self._target, name)
 
     def shipping(self, total: int) -> None:
+        """See `Progress.shipping`."""
         self._bar.reset(total)
 
     def sent(self, count: int) -> None:
+        """See `Progress.sent`."""
         self._bar.update(count)

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from agfedge.targets.opening import open_target
 from agfedge.targets.release import Release
 from agfedge.targets.stages import Deployment, DeployOptions, Progress, deploy_release, release_of
-from agfedge.targets.target import open_target
 from agfedge_runtime.errors import AgfedgeError, InputError
 
 

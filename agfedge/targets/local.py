@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from agfedge.targets.errors import BusyError, DeployError
-from agfedge.targets.mirror import FILE_MODE, make_folder, mirror
-from agfedge.targets.on_target.lock import LOCK
-from agfedge.targets.streaming import run_streaming
-from agfedge.targets.target import Completed
+from agfedge.targets.target import BusyError, Completed, DeployError, run_streaming
+from agfedge_runtime.releases import transfer
+from agfedge_runtime.releases.lock import LOCK
+
+_FOLDER_MODE, _FILE_MODE = 0o755, 0o644
 
 
 class LocalTarget:
@@ -81,7 +81,7 @@ class LocalTarget:
         """Copy a folder; see ``Target.put``."""
         try:
             mirror(source, self._folder / destination, sent)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise DeployError(f"cannot copy {source} to {destination}: {error}") from error
 
     @property
@@ -92,7 +92,7 @@ class LocalTarget:
     def _open_lock(self) -> int:
         try:
             make_folder(self._folder)
-            return os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE)
+            return os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, _FILE_MODE)
         except OSError as error:
             raise DeployError(
                 f"{self.name}: cannot be a target: {error.strerror}; give a folder that you may write"
@@ -105,10 +105,38 @@ class LocalTarget:
             raise BusyError(f"{self.name}: another deploy holds the target; wait until it ends") from error
 
 
+def mirror(source: Path, destination: Path, sent: Callable[[int], None] | None = None) -> None:
+    """Make ``destination`` an exact copy of the folder ``source``; see ``Target.put``.
+
+    Raises:
+        InputError: ``source`` holds something that is neither a plain file nor a folder.
+        OSError: Reading or writing fails.
+    """
+    folders, files = transfer.contents(source)
+    make_folder(destination)
+    for name in transfer.prepare(str(destination), folders, files):
+        with open(source / name, "rb") as content:
+            transfer.place(content, str(destination / name), files[name].size)
+        if sent is not None:
+            sent(files[name].size)
+    transfer.finish(str(destination), folders, files)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; unlike ``Path.mkdir``, none is writable by all whatever the umask.
+
+    Raises:
+        OSError: A name is taken by a file, or the disk says no.
+    """
+    for path in (*reversed(folder.parents), folder):
+        if not path.is_dir():
+            path.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+
+
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     return {**inherited, **(env or {})}
 
 
 def _nearest(folder: Path) -> Path:
-    return next(each for each in (folder, *folder.parents) if each.is_dir())
+    return next(place for place in (folder, *folder.parents) if place.is_dir())

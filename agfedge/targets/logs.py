@@ -4,51 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from typing import ParamSpec, TypeVar
 
-from agfedge.targets.errors import DeployError
-from agfedge.targets.remote import call_function, strings
-from agfedge.targets.status import check_folder
-from agfedge.targets.target import Target
+from agfedge.targets.opening import check_folder
+from agfedge.targets.remote import call
+from agfedge.targets.target import DeployError, Target
 from agfedge_runtime.errors import InputError
+from agfedge_runtime.releases import logs
+from agfedge_runtime.releases.logs import LogPlace, LogTail
 
 POLL_S = 1.0
 # What one answer of the target may hold.
 MAX_LINES = 100_000
 
 
-@dataclass(frozen=True)
-class Health:
-    """How the service of a target fares.
-
-    Attributes:
-        told: What its health file says, see ``agfedge_runtime.stream.health``.
-        age_s: Seconds since the file was written.
-        alive: Whether the process that wrote it is there.
-    """
-
-    told: Mapping[str, object]
-    age_s: float
-    alive: bool
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Logs:
-    """What a target's log holds.
-
-    Attributes:
-        health: None where there is no health file.
-        decisions: The last lines, the newest last, see `parse_decision`.
-        place: Where they end, for `follow`.
-    """
-
-    health: Health | None
-    decisions: tuple[str, ...]
-    place: object
-
-
-def read_logs(target: Target, lines: int) -> Logs:
+def read_logs(target: Target, lines: int) -> LogTail:
     """Ask a target for its service's health and the last lines of its log.
 
     Args:
@@ -62,27 +37,26 @@ def read_logs(target: Target, lines: int) -> Logs:
     if not 0 <= lines <= MAX_LINES:
         raise InputError(f"got {lines} lines, expected 0 to {MAX_LINES}; copy the files in logs/ for more")
     check_folder(target)
-    told = _call(target, "tail", lines=lines)
-    health = _health(told["health"])
-    if health is None and told["place"] is None:
+    tail = _call(target, logs.tail, lines)
+    if tail.health is None and tail.place is None:
         raise DeployError(
             f"{target.name}: has no logs/decisions.jsonl and no health.json; start the service there: "
             "agfedge-runtime run current/bundle --source CAMERA --service"
         )
-    return Logs(health, tuple(strings(told["lines"])), told["place"])
+    return tail
 
 
-def follow(target: Target, place: object) -> Iterator[str]:
+def follow(target: Target, place: LogPlace | None) -> Iterator[str]:
     """Give the lines that are written from a place on, as they come, through rotations; never ends by itself.
 
     Raises:
         DeployError: The target cannot be reached any more.
     """
     while True:
-        told = _call(target, "follow", place=place)
-        yield from strings(told["lines"])
-        place = told["place"]
-        if not told["more"]:
+        newer = _call(target, logs.follow, place)
+        yield from newer.lines
+        place = newer.place
+        if not newer.more:
             time.sleep(POLL_S)
 
 
@@ -95,14 +69,8 @@ def parse_decision(line: str) -> Mapping[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _call(target: Target, function: str, **arguments: object) -> Mapping[str, object]:
+def _call(target: Target, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
-        return call_function(target, f"logs.{function}", **arguments)
+        return call(target, function, *args, **kwargs)
     except DeployError as error:
         raise DeployError(f"{target.name}: {error}") from error
-
-
-def _health(value: object) -> Health | None:
-    if not isinstance(value, dict):
-        return None
-    return Health(value["told"], float(value["age_s"]), value["alive"] is True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypedDict, cast
 
-from agfedge.targets.errors import DeployError
 from agfedge.targets.release import Release
-from agfedge.targets.remote import call_program, function_source, program_of
-from agfedge.targets.target import Target
+from agfedge.targets.remote import call_anywhere
+from agfedge.targets.target import DeployError, Target
 from agfedge_runtime.engines.choice import AUTO, JUDGES, PREFERRED
+from agfedge_runtime.machine.check import Report, check_here
+from agfedge_runtime.releases import releases
+from agfedge_runtime.releases.releases import TargetFacts
 
-MIN_PYTHON = (3, 8)
 # A file system needs some room of its own beyond the files' bytes.
 SPARE_BYTES = 16 * 2**20
 # Of a module whose files say of no Jetson that there is a profile of.
@@ -24,76 +24,6 @@ _GRAPH = re.compile(r"bundle/.*\.onnx$")
 _COPIES = 3
 # What Python, NumPy and a backend take before there are any weights.
 _BASE_MIB = 256
-
-
-class _Module(TypedDict, total=False):
-    version: str
-    error: str
-
-
-class _Facts(TypedDict):
-    """What ``on_target.facts.preflight`` returns."""
-
-    python: str
-    executable: str
-    machine: str
-    modules: dict[str, _Module]
-    free: int
-    present: int
-    current: str | None
-    foreign_current: bool
-
-
-class _Verdict(TypedDict):
-    backend: str
-    usable: bool
-    reason: str
-    missing: list[str]
-
-
-class _Remedy(TypedDict):
-    package: str
-    command: str
-    backends: list[str]
-
-
-class _Package(TypedDict):
-    name: str
-    version: str
-
-
-class _Mode(TypedDict):
-    number: int
-    name: str
-
-
-class _Machine(TypedDict):
-    model: str | None
-    profile: str | None
-    is_jetson: bool
-    l4t: str | None
-    jetpack: str | None
-    architecture: str
-    free_mib: int | None
-    power_mode: _Mode | None
-
-
-class _Choice(TypedDict):
-    backend: str
-    reason: str
-
-
-class _Report(TypedDict):
-    """What ``agfedge_runtime.machine.check.check_facts`` returns, as far as it is used here."""
-
-    machine: _Machine
-    gpu: Mapping[str, object]
-    packages: list[_Package]
-    backends: list[_Verdict]
-    choice: _Choice | None
-    problem: str
-    install: list[_Remedy]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -156,106 +86,85 @@ def check_preflight(target: Target, release: Release, backend: str = AUTO) -> Pr
     Raises:
         DeployError: Something is missing; the message says how to get it.
     """
-    program = function_source("facts.preflight", release=release.name, modules=["numpy"])
-    facts = cast(_Facts, call_program(target, program, anywhere=True))
-    _check_python(facts)
+    facts = call_anywhere(target, releases.preflight, release.name)
     _check_current(facts)
     _check_numpy(facts)
     _check_space(facts, release)
-    report = _report(target, release)
-    chosen = _backend(report, backend, facts["executable"])
-    machine, mode = report["machine"], report["machine"]["power_mode"]
+    # From memory too: nothing has been shipped yet.
+    report = call_anywhere(target, check_here)
+    chosen = _backend(report, backend, facts.executable)
+    machine, mode = report.machine, report.machine.power_mode
     return Preflight(
-        python=facts["python"],
-        architecture=machine["architecture"],
-        packages={each["name"]: each["version"] for each in report["packages"] if each["version"]},
+        python=facts.python,
+        architecture=machine.architecture,
+        packages={package.name: package.version for package in report.packages if package.version},
         backend=chosen,
-        free_bytes=facts["free"],
-        free_mib=machine["free_mib"],
-        model=machine["model"],
-        profile=machine["profile"] or GENERIC,
-        jetpack=machine["jetpack"],
-        power_mode=None if mode is None else mode["name"] or str(mode["number"]),
-        current=facts["current"],
-        notes=(*report["notes"], *_lacking(report, chosen, facts["executable"]), *_memory(report, release)),
+        free_bytes=facts.free,
+        free_mib=machine.free_mib,
+        model=machine.model,
+        profile=machine.profile or GENERIC,
+        jetpack=machine.jetpack,
+        power_mode=None if mode is None else mode.name or str(mode.number),
+        current=facts.current,
+        notes=(*report.notes, *_lacking(report, chosen, facts.executable), *_memory(report, release)),
     )
 
 
-def _report(target: Target, release: Release) -> _Report:
-    """Run the runtime's own ``check`` there, from memory: nothing has been shipped yet."""
-    sources = {_module(name): content.decode() for name, content in release.runtime.items() if name.endswith(".py")}
-    program = program_of(sources, "agfedge_runtime.machine.check", "check_facts", {})
-    return cast(_Report, call_program(target, program, anywhere=True))
-
-
-def _module(path: str) -> str:
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-
-
-def _check_python(facts: _Facts) -> None:
-    version = tuple(int(number) for number in re.findall(r"\d+", facts["python"])[:2])
-    if version < MIN_PYTHON:
-        expected = ".".join(map(str, MIN_PYTHON))
-        raise DeployError(f"{facts['executable']} there is Python {facts['python']}; expected {expected} or later")
-
-
-def _check_current(facts: _Facts) -> None:
-    if facts["foreign_current"]:
+def _check_current(facts: TargetFacts) -> None:
+    if facts.foreign_current:
         raise DeployError("`current` there was not made by a deploy; remove it, or give another folder")
 
 
-def _check_numpy(facts: _Facts) -> None:
-    error = facts["modules"]["numpy"].get("error")
-    if error is not None:
+def _check_numpy(facts: TargetFacts) -> None:
+    if facts.numpy_problem is not None:
         raise DeployError(
-            f"numpy cannot be imported there ({error}); run there: {facts['executable']} -m pip install numpy"
+            f"numpy cannot be imported there ({facts.numpy_problem}); "
+            f"run there: {facts.executable} -m pip install numpy"
         )
 
 
-def _check_space(facts: _Facts, release: Release) -> None:
-    needed = release.size - facts["present"] + SPARE_BYTES
-    if facts["free"] < needed:
-        raise DeployError(
-            f"{facts['free'] / 1e6:.0f} MB are free there; expected {needed / 1e6:.0f} MB: free some space"
-        )
+def _check_space(facts: TargetFacts, release: Release) -> None:
+    needed = release.size - facts.present + SPARE_BYTES
+    if facts.free < needed:
+        raise DeployError(f"{facts.free / 1e6:.0f} MB are free there; expected {needed / 1e6:.0f} MB: free some space")
 
 
-def _backend(report: _Report, asked: str, python: str) -> str:
+def _backend(report: Report, asked: str, python: str) -> str:
     if asked == AUTO:
-        if report["choice"] is not None:
-            return report["choice"]["backend"]
+        if report.choice is not None:
+            return report.choice.backend
         raise DeployError(f"no backend runs there ({_reason(report, _CPU)}){_remedy(report, _CPU, python)}")
-    verdict = next((each for each in report["backends"] if each["backend"] == asked), None)
+    verdict = next((verdict for verdict in report.verdicts if verdict.backend == asked), None)
     if verdict is None:
         raise DeployError(f"got the backend {asked!r}, expected one of {', '.join((AUTO, *JUDGES))}")
-    if not verdict["usable"]:
-        raise DeployError(f"{asked} does not run there: {verdict['reason']}{_remedy(report, asked, python)}")
+    if not verdict.usable:
+        raise DeployError(f"{asked} does not run there: {verdict.reason}{_remedy(report, asked, python)}")
     return asked
 
 
-def _lacking(report: _Report, chosen: str, python: str) -> Iterator[str]:
+def _lacking(report: Report, chosen: str, python: str) -> Iterator[str]:
     """Tell what keeps a GPU that is there from being used."""
-    has_gpu = report["machine"]["is_jetson"] or bool(report["gpu"].get("gpus"))
+    has_gpu = report.machine.is_jetson or bool(report.search.gpus)
     best = PREFERRED[0]
     # Where nothing can use the GPU the machine's own notes say why.
-    if has_gpu and chosen == _CPU and not any(_reason(report, best) in note for note in report["notes"]):
+    if has_gpu and chosen == _CPU and not any(_reason(report, best) in note for note in report.notes):
         yield f"the CPU decides, since {best} does not run: {_reason(report, best)}{_remedy(report, best, python)}"
 
 
-def _memory(report: _Report, release: Release) -> Iterator[str]:
+def _memory(report: Report, release: Release) -> Iterator[str]:
     weights = sum(file.size for name, file in release.files.items() if _GRAPH.match(name))
     needed = _BASE_MIB + _COPIES * weights // 2**20
-    free = report["machine"]["free_mib"]
+    free = report.machine.free_mib
     if free is not None and free < needed:
         yield f"{free} MiB of memory are available there, and this may take {needed}: close programs, or add swap"
 
 
-def _reason(report: _Report, backend: str) -> str:
-    return next((each["reason"] for each in report["backends"] if each["backend"] == backend), report["problem"])
+def _reason(report: Report, backend: str) -> str:
+    return next((verdict.reason for verdict in report.verdicts if verdict.backend == backend), report.problem)
 
 
-def _remedy(report: _Report, backend: str, python: str) -> str:
+def _remedy(report: Report, backend: str, python: str) -> str:
     """Return what to run there for what a backend lacks, with the Python that will run it."""
-    commands = [each["command"] for each in report["install"] if backend in each["backends"]]
-    found = "; ".join(re.sub(r"\bpip install\b", lambda _: f"{python} -m pip install", each) for each in commands)
-    return f"; run there: {found}" if found else ""
+    commands = [remedy.command for remedy in report.install if backend in remedy.backends]
+    line = "; ".join(re.sub(r"\bpip install\b", lambda _: f"{python} -m pip install", word) for word in commands)
+    return f"; run there: {line}" if line else ""

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from agfedge_runtime import errors
+from agfedge.targets.remote import runtime_files
 from agfedge_runtime.bundle.bundle import SIGNATURE_NAME, Bundle
 from agfedge_runtime.bundle.manifest import MANIFEST_NAME
-
-
-@dataclass(frozen=True)
-class Record:
-    """A file's size in bytes and its sha256."""
-
-    size: int
-    sha256: str
+from agfedge_runtime.releases.layout import FileFacts
+from agfedge_runtime.releases.releases import release_name
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Release:
     name: str
     bundle: Bundle
     runtime: Mapping[str, bytes]
-    files: Mapping[str, Record]
+    files: Mapping[str, FileFacts]
 
     @property
     def folder(self) -> PurePosixPath:
@@ -47,7 +40,7 @@ class Release:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(record.size for record in self.files.values())
+        return sum(file.size for file in self.files.values())
 
     @contextmanager
     def runtime_folder(self) -> Iterator[Path]:
@@ -62,22 +55,15 @@ class Release:
 
 def make_release(bundle: Bundle) -> Release:
     """Return the release of a bundle with the runtime that is installed here."""
-    package = Path(errors.__file__).parent
-    runtime = {f"{package.name}/{name}": content for name, content in _sources(package)}
-    files = {f"bundle/{name}": Record(file.size, file.sha256) for name, file in bundle.manifest.files.items()}
-    manifest = (bundle.path / MANIFEST_NAME).stat().st_size
-    files[f"bundle/{MANIFEST_NAME}"] = Record(manifest, bundle.digest)
-    for name, content in runtime.items():
-        files[f"runtime/{name}"] = Record(len(content), hashlib.sha256(content).hexdigest())
+    runtime = runtime_files()
+    files = {f"bundle/{name}": FileFacts(file.size, file.sha256) for name, file in bundle.manifest.files.items()}
+    files[f"bundle/{MANIFEST_NAME}"] = FileFacts((bundle.path / MANIFEST_NAME).stat().st_size, bundle.digest)
+    files |= {f"runtime/{name}": _facts(content) for name, content in runtime.items()}
     if bundle.signature is not None:
-        signature = bundle.signature.read_bytes()
-        files[f"bundle/{SIGNATURE_NAME}"] = Record(len(signature), hashlib.sha256(signature).hexdigest())
-    digests = {name: record.sha256 for name, record in files.items()}
-    digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-    return Release(digest[:16], bundle, runtime, files)
+        files[f"bundle/{SIGNATURE_NAME}"] = _facts(bundle.signature.read_bytes())
+    name = release_name({path: file.sha256 for path, file in files.items()})
+    return Release(name, bundle, runtime, files)
 
 
-def _sources(package: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(package.rglob("*")):
-        if path.suffix == ".py" or path.name == "py.typed":
-            yield path.relative_to(package).as_posix(), path.read_bytes()
+def _facts(content: bytes) -> FileFacts:
+    return FileFacts(len(content), hashlib.sha256(content).hexdigest())

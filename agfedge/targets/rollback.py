@@ -6,14 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agfedge.targets.errors import DeployError
-from agfedge.targets.golden import check_golden
-from agfedge.targets.remote import call_function, strings
-from agfedge.targets.service import restart_services
-from agfedge.targets.signature import require_signature
-from agfedge.targets.status import KeptRelease, TargetStatus, check_folder, read_status
-from agfedge.targets.target import Target
+from agfedge.targets.opening import check_folder
+from agfedge.targets.remote import call
+from agfedge.targets.shipped import check_golden, require_signature, restart_services
+from agfedge.targets.status import KeptRelease, TargetStatus, read_status
+from agfedge.targets.target import DeployError, Target
 from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.releases import releases
 
 _DIGEST = re.compile("[0-9a-f]{4,64}")
 
@@ -58,8 +57,8 @@ def roll_back(target: Target, to: str | None = None) -> Rollback:
     # The lock would make the folder of a target on which nothing was ever deployed.
     _choose(read_status(target), to)
     with target.lock():
-        found = read_status(target)
-        chosen = _choose(found, to)
+        status = read_status(target)
+        chosen = _choose(status, to)
         try:
             files = _verify(target, chosen.release)
             require_signature(target, chosen.release)
@@ -72,37 +71,37 @@ def roll_back(target: Target, to: str | None = None) -> Rollback:
         restarted, problem = restart_services(target, chosen.release)
     if problem is not None:
         raise DeployError(f"{target.name}: {chosen.release} runs there now, but a service does not: {problem}")
-    return Rollback(target.name, chosen, found.current.release if found.current else "", files, golden, restarted)
+    return Rollback(target.name, chosen, status.current.release if status.current else "", files, golden, restarted)
 
 
-def _choose(found: TargetStatus, to: str | None) -> KeptRelease:
-    if found.current is None:
-        raise InputError(f"{found.target}: {found.error or 'nothing is deployed there'}; deploy a bundle there first")
+def _choose(status: TargetStatus, to: str | None) -> KeptRelease:
+    if status.current is None:
+        raise InputError(f"{status.target}: {status.error or 'nothing is deployed there'}; deploy a bundle there first")
     if to is not None:
-        return _named(found, found.current, to)
-    before = next((each for each in found.others if each.ran), None)
+        return _named(status, status.current, to)
+    before = next((kept for kept in status.others if kept.ran), None)
     if before is None:
-        raise InputError(f"{found.target}: no release ran before {found.current.release}{_others_hint(found)}")
+        raise InputError(f"{status.target}: no release ran before {status.current.release}{_others_hint(status)}")
     return before
 
 
-def _others_hint(found: TargetStatus) -> str:
-    names = ", ".join(each.release for each in found.others)
+def _others_hint(status: TargetStatus) -> str:
+    names = ", ".join(kept.release for kept in status.others)
     return f"; --to switches to one that is there: {names}" if names else ", so that there is none to go back to"
 
 
-def _named(found: TargetStatus, current: KeptRelease, to: str) -> KeptRelease:
+def _named(status: TargetStatus, current: KeptRelease, to: str) -> KeptRelease:
     if not _DIGEST.fullmatch(to):
         raise InputError(f"{to!r} is no digest: expected 4 to 64 hexadecimal digits, such as {current.release[:8]}")
-    matches = [each for each in (current, *found.others) if _is_called(each, to)]
+    matches = [kept for kept in (current, *status.others) if _is_called(kept, to)]
     if len(matches) != 1:
-        among = matches or [current, *found.others]
+        among = matches or [current, *status.others]
         said = "several releases begin" if matches else "no release begins"
         raise InputError(
-            f"{found.target}: {said} with {to}; expected one of {', '.join(each.release for each in among)}"
+            f"{status.target}: {said} with {to}; expected one of {', '.join(kept.release for kept in among)}"
         )
     if matches[0] == current:
-        raise InputError(f"{found.target}: {current.release} runs there already")
+        raise InputError(f"{status.target}: {current.release} runs there already")
     return matches[0]
 
 
@@ -111,18 +110,17 @@ def _is_called(kept: KeptRelease, digest: str) -> bool:
 
 
 def _verify(target: Target, release: str) -> int:
-    facts = call_function(target, "releases.audit", release=release)
-    problems, files = strings(facts["problems"]), facts["files"]
-    if problems or not isinstance(files, int):
-        first, *others = problems or ["its digests cannot be compared"]
+    audit = call(target, releases.audit, release)
+    if audit.problems:
+        first, *others = audit.problems
         more = f" (and {len(others)} more)" if others else ""
         raise DeployError(f"{first}{more}; deploy its bundle again")
-    return files
+    return audit.files
 
 
 def _switch(target: Target, release: str) -> None:
     try:
-        call_function(target, "releases.switch", release=release)
+        call(target, releases.switch, release)
     except AgfedgeError as error:
         # The link changes before the history is written: either release may run, and both are whole.
         raise DeployError(f"{target.name}: the switch to {release} failed: {error}; see agfedge status") from error

@@ -1,6 +1,6 @@
 """Signing a bundle, and finding who signed one: SSH signatures of manifest.json, by the user's own ``ssh-keygen``.
 
-What a signature covers, and what it does not, stands in `agfedge.targets.on_target.signature`: a target verifies with
+What a signature covers, and what it does not, stands in `agfedge_runtime.releases.signature`: a target verifies with
 the same code.
 
 AgfedgeError
@@ -18,7 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agfedge.targets.on_target.signature import (
+from agfedge_runtime.atomic import write_bytes
+from agfedge_runtime.bundle.bundle import MAX_SIGNATURE_BYTES, SIGNATURE_NAME, Bundle
+from agfedge_runtime.bundle.manifest import MANIFEST_NAME
+from agfedge_runtime.errors import BundleDigestError, BundleError, InputError
+from agfedge_runtime.releases.signature import (
     INSTALL,
     NAMESPACE,
     SignatureProblem,
@@ -27,10 +31,6 @@ from agfedge.targets.on_target.signature import (
     signing_key,
     verify_signature,
 )
-from agfedge_runtime.atomic import write_bytes
-from agfedge_runtime.bundle.bundle import MAX_SIGNATURE_BYTES, SIGNATURE_NAME, Bundle
-from agfedge_runtime.bundle.manifest import MANIFEST_NAME
-from agfedge_runtime.errors import BundleDigestError, BundleError, InputError
 
 
 class SignatureError(BundleError):

@@ -20,20 +20,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from agfedge.targets.engines import BuiltEngines, build_engines
-from agfedge.targets.errors import DeployError
-from agfedge.targets.golden import agreement, check_golden
 from agfedge.targets.preflight import Preflight, check_preflight
 from agfedge.targets.release import Release, make_release
-from agfedge.targets.remote import call_function, call_program, function_source, strings
-from agfedge.targets.service import restart_services
-from agfedge.targets.signature import require_signature
+from agfedge.targets.remote import call, call_anywhere
+from agfedge.targets.shipped import agreement, build_engines, check_golden, require_signature, restart_services
 from agfedge.targets.signing import verify_bundle
-from agfedge.targets.target import Target
+from agfedge.targets.target import DeployError, Target
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.bundle.manifest import FULL_PRECISION
 from agfedge_runtime.engines.choice import AUTO
 from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.releases import releases
 
 MIN_KEEP = 2
 # What a stage that fails leaves behind.
@@ -206,10 +203,10 @@ def _run_stage(name: str, stage: Callable[[Job], Outcome], job: Job) -> StageRep
 
 def _preflight(job: Job) -> Outcome:
     job.preflight = check_preflight(job.target, job.release, job.options.backend)
-    found = job.preflight
-    job.record |= {"backend": found.backend, "version": found.backend_version}
-    job.record |= {"device": found.profile, "jetpack": found.jetpack}
-    return Outcome(job.preflight.summary(), asdict(job.preflight))
+    facts = job.preflight
+    job.record |= {"backend": facts.backend, "version": facts.backend_version}
+    job.record |= {"device": facts.profile, "jetpack": facts.jetpack}
+    return Outcome(facts.summary(), asdict(facts))
 
 
 def _ship(job: Job) -> Outcome:
@@ -236,19 +233,15 @@ def _verify(job: Job) -> Outcome:
 
 
 def _problems(job: Job) -> Sequence[str]:
-    program = function_source("releases.verify", release=job.release.name, files=_expected(job))
     # A dry run asks where there may be no folder yet.
-    return strings(call_program(job.target, program, anywhere=job.options.dry_run)["problems"])
-
-
-def _expected(job: Job) -> Mapping[str, object]:
-    return {name: [record.size, record.sha256] for name, record in job.release.files.items()}
+    ask = call_anywhere if job.options.dry_run else call
+    return ask(job.target, releases.verify, job.release.name, dict(job.release.files))
 
 
 def _engines(job: Job) -> Outcome:
-    found: BuiltEngines = build_engines(job.target, job.release.name, job.backend, job.precision)
-    job.record |= {"precision": job.precision, "engines": [dict(each) for each in found.engines]}
-    return Outcome(found.summary(), asdict(found))
+    built = build_engines(job.target, job.release.name, job.backend, job.precision)
+    job.record |= {"precision": job.precision, "engines": [dict(engine) for engine in built.engines]}
+    return Outcome(built.summary(), asdict(built))
 
 
 def _golden(job: Job) -> Outcome:
@@ -259,12 +252,12 @@ def _golden(job: Job) -> Outcome:
 
 
 def _switch(job: Job) -> Outcome:
-    call_function(job.target, "releases.note", release=job.release.name, facts=job.record)
-    facts = call_function(job.target, "releases.switch", release=job.release.name)
-    job.before = str(facts["before"]) if facts["before"] and facts["switched"] else None
-    before = f", before: {facts['before']}" if facts["before"] else ""
-    summary = f"current -> {job.release.folder}{before}" if facts["switched"] else "current already"
-    return Outcome(summary, facts)
+    call(job.target, releases.note, job.release.name, job.record)
+    done = call(job.target, releases.switch, job.release.name)
+    job.before = done.before if done.switched else None
+    before = f", before: {done.before}" if done.before else ""
+    summary = f"current -> {job.release.folder}{before}" if done.switched else "current already"
+    return Outcome(summary, asdict(done))
 
 
 def _service(job: Job) -> Outcome:
@@ -279,22 +272,22 @@ def _back(job: Job) -> str:
     """Let what ran before run again; says that it does."""
     if job.before is None:
         return "; there is no release before it"
-    call_function(job.target, "releases.switch", release=job.before)
+    call(job.target, releases.switch, job.before)
     _, problem = restart_services(job.target, job.before)
     return f"; switched back to {job.before}" + (f", where {problem}" if problem else "")
 
 
 def _prune(job: Job) -> Outcome:
-    facts = call_function(job.target, "releases.prune", keep=job.options.keep_releases)
-    kept, removed = (len(each) if isinstance(each, list) else 0 for each in (facts["kept"], facts["removed"]))
-    return Outcome(f"{kept} kept, {removed} removed", facts)
+    pruned = call(job.target, releases.prune, job.options.keep_releases)
+    facts = {"kept": list(pruned.kept), "removed": list(pruned.removed)}
+    return Outcome(f"{len(pruned.kept)} kept, {len(pruned.removed)} removed", facts)
 
 
 def _would_ship(job: Job) -> Outcome:
     name, files = job.release.name, job.release.files
     problems = _problems(job)
-    missing = [each for each in files if any(told.startswith(f"{each}: ") for told in problems)]
-    size = sum(files[each].size for each in missing)
+    missing = [path for path in files if any(problem.startswith(f"{path}: ") for problem in problems)]
+    size = sum(files[path].size for path in missing)
     current = None if job.preflight is None else job.preflight.current
     would = f"would send {len(missing)} of {len(files)} files, {size / 1e6:.2f} MB" if missing else "all is there"
     then = "nothing runs there yet" if current is None else f"{'it' if current == name else current} runs there now"

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from agfedge.targets.errors import DeployError
-from agfedge.targets.last_profile import LastProfile, read_profile
-from agfedge.targets.local import LocalTarget
-from agfedge.targets.remote import call_function
-from agfedge.targets.target import Target, open_target
+from agfedge.targets.opening import check_folder, open_target
+from agfedge.targets.remote import call
+from agfedge.targets.target import DeployError, Target
 from agfedge_runtime.errors import AgfedgeError
+from agfedge_runtime.releases import releases
+from agfedge_runtime.releases.releases import ReleaseFacts
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LastProfile:
+    """What the last profile of a release found there.
+
+    Attributes:
+        at: When, in UTC (ISO 8601).
+        decisions: How many were measured.
+        p50_us: Median latency of a decision, None where there were too few.
+        cost: Measured, the heavy expert alone is 1.
+        escalated: Share of the decisions that reached the heavy expert.
+        valid: False where something speaks against the run, such as a device that was throttled.
+    """
+
+    at: str
+    decisions: int
+    p50_us: float | None
+    cost: float
+    escalated: float
+    valid: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,46 +113,49 @@ def read_status(target: Target) -> TargetStatus:
     """
     check_folder(target)
     try:
-        facts = call_function(target, "releases.overview")
+        overview = call(target, releases.overview)
     except DeployError as error:
         raise DeployError(f"{target.name}: {error}") from error
-    found = facts["releases"]
-    releases = {each.release: each for each in map(_kept, found if isinstance(found, list) else [])}
-    current, since = facts["current"], facts["since"]
-    if facts["foreign_current"]:
-        return TargetStatus(target.name, others=tuple(releases.values()), error="`current` was not made by a deploy")
-    if not isinstance(current, str):
-        return TargetStatus(target.name, others=tuple(releases.values()))
-    running = releases.pop(current, KeptRelease(current, None, None, True))
+    kept = {facts.release: _kept(facts) for facts in overview.releases}
+    current = overview.current
+    if overview.foreign_current:
+        return TargetStatus(target.name, others=tuple(kept.values()), error="`current` was not made by a deploy")
+    if current is None:
+        return TargetStatus(target.name, others=tuple(kept.values()))
+    running = kept.pop(current, KeptRelease(current, None, None, True))
     broken = None if running.bundle_digest else f"release {current} is not whole: deploy again, or roll back"
-    return TargetStatus(target.name, running, _utc(since), tuple(releases.values()), broken)
+    return TargetStatus(target.name, running, _utc(overview.since), tuple(kept.values()), broken)
 
 
-def check_folder(target: Target) -> None:
-    """Refuse a folder on this machine that is not there.
-
-    Raises:
-        DeployError: It is not.
-    """
-    if isinstance(target, LocalTarget) and not os.path.isdir(target.name):
-        raise DeployError(f"{target.name}: there is no such folder; give one that a bundle was deployed to")
+def keep_profile(target: Target, bundle_digest: str, profile: LastProfile) -> None:
+    """Keep a profile in the record of the release that runs; where that fails a warning is logged."""
+    try:
+        call(target, releases.note_current, bundle_digest, {"profile": asdict(profile)})
+    except DeployError as error:  # what was measured is worth more than its trace there
+        _log.warning("%s: the profile is not kept there: %s", target.name, error)
 
 
-def _kept(facts: Mapping[str, object]) -> KeptRelease:
-    digest, record = facts["bundle_digest"], facts["record"]
-    known = record if isinstance(record, dict) else {}
-    backend = " ".join(each for each in (_shown(known.get("backend")), _shown(known.get("version"))) if each)
+def _kept(facts: ReleaseFacts) -> KeptRelease:
+    record = facts.record
+    backend = " ".join(word for word in (_shown(record.get("backend")), _shown(record.get("version"))) if word)
     return KeptRelease(
-        release=str(facts["release"]),
-        bundle=_shown(facts["bundle"]),
-        bundle_digest=digest if isinstance(digest, str) else None,
-        ran=facts["ran"] is True,
+        release=facts.release,
+        bundle=_shown(facts.bundle),
+        bundle_digest=facts.bundle_digest,
+        ran=facts.ran,
         backend=backend or None,
-        precision=_shown(known.get("precision")),
-        device=_shown(known.get("device")),
-        jetpack=_shown(known.get("jetpack")),
-        profile=read_profile(known.get("profile")),
+        precision=_shown(record.get("precision")),
+        device=_shown(record.get("device")),
+        jetpack=_shown(record.get("jetpack")),
+        profile=_profile(record.get("profile")),
     )
+
+
+def _profile(facts: object) -> LastProfile | None:
+    try:
+        return LastProfile(**facts) if isinstance(facts, dict) else None
+    except TypeError:  # another version's
+        return None
 
 
 def _shown(text: object) -> str | None:
@@ -138,5 +163,5 @@ def _shown(text: object) -> str | None:
     return "".join(char if char.isprintable() else "?" for char in text) if isinstance(text, str) else None
 
 
-def _utc(seconds: object) -> str | None:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if isinstance(seconds, (int, float)) else None
+def _utc(seconds: float | None) -> str | None:
+    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,14 +1,31 @@
-"""Where a bundle is deployed to: everything that happens there goes through this protocol."""
+"""Where a bundle is deployed to, and what can go wrong there: everything goes through one protocol.
+
+AgfedgeError
+└── DeployError       a stage failed; the message names the target and the stage
+    └── BusyError     another deploy holds the target
+"""
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from agfedge.targets.ssh.address import names_host
+from agfedge_runtime.errors import AgfedgeError
+
+NO_SPACE = "no space is left on its disk: free some and deploy again, which continues from what is there"
+
+
+class DeployError(AgfedgeError):
+    """A stage of a deploy failed, or the target cannot be reached."""
+
+
+class BusyError(DeployError):
+    """Another deploy holds the target."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +92,57 @@ class Target(Protocol):
         """
 
 
-def open_target(spec: str) -> Target:
-    """Return the target that a user names, ready to be used.
+def run_streaming(
+    argv: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> tuple[int, str]:
+    """Run a command without a shell, and hand on each whole line that it prints.
+
+    Where this is interrupted, the command is asked to end, and its last lines are handed on before.
 
     Args:
-        spec: ``[user@]host[:path]``, told from a folder by a colon or an @ before the first slash, where the path is
-            absolute or relative to the home there (default: ``agfedge``); else a folder on this machine, which need
-            not exist.
+        argv: The command.
+        on_line: Called with each line, without its end; a last line that was cut short is left out.
+        cwd: Where it runs.
+        env: All of its environment; by default this process's.
+        pass_fds: File descriptors that it inherits.
+
+    Returns:
+        Its exit code, and what it wrote to stderr.
 
     Raises:
-        DeployError: The host cannot be reached, or one cannot log in.
-        InputError: It names neither.
+        OSError: It cannot be started.
     """
-    from agfedge.targets.local import LocalTarget
-    from agfedge.targets.ssh.target import SshTarget
+    # To a file: nobody reads a second pipe meanwhile.
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            pass_fds=pass_fds,
+        )
+        with process:
+            try:
+                _hand_on(process, on_line)
+            except KeyboardInterrupt:
+                process.terminate()
+                _hand_on(process, on_line)
+                raise
+            except BaseException:
+                process.kill()
+                raise
+        errors.seek(0)
+        return process.returncode, errors.read().decode(errors="replace")
 
-    if names_host(spec):
-        return SshTarget.connect(spec)
-    return LocalTarget(Path(spec))
+
+def _hand_on(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
+    for line in process.stdout or ():
+        if line.endswith(b"\n"):
+            on_line(line[:-1].decode(errors="replace"))

@@ -1,21 +1,28 @@
 """JSON read strictly: no NaN, no duplicated key, no key more or less than asked for.
 
 A `Document` knows what is being read and which error to raise; `Document.fields` opens one of its objects
-and checks its keys, `Fields` hands out values by type. Every complaint names the path of the key
-(``router.prior.kind``).
+and checks its keys, `Fields` hands out values by type. `Document.read` makes whole dataclasses from their type hints.
+Every complaint names the path of the key (``router.prior.kind``).
 """
 
 from __future__ import annotations
 
+import collections.abc
+import dataclasses
 import json
 import math
+import types
 from dataclasses import dataclass
-from typing import NoReturn, Sequence
+from functools import lru_cache
+from typing import Any, Callable, NoReturn, Sequence, Union, get_args, get_origin, get_type_hints
 
 from agfedge_runtime.errors import AgfedgeError
 
 _LARGEST = 2**63 - 1
 _LONGEST_INTEGER = 20  # characters of -2**63
+_UNIONS = (Union, getattr(types, "UnionType", Union))
+_ARRAYS = (tuple, list, collections.abc.Sequence)
+_OBJECTS = (dict, collections.abc.Mapping)
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,58 @@ class Document:
             self._mistyped(path, "a number" if minimum == -math.inf else f"a number >= {minimum:g}", value)
         return float(value)
 
+    def flag(self, value: object, path: str) -> bool:
+        """Check that `value` is true or false."""
+        if not isinstance(value, bool):
+            self._mistyped(path, "true or false", value)
+        return value
+
+    def read(self, hint: Any, value: object, path: str = "") -> Any:
+        """Check that `value` is what a type hint says, and return it with its dataclasses made.
+
+        Args:
+            hint: str, int, float, bool, a dataclass, object (anything), and tuples, sequences, dictionaries by text
+                and options of these.
+            value: as JSON has it.
+            path: of the key, for messages.
+        """
+        origin, arguments = get_origin(hint), get_args(hint)
+        if hint is object:
+            return value
+        if origin in _UNIONS:
+            (inner,) = (argument for argument in arguments if argument is not type(None))
+            return None if value is None else self.read(inner, value, path)
+        if origin in _ARRAYS:
+            return self._read_array(arguments, value, path)
+        if origin in _OBJECTS:
+            items = self.mapping(value, path).items()
+            return {key: self.read(arguments[1], item, _join(path, key)) for key, item in items}
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            hints = _hints_of(hint)
+            fields = self.fields(value, path, tuple(hints))
+            values = {key: self.read(inner, fields.values[key], fields.at(key)) for key, inner in hints.items()}
+            return hint(**values)
+        if hint is int:
+            return self.integer(value, path, minimum=-_LARGEST)
+        readers: dict[Any, Callable[[object, str], object]] = {
+            str: self.text,
+            float: self.number,
+            bool: self.flag,
+            type(None): self._nothing,
+        }
+        return readers[hint](value, path)
+
+    def _read_array(self, arguments: tuple[Any, ...], value: object, path: str) -> tuple[Any, ...]:
+        items = self.array(value, path)
+        hints = arguments if len(arguments) > 1 and arguments[-1] is not Ellipsis else arguments[:1] * len(items)
+        if len(hints) != len(items):
+            self._mistyped(path, f"an array of {len(hints)}", value)
+        return tuple(self.read(hint, item, f"{path}[{index}]") for index, (hint, item) in enumerate(zip(hints, items)))
+
+    def _nothing(self, value: object, path: str) -> None:
+        if value is not None:
+            self._mistyped(path, "null", value)
+
     def _mistyped(self, path: str, expected: str, value: object) -> NoReturn:
         self.fail(path, f"expected {expected}, got {shorten(value)}")
 
@@ -140,10 +199,7 @@ class Fields:
 
     def flag(self, key: str) -> bool:
         """True or false."""
-        value = self.values[key]
-        if not isinstance(value, bool):
-            self.document.fail(self.at(key), f"expected true or false, got {shorten(value)}")
-        return value
+        return self.document.flag(self.values[key], self.at(key))
 
     def array(self, key: str) -> list[object]:
         """An array of anything."""
@@ -164,6 +220,12 @@ class Fields:
     def fields(self, key: str, keys: Sequence[str]) -> Fields:
         """An object with exactly `keys`."""
         return self.document.fields(self.values[key], self.at(key), keys)
+
+
+@lru_cache(maxsize=None)
+def _hints_of(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def shorten(value: object) -> str:

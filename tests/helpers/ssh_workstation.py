@@ -18,7 +18,7 @@ _PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
 from agfedge.targets import BusyError, deploy, open_target
-from agfedge.targets.golden import check_golden
+from agfedge.targets.shipped import check_golden
 from agfedge_runtime.errors import AgfedgeError
 
 def main(bundle, spec, tar, current, patience):

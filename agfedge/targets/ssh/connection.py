@@ -7,6 +7,7 @@ password or changes how host keys are checked.
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,11 +15,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agfedge.targets.errors import DeployError
 from agfedge.targets.ssh.address import Address
-from agfedge.targets.ssh.errors import NO_CLIENT, SSH_FAILED, explain
-from agfedge.targets.streaming import run_streaming
-from agfedge.targets.target import Completed
+from agfedge.targets.target import Completed, DeployError, run_streaming
 
 CONNECT_TIMEOUT_S = 15
 # Keys, jump hosts and all.
@@ -37,6 +35,34 @@ _OPTIONS = (
     "RemoteCommand=none",
     "RequestTTY=no",
 )
+# ssh's own exit code; that of the command otherwise.
+SSH_FAILED = 255
+# In this order, since a changed key is also an unverified one. `{login}` and `{host}` are filled in.
+_MEANINGS: Sequence[tuple[str, str]] = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED|differs from the key for the IP address",
+        "its host key is not the one in known_hosts: if the device was flashed anew, run `ssh-keygen -R {host}` and "
+        "then `ssh {login}`; else somebody may be listening",
+    ),
+    (
+        r"Host key verification failed|host key is known for",
+        "its host key is not in known_hosts yet: run `ssh {login}` once and compare the fingerprint",
+    ),
+    (
+        r"Too many authentication failures",
+        "it refused too many keys: name the right one in ~/.ssh/config (IdentityFile and IdentitiesOnly)",
+    ),
+    (
+        r"Permission denied",
+        "it refuses the keys of this user: run `ssh-copy-id {login}`, or `ssh-add` for a key with a passphrase",
+    ),
+    (r"Could not resolve hostname", "there is no host of this name: check the name, or ~/.ssh/config"),
+    (r"timed out|timeout", "it did not answer in time: check that it is on and in this network"),
+    (r"Connection refused", "it is there but no SSH server answers: start sshd on it, or check the port"),
+    (r"No route to host|[Nn]etwork is (unreachable|down)|Host is down", "it cannot be reached from this network"),
+    (r"[Bb]ad configuration option|terminating, \d+ bad|Bad owner or permissions", "ssh's configuration: {last}"),
+)
+NO_CLIENT = "the OpenSSH client is missing here: run `sudo apt-get install openssh-client`"
 
 
 class Connection:
@@ -123,3 +149,13 @@ def _close(folder: str, socket: str, login: str) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=CLOSE_TIMEOUT_S, check=False)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def explain(address: Address, stderr: str) -> str:
+    """Return what ssh's failure means."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    last = lines[-1] if lines else "ssh failed and said nothing"
+    for pattern, meaning in _MEANINGS:
+        if re.search(pattern, stderr):
+            return meaning.format(login=address.login, host=address.host, last=last)
+    return f"the connection failed: {last}"

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
-from agfedge.targets.errors import BusyError, DeployError
-from agfedge.targets.on_target.lock import LOCK as _LOCK
 from agfedge.targets.ssh.address import Address
-from agfedge.targets.ssh.errors import SSH_FAILED, explain
+from agfedge.targets.ssh.connection import SSH_FAILED, explain
+from agfedge.targets.target import BusyError, DeployError
+from agfedge_runtime.releases.lock import LOCK as _LOCK
 
 HEARTBEAT_S = 10
 

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from agfedge.targets.errors import NO_SPACE, DeployError
-from agfedge.targets.preflight import MIN_PYTHON
-from agfedge.targets.remote import function_source
+from agfedge.targets.remote import MIN_PYTHON, program_of
 from agfedge.targets.ssh.address import parse_address
 from agfedge.targets.ssh.connection import Connection
 from agfedge.targets.ssh.lock import Holder
 from agfedge.targets.ssh.transfer import send
-from agfedge.targets.target import Completed
+from agfedge.targets.target import NO_SPACE, Completed, DeployError
+from agfedge_runtime.releases import lock
 
 PYTHON = "python3"
 # A virtual environment that lies in the target's folder is used.
@@ -87,7 +86,7 @@ class SshTarget:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the target for one deploy; see ``Target.lock``."""
-        source = function_source("lock.hold", seconds=Holder.SILENCE_S)
+        source = program_of(lock.hold, Holder.SILENCE_S)
         boot = shlex.join([PYTHON, "-I", "-c", _BOOT, str(len(source))])
         command = _shell(f"umask 022; mkdir -p -- {self._folder} && cd -- {self._folder} && {_PATH} && exec {boot}")
         with Holder(self.connection.argv(command), self.name, self.connection.address) as holder:
@@ -123,21 +122,20 @@ class SshTarget:
         return f"exec sh -c {shlex.quote(self._script(['rsync'], None))} sh"
 
     @contextmanager
-    def feed(self, function: str, **arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a function of ``on_target``, give its stdin, and wait for its end.
+    def feed(self, program: bytes) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a program of `program_of`, give its stdin, and wait for its end.
 
         Raises:
             DeployError: The connection is lost, or the function fails.
         """
-        source = function_source(function, **arguments)
-        script = self._script([self.python, "-I", "-c", _BOOT, str(len(source))], None)
+        script = self._script([self.python, "-I", "-c", _BOOT, str(len(program))], None)
         with tempfile.TemporaryFile() as errors:
             argv = self.connection.argv(_shell(script))
             process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
             # A pipe that breaks is explained by what is said at its other end.
             with contextlib.suppress(BrokenPipeError), process:
                 if process.stdin is not None:
-                    process.stdin.write(source)
+                    process.stdin.write(program)
                 yield process
             returncode = process.wait()
             errors.seek(0)

@@ -12,44 +12,57 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from agfedge.targets.errors import NO_SPACE, DeployError
-from agfedge.targets.mirror import contents, sha256
-from agfedge.targets.on_target.transfer import PARTIAL
-from agfedge.targets.remote import call_function, strings
-from agfedge.targets.ssh.errors import SSH_FAILED, explain
-
-if TYPE_CHECKING:
-    from agfedge.targets.ssh.target import SshTarget
+from agfedge.targets.remote import call, program_of
+from agfedge.targets.ssh.connection import SSH_FAILED, Connection, explain
+from agfedge.targets.target import NO_SPACE, DeployError, Target
+from agfedge_runtime.releases import transfer
+from agfedge_runtime.releases.releases import free_bytes
+from agfedge_runtime.releases.transfer import PARTIAL
 
 SILENCE_S = 60
 # As in "  1,234,567  45%", with the separators of wherever this runs.
 _TOTAL = re.compile(rb"(?:^|[\r\n])\s*(\d[\d,.']*)\s+\d+%")
 
 
-def send(
-    target: SshTarget, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None
-) -> None:
+class Receiver(Target, Protocol):
+    """A target that files are sent to over ssh."""
+
+    @property
+    def has_rsync(self) -> bool:
+        """Whether files go by rsync, which both ends need; else by tar."""
+
+    @property
+    def connection(self) -> Connection:
+        """What every command goes through."""
+
+    def rsync_server(self) -> str:
+        """Return the command that rsync starts there."""
+
+    def feed(self, program: bytes) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """Start a program there, give its stdin, and wait for its end; raises DeployError where it fails."""
+
+
+def send(target: Receiver, source: Path, destination: PurePosixPath, sent: Callable[[int], None] | None = None) -> None:
     """Make ``destination`` an exact copy of ``source``; see ``Target.put``."""
-    folders, files = contents(source)
-    expected = {str(name): [(source / name).stat().st_size, sha256(source / name)] for name in sorted(files)}
-    what = {"destination": str(destination), "folders": sorted(map(str, folders)), "files": expected}
+    folders, files = transfer.contents(source)
     tell = sent or (lambda _: None)
     try:
-        wanted = strings(call_function(target, "transfer.prepare", **what)["wanted"])
+        wanted = call(target, transfer.prepare, str(destination), folders, files)
         if wanted:
             (_send_by_rsync if target.has_rsync else _send_by_tar)(target, source, destination, wanted, tell)
-        call_function(target, "transfer.finish", **what)
+        call(target, transfer.finish, str(destination), folders, files)
     except DeployError as error:
         reason = NO_SPACE if "No space left" in str(error) else str(error)
         raise DeployError(f"cannot copy to {destination}: {reason}") from error
 
 
 def _send_by_rsync(
-    target: SshTarget, source: Path, destination: PurePosixPath, names: Sequence[str], sent: Callable[[int], None]
+    target: Receiver, source: Path, destination: PurePosixPath, names: Sequence[str], sent: Callable[[int], None]
 ) -> None:
     address = target.connection.address
     host = address.login if ":" not in address.host else address.login.replace(address.host, f"[{address.host}]")
@@ -87,10 +100,9 @@ def _send_by_rsync(
         raise DeployError(NO_SPACE if is_full else first or f"rsync ended with exit code {returncode}")
 
 
-def _is_full(target: SshTarget, source: Path, names: Sequence[str]) -> bool:
+def _is_full(target: Receiver, source: Path, names: Sequence[str]) -> bool:
     """Whether the disk there has no room for these files: rsync may end before its other end has said why it did."""
-    free = call_function(target, "facts.preflight", release="", modules=[])["free"]
-    return isinstance(free, int) and free < sum((source / name).stat().st_size for name in names)
+    return call(target, free_bytes) < sum((source / name).stat().st_size for name in names)
 
 
 def _give(names: bytes, process: subprocess.Popen[bytes]) -> None:
@@ -118,10 +130,10 @@ def _tells_progress() -> bool:
 
 
 def _send_by_tar(
-    target: SshTarget, source: Path, destination: PurePosixPath, names: Sequence[str], sent: Callable[[int], None]
+    target: Receiver, source: Path, destination: PurePosixPath, names: Sequence[str], sent: Callable[[int], None]
 ) -> None:
     with (
-        target.feed("transfer.receive", destination=str(destination), names=list(names)) as process,
+        target.feed(program_of(transfer.receive, str(destination), tuple(names))) as process,
         tarfile.open(fileobj=process.stdin, mode="w|") as archive,
     ):
         for name in names:

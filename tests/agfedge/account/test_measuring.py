@@ -12,8 +12,9 @@ import pytest
 
 from agfedge.account.measuring import Measurement, measure_bundle
 from agfedge.targets.local import LocalTarget
+from agfedge.targets.opening import open_target
 from agfedge.targets.stages import deploy
-from agfedge.targets.target import Completed, open_target
+from agfedge.targets.target import Completed
 from agfedge_runtime import Bundle
 from agfedge_runtime.errors import BackendError, BundleError, InputError
 from agfedge_runtime.profile.profiling import Asked

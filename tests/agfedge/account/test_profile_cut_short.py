@@ -43,7 +43,7 @@ def lose(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Los
                     on_line(line)
                 raise error
 
-        monkeypatch.setattr("agfedge.targets.target.open_target", lambda spec: Lost(tmp_path / "device"))
+        monkeypatch.setattr("agfedge.targets.opening.open_target", lambda spec: Lost(tmp_path / "device"))
 
     return lose
 

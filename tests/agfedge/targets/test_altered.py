@@ -13,14 +13,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from agfedge.cli import main
-from agfedge.targets.local import LocalTarget
-from agfedge.targets.mirror import mirror
-from agfedge.targets.on_target import releases
+from agfedge.targets.local import LocalTarget, mirror
 from agfedge.targets.release import Release, make_release
 from agfedge_runtime import cli as runtime_cli
 from agfedge_runtime.bundle.bundle import SIGNATURE_NAME, Bundle
 from agfedge_runtime.bundle.manifest import MANIFEST_NAME
 from agfedge_runtime.errors import BundleError
+from agfedge_runtime.releases import releases
 
 WriteBundle = Callable[..., Bundle]
 FILES = ("light.onnx", "heavy.onnx", "golden.npz")
@@ -72,10 +71,8 @@ def flipped(path: Path) -> Iterator[int]:
 
 def target_problems(release: Release) -> tuple[list[str], list[str]]:
     """What the stage verify of a deploy and the audit of a rollback find, each of them on the target."""
-    files = {name: [record.size, record.sha256] for name, record in release.files.items()}
-    found = releases.verify(release.name, files)["problems"], releases.audit(release.name)["problems"]
-    assert all(isinstance(each, list) for each in found)
-    return found
+    on_arrival = releases.verify(release.name, dict(release.files))
+    return list(on_arrival), list(releases.audit(release.name).problems)
 
 
 def refusal(argv: list[str], run: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> str:
@@ -304,7 +301,7 @@ def test_a_name_that_leaves_the_folder_is_refused_on_both_sides(
     if name == SIGNATURE_NAME:
         shutil.copy(bundle / "heavy.onnx", bundle / SIGNATURE_NAME)
     manifest["files"][name] = record
-    manifest["experts"]["heavy"]["file"] = name
+    manifest["precisions"]["fp32"]["experts"]["heavy"]["file"] = name
     (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
 
     here = refusal(["deploy", str(bundle), str(tmp_path / "device")], main, capsys)

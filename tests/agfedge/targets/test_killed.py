@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from agfedge.targets import deploy
-from agfedge.targets.golden import check_golden
 from agfedge.targets.local import LocalTarget
-from agfedge.targets.remote import call_function
+from agfedge.targets.remote import call
+from agfedge.targets.shipped import check_golden
 from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.releases import releases
 
 # Deploys argv[1] to argv[2] and kills itself once argv[4] events of kind argv[3] are done: remote steps (commands and
 # copies), or files put in place. With fewer, it ends well and prints how many were left.
@@ -53,7 +54,7 @@ MANY = 1000
 # folder that it makes. With fewer, it ends well.
 KILLED_THERE = """
 import json, os, signal, sys
-from agfedge.targets.on_target import releases
+from agfedge_runtime.releases import releases
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.link", "os.chmod", "os.truncate")
 os.chdir(sys.argv[1])
@@ -145,8 +146,8 @@ def test_a_kill_before_any_change_that_the_target_makes_leaves_a_whole_release(
         copy = copy_of(device, tmp_path, count)
         code = run(KILLED_THERE, copy, count, function, request).returncode
 
-        audit = call_function(LocalTarget(copy), "releases.audit", release=current(copy))
-        assert audit["problems"] == []
+        audit = call(LocalTarget(copy), releases.audit, current(copy))
+        assert audit.problems == ()
         assert run(KILLED_THERE, copy, MANY, function, request).returncode == 0
         assert current(copy) == (prepared.old if function == "switch" else prepared.new)
         if code == 0:

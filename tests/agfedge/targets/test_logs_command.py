@@ -16,7 +16,7 @@ from agfedge.targets import DeployError
 from agfedge.targets import logs as deploy_logs
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.logs import follow, read_logs
-from agfedge.targets.on_target import logs as on_target
+from agfedge_runtime.releases import logs as on_target
 from agfedge_runtime.stream.decision_log import DecisionLog
 from agfedge_runtime.stream.health import Health
 
@@ -89,7 +89,7 @@ def test_the_last_lines_reach_back_into_files_that_were_put_aside(device: Path, 
     for row in range(10):
         log.write(line(row))
     assert len(list((device / "logs").iterdir())) == 4
-    assert rows(read_logs(LocalTarget(device), lines).decisions) == list(range(10))[10 - min(lines, 10) :]
+    assert rows(read_logs(LocalTarget(device), lines).lines) == list(range(10))[10 - min(lines, 10) :]
 
 
 def test_long_files_are_not_read_whole(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +100,7 @@ def test_long_files_are_not_read_whole(device: Path, monkeypatch: pytest.MonkeyP
             log.write(line(row))
     for count in (1, 2, 50, 499, 500, 501):
         found = on_target.tail(count)
-        assert isinstance(found["lines"], list)
-        assert rows(found["lines"]) == list(range(500))[500 - min(count, 500) :]
+        assert rows(found.lines) == list(range(500))[500 - min(count, 500) :]
 
 
 def test_following_survives_rotations(device: Path, log: DecisionLog) -> None:
@@ -131,10 +130,9 @@ def test_following_tells_every_line_once_wherever_a_rotation_comes(
                 written += 1
             while True:
                 answer = on_target.follow(place)
-                assert isinstance(answer["lines"], list)
-                found += answer["lines"]
-                place = answer["place"]  # type: ignore[assignment]
-                if not answer["more"]:
+                found += answer.lines
+                place = answer.place
+                if not answer.more:
                     break
     assert rows(found) == list(range(written))
 
@@ -146,12 +144,12 @@ def test_a_rotation_between_two_steps_loses_nothing(
     folder = device / "logs"
     for row in range(4):
         log.write(line(row))
-    place = on_target.tail(0)["place"]
+    place = on_target.tail(0).place
     log.write(line(4))
     # As a second rotation is under way: all but the newest have moved on, and it is still there.
     (folder / "decisions.jsonl.1").rename(folder / "decisions.jsonl.2")
     (folder / "decisions.jsonl").rename(folder / "decisions.jsonl.1")
-    assert rows(on_target.follow(place)["lines"]) == [4]  # type: ignore[arg-type]
+    assert rows(on_target.follow(place).lines) == [4]
 
 
 def test_a_line_is_told_once_it_is_whole(device: Path) -> None:
@@ -161,7 +159,7 @@ def test_a_line_is_told_once_it_is_whole(device: Path) -> None:
     path.write_text(text[:-20])
     target = LocalTarget(device)
     found = read_logs(target, 5)
-    assert rows(found.decisions) == [0]
+    assert rows(found.lines) == [0]
     path.write_text(text)
     assert rows(list(islice(follow(target, found.place), 1))) == [1]
 

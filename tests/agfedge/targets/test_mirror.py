@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.targets.mirror import mirror
+from agfedge.targets.local import mirror
 from agfedge_runtime.errors import InputError
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import vermin
 
 from agfedge.targets import Completed, DeployError, deploy
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.preflight import check_preflight
 from agfedge.targets.release import Release, make_release
+from agfedge.targets.remote import CHECK
 from agfedge_profiles import device_names
 from agfedge_runtime.bundle.bundle import Bundle
 from machines import MACHINES, RecordedMachine
@@ -30,18 +32,18 @@ class Altered(LocalTarget):
     def __init__(self, folder: Path, machine: RecordedMachine | None = None, **changed: object) -> None:
         super().__init__(folder)
         self._changed = changed
-        self._report = None if machine is None else machine.check(folder / "its files").to_dict()
+        self._report = None if machine is None else dataclasses.asdict(machine.check(folder / "its files"))
 
     def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None, anywhere: bool = False
     ) -> Completed:
         done = super().run(argv, stdin=stdin, env=env, anywhere=anywhere)
-        answer = json.loads(done.stdout)
-        if "backends" in answer:
+        answer = json.loads(done.stdout)["answer"]
+        if "verdicts" in answer:
             answer = answer if self._report is None else self._report
         else:
             answer |= self._changed
-        return dataclasses.replace(done, stdout=json.dumps(answer))
+        return dataclasses.replace(done, stdout=json.dumps({"answer": answer}))
 
 
 def test_facts_of_a_fit_target(release: Release, tmp_path: Path) -> None:
@@ -62,8 +64,36 @@ def test_a_target_that_is_not_there_yet_is_looked_at_and_not_made(release: Relea
 
 
 def test_an_old_python_is_told(release: Release, tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match=r"is Python 3\.6\.9; expected 3\.8 or later"):
-        check_preflight(Altered(tmp_path, python="3.6.9"), release)
+    python = tmp_path / "old-python"
+    # It has what `-c` gives it run as by a Python 3.6.9.
+    old = "import sys; sys.version_info = (3, 6, 9, 'final', 0)"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{old}; $2"\n')
+    python.chmod(0o755)
+
+    with pytest.raises(DeployError, match=r"^/\S+ there is Python 3\.6\.9; expected 3\.8 or later$"):
+        check_preflight(LocalTarget(tmp_path, str(python)), release)
+
+
+def test_the_word_to_an_old_python_is_read_by_any() -> None:
+    assert vermin.detect(CHECK)[1] <= (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"free": "much"}, r"key answer\.free: expected an integer from .*, got 'much'"),
+        ({"free": None}, r"key answer\.free: expected an integer"),
+        ({"surprise": 1}, r"key answer\.surprise: unknown"),
+        ({"current": 3}, r"key answer\.current: expected a string, got 3"),
+        ({"foreign_current": "no"}, r"key answer\.foreign_current: expected true or false"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_one_line(
+    release: Release, tmp_path: Path, changed: dict[str, object], complaint: str
+) -> None:
+    with pytest.raises(DeployError, match=f"the target's answer: {complaint}.*; deploy again") as raised:
+        check_preflight(Altered(tmp_path, **changed), release)
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_a_newer_python_with_two_digits_is_no_older(release: Release, tmp_path: Path) -> None:

@@ -1,24 +1,23 @@
 from __future__ import annotations
 
+import ast
 import hashlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import vermin
 
 import agfedge_runtime
-from agfedge.targets import on_target
 from agfedge.targets.release import make_release
-from agfedge.targets.remote import failure, on_target_sources, parse_object
+from agfedge.targets.remote import failure, parse_object, sources
 from agfedge.targets.target import Completed
 from agfedge_runtime.bundle.bundle import Bundle
+from agfedge_runtime.releases import boot
 
 WriteBundle = Callable[..., Bundle]
-ON_TARGET = sorted(Path(on_target.__path__[0]).glob("[a-z]*.py"))
-BOOT = Path(on_target.__path__[0], "boot.py")
 
 
 def test_a_release_lists_every_file_of_the_bundle_and_of_the_runtime(
@@ -53,20 +52,25 @@ def test_the_same_content_has_the_same_name_and_other_content_another(
     assert names[0] == names[1] != names[2]
 
 
-@pytest.mark.parametrize("module", ON_TARGET, ids=lambda path: path.stem)
-def test_what_is_sent_to_the_target_is_read_by_an_old_python(module: Path) -> None:
-    _, version = vermin.detect(module.read_text())
-
-    assert version <= (3, 6)
-
-
-@pytest.mark.parametrize("module", sorted({*ON_TARGET} - {BOOT}), ids=lambda path: path.stem)
-def test_what_is_sent_to_the_target_imports_the_standard_library_alone(module: Path) -> None:
-    name = f"{on_target.__name__}.{module.stem}"
-    imported = f"sys.meta_path[:0] = [Sources({dict(on_target_sources())!r})]\nimportlib.import_module({name!r})"
-    program = f"{BOOT.read_text()}\n{imported}"
+@pytest.mark.parametrize("module", sorted(sources(small=True)))
+def test_what_is_sent_to_the_target_imports_the_standard_library_alone(module: str) -> None:
+    imported = f"sys.meta_path[:0] = [SentModules({dict(sources(small=True))!r})]\nimportlib.import_module({module!r})"
+    program = f"{Path(boot.__file__).read_text()}\n{imported}"
 
     subprocess.run([sys.executable, "-I", "-S", "-"], input=program.encode(), check=True, capture_output=True)
+
+
+def test_every_function_that_is_called_there_has_hints_that_python_3_8_reads() -> None:
+    """A subscript of a built-in type, or a union by a bar, is no type there."""
+    for path in sorted(Path(boot.__file__).parent.glob("*.py")):
+        tree = ast.parse(path.read_text())
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
+        records = [node for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)]
+        hints = [argument.annotation for node in functions for argument in node.args.args]
+        for hint in [
+            ast.unparse(node) for node in (*hints, *(node.annotation for node in records)) if node is not None
+        ]:
+            assert not re.search(r"\b(dict|list|tuple)\[|\|", hint), (path.name, hint)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.targets import DeployError, deploy, service
+from agfedge.targets import DeployError, deploy, shipped
 from agfedge.targets.local import LocalTarget
 from agfedge.targets.rollback import roll_back
 from agfedge_runtime.bundle.bundle import Bundle
@@ -91,7 +91,7 @@ def test_a_service_that_is_stopped_stays_so(bundles: tuple[Path, Path], device: 
 def test_a_service_that_does_not_take_up_the_release_gets_the_one_before_back(
     bundles: tuple[Path, Path], device: Path, systemd: Path, word: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "WAIT_S", 1)
+    monkeypatch.setattr(shipped, "RESTART_S", 1)
     before = deploy(bundles[0], LocalTarget(device)).release
     elsewhere = device.with_name("elsewhere")
     (systemd / word).write_text(deploy(bundles[1], LocalTarget(elsewhere)).release)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from agfedge.cli import main
-from agfedge.targets.on_target.signature import check_signature
 from agfedge.targets.signing import SignatureError, sign_bundle, verify_bundle
 from agfedge_runtime.bundle.bundle import SIGNATURE_NAME, Bundle
 from agfedge_runtime.errors import BundleDigestError, BundleError, InputError
+from agfedge_runtime.releases.signature import SignatureVerdict, check_signature
 from ssh_keys import MISSING, SshKey, agent_with, keygen
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -70,8 +70,8 @@ def flip(path: Path, offset: int) -> None:
 def problem() -> str:
     """Why the target refuses its release."""
     found = check_signature(RELEASE)
-    assert (found["required"], found["signer"]) == (True, None)
-    told = found["problem"]
+    assert (found.required, found.signer) == (True, None)
+    told = found.problem
     assert isinstance(told, str)
     assert len(told.splitlines()) == 1
     return told
@@ -319,18 +319,15 @@ def test_a_manifest_that_was_altered_and_still_reads_is_not_the_one_that_was_sig
 def test_a_target_without_a_list_asks_for_no_signature(target: Path) -> None:
     (target / "allowed_signers").unlink()
 
-    assert check_signature(RELEASE) == {"required": False, "signer": None, "problem": None}
+    assert check_signature(RELEASE) == SignatureVerdict(required=False)
 
 
 def test_a_target_with_a_list_names_who_signed(target: Path, bundle: Path, jane: SshKey) -> None:
     sign_bundle(bundle, jane.path)
     shutil.copy(bundle / SIGNATURE_NAME, in_release(target, SIGNATURE_NAME))
 
-    assert check_signature(RELEASE) == {
-        "required": True,
-        "signer": f"jane@example.com (ED25519 key {jane.fingerprint})",
-        "problem": None,
-    }
+    signer = f"jane@example.com (ED25519 key {jane.fingerprint})"
+    assert check_signature(RELEASE) == SignatureVerdict(required=True, signer=signer)
     assert sorted(path.name for path in target.iterdir()) == ["allowed_signers", "releases"]
 
 

@@ -306,7 +306,7 @@ def test_a_full_disk_is_told_as_such(bundle: Bundle, device: Path) -> None:
         def run(self, argv: Sequence[str], **options: Any) -> Completed:
             done = super().run(argv, **options)
             failed = Completed(1, "", "OSError: [Errno 28] No space left on device: 'records/x.json'")
-            return failed if b'on_target.releases", "note"' in options["stdin"] else done
+            return failed if b'releases.releases", "note"' in options["stdin"] else done
 
     with pytest.raises(DeployError, match="switch failed: no space is left on its disk: free some and deploy again"):
         deploy(bundle.path, Full(device))

@@ -10,9 +10,9 @@ import pytest
 
 from agfedge.targets import BusyError, DeployError, open_target
 from agfedge.targets.local import LocalTarget
-from agfedge.targets.on_target.lock import LOCK
 from agfedge.targets.ssh.address import Address, names_host, parse_address
 from agfedge_runtime.errors import InputError
+from agfedge_runtime.releases.lock import LOCK
 
 
 def test_a_command_runs_in_the_folder(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_logs_are_read_and_followed_on_one_connection(server: SshServer, make_de
     target = SshTarget.connect(f"device:{device}")
 
     found = read_logs(target, 1)
-    assert [json.loads(each) for each in found.decisions] == [{"row": 1}]
+    assert [json.loads(each) for each in found.lines] == [{"row": 1}]
 
     path.rename(path.with_name("decisions.jsonl.1"))
     path.write_text('{"row": 2}\n')

@@ -1,14 +1,15 @@
 """The services of a target that decide with what ``current`` points at: they take up a new release when restarted."""
 
-# ruff: noqa: UP006, UP022, UP035, UP045 -- Python 3.6: its annotations, its subprocess
+from __future__ import annotations
 
 import json
 import os
 import subprocess
 import time
-from typing import List, Optional
+from dataclasses import dataclass
+from typing import List, Optional, Tuple
 
-from agfedge.targets.on_target.layout import CURRENT, Json, read_json
+from agfedge_runtime.releases.layout import CURRENT, Json, read_json
 
 # The first lines of a unit that ``agfedge-runtime run --service`` wrote; what is in it follows as JSON.
 OURS = "# Written by agfedge-runtime run --service"
@@ -17,17 +18,27 @@ _COMMAND_S = 60
 _LOOK_EVERY_S = 0.2
 
 
-def restart(release: str, seconds: float) -> Json:
+@dataclass(frozen=True)
+class RestartedServices:
+    """What became of the services.
+
+    Attributes:
+        names: of their units, in the order in which they were restarted.
+        problem: why the last of them does not decide, None where all do.
+    """
+
+    names: Tuple[str, ...]
+    problem: Optional[str]
+
+
+def restart(release: str, seconds: float) -> RestartedServices:
     """Restart the services that were running here, and wait until each decides with a release.
 
     Args:
         release: name of the release that ``current`` points at.
         seconds: how long to wait for each.
-
-    Returns:
-        ``restarted``, their names; ``problem``, why one of them does not decide, or null.
     """
-    restarted = []  # type: List[str]
+    restarted: List[str] = []
     for path in _units():
         facts, name = _facts(path), os.path.basename(path)
         if facts is None or _systemctl("is-active", "--quiet", name) != "":
@@ -36,8 +47,8 @@ def restart(release: str, seconds: float) -> Json:
         restarted.append(name)
         problem = _systemctl("restart", name) or _wait(facts, release, began, seconds)
         if problem:
-            return {"restarted": restarted, "problem": name + ": " + problem}
-    return {"restarted": restarted, "problem": None}
+            return RestartedServices(tuple(restarted), f"{name}: {problem}")
+    return RestartedServices(tuple(restarted), None)
 
 
 def _units() -> List[str]:
@@ -90,12 +101,12 @@ def _systemctl(*arguments: str) -> str:
         done = subprocess.run(
             ["systemctl", "--user", *arguments],  # noqa: S607 -- the one that the user would type
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
+            check=False,
             timeout=_COMMAND_S,
-            env=dict(os.environ, XDG_RUNTIME_DIR=runtime),
+            env={**os.environ, "XDG_RUNTIME_DIR": runtime},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return "systemctl: " + str(error)
-    told = " ".join(done.stderr.decode(errors="replace").split())
-    return "" if done.returncode == 0 else told or "exit code " + str(done.returncode)
+        return f"systemctl: {error}"
+    complaint = " ".join(done.stderr.decode(errors="replace").split())
+    return "" if done.returncode == 0 else complaint or f"exit code {done.returncode}"

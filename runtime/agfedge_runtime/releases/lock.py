@@ -1,5 +1,7 @@
 """The lock of a target: it is the kernel's, so that a killed deploy never leaves it behind."""
 
+from __future__ import annotations
+
 import fcntl
 import glob
 import os

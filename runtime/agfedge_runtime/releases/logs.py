@@ -1,14 +1,15 @@
 """What the runtime's service leaves in a target's folder: decisions in files that rotate, and its health."""
 
-# ruff: noqa: UP006, UP035, UP045 -- the syntax of annotations that Python 3.6 reads
+from __future__ import annotations
 
 import contextlib
 import os
 import stat
 import time
-from typing import BinaryIO, Iterator, List, Optional, Tuple
+from dataclasses import dataclass
+from typing import BinaryIO, Dict, Iterator, List, Optional, Tuple
 
-from agfedge.targets.on_target.layout import Json, read_json
+from agfedge_runtime.releases.layout import read_json
 
 LOG = os.path.join("logs", "decisions.jsonl")
 HEALTH = "health.json"
@@ -16,59 +17,106 @@ BLOCK = 1 << 16
 # Bytes of one answer; who follows asks again at once for the rest.
 AT_ONCE = 1 << 20
 
-# The newest line that was told: its file's inode, which a rotation does not change, and where the line ends.
-Place = List[int]
+
+@dataclass(frozen=True)
+class LogPlace:
+    """The newest line that was read: its file's inode, which a rotation does not change, and where the line ends."""
+
+    inode: int
+    end: int
 
 
-def tail(lines: int) -> Json:
+@dataclass(frozen=True)
+class ServiceHealth:
+    """How the service of a target fares.
+
+    Attributes:
+        told: what its health file says, see ``agfedge_runtime.stream.health``; nobody has checked it.
+        age_s: seconds since the file was written.
+        alive: whether the process that wrote it is there.
+    """
+
+    told: Dict[str, object]
+    age_s: float
+    alive: bool
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The end of a log.
+
+    Attributes:
+        health: None where there is no health file.
+        lines: the last, the newest at the end.
+        place: where they end; None where there is no log.
+    """
+
+    health: Optional[ServiceHealth]
+    lines: Tuple[str, ...]
+    place: Optional[LogPlace]
+
+
+@dataclass(frozen=True)
+class LogLines:
+    """Lines that came after a place.
+
+    Attributes:
+        lines: in their order.
+        place: where they end; None where there is no log.
+        more: whether there are more already.
+    """
+
+    lines: Tuple[str, ...]
+    place: Optional[LogPlace]
+    more: bool
+
+
+def tail(lines: int) -> LogTail:
     """Tell the last lines of the log, the files that were put aside among them, and where they end."""
-    told = []  # type: List[str]
-    place = None  # type: Optional[Place]
+    read: List[str] = []
+    place: Optional[LogPlace] = None
     with contextlib.ExitStack() as opened:
         for file in _newest_first(opened):
-            found, end = _last_lines(file, lines - len(told))
-            told = found + told
-            place = place or [os.fstat(file.fileno()).st_ino, end]
-            if len(told) >= lines:
+            older, end = _last_lines(file, lines - len(read))
+            read = older + read
+            place = place or LogPlace(os.fstat(file.fileno()).st_ino, end)
+            if len(read) >= lines:
                 break
-    return {"health": health(), "lines": told, "place": place}
+    return LogTail(health(), tuple(read), place)
 
 
-def follow(place: Optional[Place]) -> Json:
+def follow(place: Optional[LogPlace]) -> LogLines:
     """Tell the lines that came after a place, in their order, and where they end."""
-    told = []  # type: List[str]
+    read: List[str] = []
     with contextlib.ExitStack() as opened:
-        newer = []  # type: List[Tuple[BinaryIO, int]]
+        newer: List[Tuple[BinaryIO, int]] = []
         for file in _newest_first(opened):
             status = os.fstat(file.fileno())
-            is_same = place is not None and place[0] == status.st_ino and place[1] <= status.st_size
-            newer.append((file, place[1] if is_same and place is not None else 0))
-            if is_same:
+            if place is not None and place.inode == status.st_ino and place.end <= status.st_size:
+                newer.append((file, place.end))
                 break
+            newer.append((file, 0))
         left = AT_ONCE
         for file, start in reversed(newer):
             file.seek(start)
             data = file.read(left)
             whole = data.rfind(b"\n") + 1
-            told += _decoded(data[:whole])
-            place = [os.fstat(file.fileno()).st_ino, start + whole]
+            read += _decoded(data[:whole])
+            place = LogPlace(os.fstat(file.fileno()).st_ino, start + whole)
             left -= len(data)
             if left <= 0:
                 break
-    return {"lines": told, "place": place, "more": left <= 0}
+    return LogLines(tuple(read), place, left <= 0)
 
 
-def health() -> Optional[Json]:
+def health() -> Optional[ServiceHealth]:
     """Tell what the health file says, how old it is in seconds, and whether the process it names is there."""
     told = read_json(HEALTH)
     if not isinstance(told, dict):
         return None
     pid = told.get("pid")
-    return {
-        "told": told,
-        "age_s": time.time() - os.stat(HEALTH).st_mtime,
-        "alive": _is_alive(pid) if isinstance(pid, int) and pid > 0 else False,
-    }
+    alive = _is_alive(pid) if isinstance(pid, int) and pid > 0 else False
+    return ServiceHealth(told, time.time() - os.stat(HEALTH).st_mtime, alive)
 
 
 def _newest_first(opened: contextlib.ExitStack) -> Iterator[BinaryIO]:

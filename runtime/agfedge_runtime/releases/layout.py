@@ -1,11 +1,12 @@
 """The files of a target's folder, and how they are written: whole, and on the disk when a function returns."""
 
-# ruff: noqa: UP006, UP035, UP045 -- the syntax of annotations that Python 3.6 reads
+from __future__ import annotations
 
 import hashlib
 import json
 import os
 import re
+from dataclasses import dataclass
 from typing import Dict, List, Optional
 
 Json = Dict[str, object]
@@ -19,6 +20,14 @@ RECORDS = "records"
 # Beside a release's files, made by the device itself: no part of what was shipped.
 ENGINES = "bundle.engines"
 MANIFEST = "bundle/manifest.json"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file's size in bytes and its sha256 in hex."""
+
+    size: int
+    sha256: str
 
 
 def current() -> Optional[str]:
@@ -54,7 +63,7 @@ def read_json(path: str) -> object:
         if not os.path.isfile(path):
             return None
         with open(path, encoding="utf-8") as file:
-            value = json.load(file)  # type: object
+            value: object = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
     return value
@@ -89,6 +98,11 @@ def sha256(path: str) -> str:
         for chunk in iter(lambda: file.read(1 << 20), b""):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def facts_of(path: str) -> FileFacts:
+    """Return a file's size and sha256."""
+    return FileFacts(os.path.getsize(path), sha256(path))
 
 
 def sync(path: str) -> None:

@@ -1,28 +1,28 @@
 """The engines of a release, which its own runtime builds beside the bundle: those that still fit are taken over."""
 
-# ruff: noqa: UP006, UP035 -- the syntax of annotations that Python 3.6 reads
+from __future__ import annotations
 
 import os
 import shutil
 import stat
-from typing import List
+from typing import Tuple
 
-from agfedge.targets.on_target.layout import ENGINES, RELEASES, Json, current
+from agfedge_runtime.releases.layout import ENGINES, RELEASES, current
 
 _LOCK = "build.lock"
 _PLAN = ".plan"
 
 
-def adopt(release: str) -> Json:
+def adopt(release: str) -> int:
     """Give a release the plans and timings of the one that runs: a plan is found by what it was built from.
 
     A plan of a graph that did not change, for the same device and versions, so need not be built again; any other is
-    never looked up, and `tidy` removes it.
+    never looked up, and `tidy` removes it. Returns how many plans were taken over.
     """
     running = current()
     source = os.path.join(RELEASES, running or "", ENGINES)
     if running in (None, release) or not os.path.isdir(source):
-        return {"adopted": 0}
+        return 0
     folder = os.path.join(RELEASES, release, ENGINES)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     adopted = 0
@@ -32,19 +32,22 @@ def adopt(release: str) -> Json:
         if is_plain and not os.path.lexists(mine):
             _link(path, mine)
             adopted += name.endswith(_PLAN)
-    return {"adopted": adopted}
+    return adopted
 
 
-def tidy(release: str, plans: List[str]) -> Json:
-    """Remove a release's plans that its graphs do not use, with their records; ``plans`` are those that they do."""
+def tidy(release: str, plans: Tuple[str, ...]) -> int:
+    """Remove a release's plans that its graphs do not use, with their records; ``plans`` are those that they do.
+
+    Returns how many were removed.
+    """
     folder = os.path.join(RELEASES, release, ENGINES)
     used = {os.path.basename(plan) for plan in plans}
     unused = [name for name in os.listdir(folder) if name.endswith(_PLAN) and name not in used]
     for name in unused:
-        for each in (name, name[: -len(_PLAN)] + ".json"):
-            if os.path.lexists(os.path.join(folder, each)):
-                os.unlink(os.path.join(folder, each))
-    return {"removed": len(unused)}
+        for path in (os.path.join(folder, name), os.path.join(folder, name[: -len(_PLAN)] + ".json")):
+            if os.path.lexists(path):
+                os.unlink(path)
+    return len(unused)
 
 
 def _link(source: str, destination: str) -> None:

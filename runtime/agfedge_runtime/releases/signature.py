@@ -10,16 +10,17 @@ new one, and validity in the list of signers is judged by this machine's clock. 
 that was made or altered by somebody else, on its way to the host that deploys it, does not run here.
 """
 
-# ruff: noqa: UP006, UP022, UP035, UP045 -- Python 3.6: its annotations, its subprocess
+from __future__ import annotations
 
 import os
 import re
 import stat
 import subprocess
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import List, NamedTuple, Optional, Tuple
 
-from agfedge.targets.on_target.layout import MANIFEST, RELEASES, Json
+from agfedge_runtime.releases.layout import MANIFEST, RELEASES
 
 # In the target's folder: who may sign (ssh-keygen(1), ALLOWED SIGNERS), and optionally keys that no longer count.
 SIGNERS = "allowed_signers"
@@ -48,16 +49,25 @@ class Signer(NamedTuple):
     key: str
 
 
-def check_signature(release: str) -> Json:
-    """Verify the signature of a release's bundle where this target asks for one: where it has a file `SIGNERS`.
+@dataclass(frozen=True)
+class SignatureVerdict:
+    """What a target says of the signature of a release.
 
-    Returns:
-        ``required``, a bool; ``signer``, the principal and the key that signed; ``problem``, the line to tell where
-        the release must not run.
+    Attributes:
+        required: whether it asks for one.
+        signer: the principal and the key that signed; None where it does not ask.
+        problem: one line where the release must not run.
     """
-    found = {"required": os.path.lexists(SIGNERS), "signer": None, "problem": None}  # type: Json
-    if not found["required"]:
-        return found
+
+    required: bool
+    signer: Optional[str] = None
+    problem: Optional[str] = None
+
+
+def check_signature(release: str) -> SignatureVerdict:
+    """Verify the signature of a release's bundle where this target asks for one: where it has a file `SIGNERS`."""
+    if not os.path.lexists(SIGNERS):
+        return SignatureVerdict(required=False)
     manifest = os.path.join(RELEASES, release, MANIFEST)
     signature = os.path.join(os.path.dirname(manifest), SIGNATURE)
     try:
@@ -70,12 +80,10 @@ def check_signature(release: str) -> Json:
             )
         signer = verify_signature(_read_plain(manifest)[0], _read_plain(signature)[0], signers, revoked)
     except SignatureProblem as problem:
-        found["problem"] = str(problem)
+        return SignatureVerdict(required=True, problem=str(problem))
     except OSError as error:
-        found["problem"] = f"the signature cannot be verified: {error}"
-    else:
-        found["signer"] = f"{signer.principal} ({signer.key})"
-    return found
+        return SignatureVerdict(required=True, problem=f"the signature cannot be verified: {error}")
+    return SignatureVerdict(required=True, signer=f"{signer.principal} ({signer.key})")
 
 
 def verify_signature(manifest: bytes, signature: bytes, signers: bytes, revoked: Optional[bytes] = None) -> Signer:
@@ -118,7 +126,7 @@ def _verify(folder: str, manifest: bytes, has_revoked: bool) -> Signer:
     key = _signing_key(folder, manifest)
     listed = _keygen(folder, ["find-principals", "-f", SIGNERS], b"")
     # One a line, and split at commas, should a release print patterns as they stand; ! marks whom a pattern excludes.
-    principals = [each.strip() for each in re.split("[,\n]", listed.stdout) if each.strip() and each[0] != "!"]
+    principals = [name.strip() for name in re.split("[,\n]", listed.stdout) if name.strip() and name[0] != "!"]
     reasons = _of_signers(listed.stderr)
     for principal in dict.fromkeys(principals):
         verify = ["verify", "-f", SIGNERS, "-I", principal, "-n", NAMESPACE]
@@ -157,11 +165,11 @@ def _signing_key(folder: str, manifest: bytes) -> str:
     )
 
 
-def _keygen(folder: str, operation: List[str], data: bytes) -> "subprocess.CompletedProcess[str]":
+def _keygen(folder: str, operation: List[str], data: bytes) -> subprocess.CompletedProcess[str]:
     """Run an operation of ``ssh-keygen -Y`` beside the signature: messages name files without their folder."""
     argv = ["ssh-keygen", "-Y", *operation, "-s", SIGNATURE]
     try:
-        done = subprocess.run(argv, input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, check=False)
+        done = subprocess.run(argv, input=data, capture_output=True, cwd=folder, check=False)
     except FileNotFoundError:
         raise SignatureProblem(f"there is no ssh-keygen to verify a signature with: {INSTALL}") from None
     stdout, stderr = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
@@ -182,11 +190,11 @@ def check_version(stderr: str) -> None:
 def _of_signers(stderr: str) -> List[str]:
     """What ssh-keygen says of lines of the list: expired, not yet valid, malformed, for another namespace."""
     said = re.findall(f"^{SIGNERS}:([0-9]+: .*)", stderr, re.MULTILINE)
-    return ["of their list, line " + each.strip() for each in said]
+    return [f"of their list, line {complaint.strip()}" for complaint in said]
 
 
 def _told(reasons: List[str]) -> str:
-    return " ({})".format("; ".join(dict.fromkeys(reasons))) if reasons else ""
+    return f" ({'; '.join(dict.fromkeys(reasons))})" if reasons else ""
 
 
 def _trusted(path: str) -> bytes:
