@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from agfedge.account.prediction import Prediction, device_that_ran, predict
 from agfedge.account.reconciliation import Reconciliation, reconcile
 from agfedge.account.truth import Truth, truth_of
 from agfedge.base.statistics import Share, share_of
+from agfedge.targets.last_profile import LastProfile
 from agfedge_runtime import Branch
 from agfedge_runtime.errors import AgfedgeError, InputError
 from agfedge_runtime.state import Energy, energy_by_branch
@@ -153,6 +155,18 @@ def account(
         rate=None if samples.rate is None else rate_account(samples.rate),
         batch=None if samples.batches is None else batch_account(samples.batches),
         environment=dict(samples.environment),
+    )
+
+
+def last_profile_of(account: Account) -> LastProfile:
+    """Returns the gist of an account, which a target keeps beside its release."""
+    return LastProfile(
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        decisions=account.decisions,
+        p50_us=account.cascade.latency.p50_us,
+        cost=account.costs.measured.value,
+        escalated=account.escalated.value,
+        valid=account.valid,
     )
 
 

@@ -131,7 +131,7 @@ def profile(
         >>> print(agfedge.profile("bundle", on="user@jetson:/opt/classifier", data="photos/test"))
     """
     arguments = dict(locals())
-    from agfedge.account.account import account
+    from agfedge.account.account import account, last_profile_of
     from agfedge.account.layer_table import check_asked
     from agfedge.account.layer_table import save_table as write_table
     from agfedge.account.measuring import Keeper, Measurement, read_before
@@ -170,7 +170,7 @@ def profile(
         samples = keeper.measure(Measurement(host, x, asked.decisions, threads, asked, backend, precision, yes))
     found = account(samples, y, opened, device)
     if host is not None:
-        keep_profile(host, found)
+        keep_profile(host, samples.bundle_digest, last_profile_of(found))
     if report is not None:
         from agfedge.reports.page import report_page
         from agfedge.reports.runs import measured_run

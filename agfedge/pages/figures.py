@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,6 +145,13 @@ class Style:
 def style_of(number: int) -> Style:
     """Returns the style of a report's profile, counted from 0."""
     return Style(SERIES[number % len(SERIES)], _LINES[number % len(_LINES)], _MARKERS[number % len(_MARKERS)])
+
+
+def error_bar(value: float, low: float | None, high: float | None, scale: float = 1) -> list[list[float]] | None:
+    """Returns how far an interval reaches below and above its value, times `scale`; None where there is none."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return None
+    return [[scale * max(0.0, value - low)], [scale * max(0.0, high - value)]]
 
 
 def legend_below(figure: Figure, panel: Axes) -> None:

@@ -15,6 +15,7 @@ from agfedge.pages.figures import (
     INK,
     LIGHT,
     WIDTH,
+    error_bar,
     inline_svg,
     legend_below,
     legend_height,
@@ -152,8 +153,8 @@ def _mark(panel: Axes, point: Mark) -> None:
     panel.errorbar(
         [point.cost],
         [100 * point.right],
-        xerr=_error(point.cost, point.cost_low, point.cost_high, 1),
-        yerr=_error(point.right, *point.interval, 100),
+        xerr=error_bar(point.cost, point.cost_low, point.cost_high, 1),
+        yerr=error_bar(point.right, *point.interval, 100),
         color=point.colour,
         marker=point.marker,
         markersize=8 if point.hollow else 6,
@@ -165,12 +166,6 @@ def _mark(panel: Axes, point: Mark) -> None:
         label=point.name,
         zorder=3 if point.hollow else 4,
     )
-
-
-def _error(value: float, low: float | None, high: float | None, scale: float) -> list[list[float]] | None:
-    if low is None or high is None or np.isnan(low) or np.isnan(high):
-        return None
-    return [[scale * max(0.0, value - low)], [scale * max(0.0, high - value)]]
 
 
 def _frame(panel: Axes, points: Sequence[Mark]) -> None:
@@ -211,7 +206,7 @@ def four_costs(found: FourCosts) -> str:
         measured = found.measured
         for row, name in enumerate(_NAMES[:-1]):
             panel.plot([getattr(found, name)], [row], "o", color=INK, markerfacecolor="none", markersize=7)
-        reach = [[max(0.0, measured.value - measured.low)], [max(0.0, measured.high - measured.value)]]
+        reach = error_bar(measured.value, measured.low, measured.high)
         panel.errorbar([measured.value], [3], xerr=reach, fmt="o", color=CASCADE, capsize=3, markersize=7)
         panel.axvline(measured.value, color=CASCADE, linewidth=0.7, linestyle=(0, (3, 2)), zorder=1)
         panel.set_yticks(range(len(_NAMES)), _NAMES)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from agfedge.pages.tables import Table
-from agfedge.pages.words import between, duration, with_interval
+from agfedge.pages.words import duration, mean_duration, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -296,12 +296,9 @@ def _value(row: Number | None) -> str:
     if row.value is None:
         return "too few" if row.unit == "us" else "not measured"
     if row.unit == "us":
-        scale, form = (1000, ",.2f") if abs(row.value) >= 10_000 else (1, ",.1f")
-        low, high = (None if each is None else each / scale for each in (row.low, row.high))
-        return with_interval(duration(row.value), low, high, form)
+        return mean_duration(row.value, row.low, row.high)
     if row.unit == "share":
-        low, high = (None if each is None else 100 * each for each in (row.low, row.high))
-        return with_interval(f"{row.value:.1%}", low, high, ".1f")
+        return with_interval(f"{row.value:.1%}", row.low, row.high, ".1f", 100)
     if row.unit == "ratio":
         return with_interval(f"{row.value:.3f}", row.low, row.high, ".3f")
     return with_interval(f"{row.value:,.4g}{' ' * bool(row.unit)}{row.unit}", row.low, row.high, ",.4g")
@@ -314,6 +311,4 @@ def _told(change: Change | None) -> str:
         return with_interval(f"x {change.value:.3f}", change.low, change.high, ".3f")
     if change.section == _TERMS:
         return with_interval(f"{change.value:+,.2f} µs", change.low, change.high, "+,.2f")
-    low, high = (None if each is None else 100 * each for each in (change.low, change.high))
-    interval = between(low, high, "+.1f")
-    return f"{100 * change.value:+.1f} points{f' ({interval})' if interval else ''}"
+    return with_interval(f"{100 * change.value:+.1f} points", change.low, change.high, "+.1f", 100)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agfedge.pages.channels import channels
 from agfedge.pages.html import page, section, table, whole
 from agfedge.pages.tables import markdown as tables_in_markdown
-from agfedge.pages.words import between, duration, sentence, with_interval
+from agfedge.pages.words import duration, ratio, sentence, with_interval
 from agfedge.reports.cost_plots import four_costs, pareto
 from agfedge.reports.numbers import comparison_tables, comparison_verdict
 from agfedge.reports.tables import TRUTH, device, sections
@@ -90,7 +90,7 @@ def _tiles(run: MeasuredRun) -> str:
     cost, cascade = found.costs.measured, found.cascade
     accuracy = cascade.accuracy
     tiles = [
-        (f"{cost.value:.3f}", with_interval("of the heavy expert's latency", cost.low, cost.high, ".3f")),
+        (f"{cost.value:.3f}", with_interval("of the heavy expert's latency", *cost.interval, ".3f")),
         (duration(cascade.latency.mean_us), f"mean of {found.decisions:,} decisions"),
         (duration(cascade.latency.p99_us), "99th percentile"),
         (f"{run.agreement:.1%}", "answered as the heavy expert does")
@@ -192,10 +192,9 @@ def verdict(run: MeasuredRun) -> str:
     """Returns the sentence."""
     found = run.account
     cost = found.costs.measured
-    interval = between(cost.low, cost.high, ".3f")
     said = (
-        f"the cascade takes {duration(found.cascade.latency.mean_us)} a decision on {run.where}: {cost.value:.3f}"
-        f"{f' ({interval})' if interval else ''} of the heavy expert alone, where {found.costs.expected:.3f} was "
+        f"the cascade takes {duration(found.cascade.latency.mean_us)} a decision on {run.where}: {ratio(cost)} "
+        f"of the heavy expert alone, where {found.costs.expected:.3f} was "
         f"expected{_accuracy(run)}"
     )
     if cost.low > 1:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agfedge.account.reconciliation import promised_rates
 from agfedge.pages.tables import Table
-from agfedge.pages.words import between, duration, sentence, share, with_interval
+from agfedge.pages.words import between, duration, mean_duration, ratio, sentence, share, with_interval
 from agfedge_runtime.bundle.router import asks_light
 
 if TYPE_CHECKING:
@@ -123,12 +123,11 @@ def stages(run: MeasuredRun) -> Table:
 def costs(run: MeasuredRun) -> Table:
     """The four costs."""
     four = run.account.costs
-    measured = with_interval(f"{four.measured.value:.3f}", *four.measured.interval, ".3f")
     rows = (
         ("mixture", f"{four.mixture:.3f}", "the paper's estimate: the light expert charged only for what it keeps"),
         ("sequential", f"{four.sequential:.3f}", "light first for every input"),
         ("expected", f"{four.expected:.3f}", "what this runtime does, from the passes measured alone"),
-        ("measured", measured, "mean latency of the cascade over that of the heavy expert"),
+        ("measured", ratio(four.measured), "mean latency of the cascade over that of the heavy expert"),
     )
     return Table(("cost", "heavy expert = 1", "what it is"), rows, left=(2,), note=sentence(four.explanation))
 
@@ -240,8 +239,8 @@ def energy(run: MeasuredRun) -> Iterator[Table]:
 def _mj(joules: float | None, interval: tuple[float, float] | None = None) -> str:
     if joules is None:
         return "not measured"
-    low, high = (None, None) if interval is None else (1e3 * end for end in interval)
-    return with_interval(f"{1e3 * joules:,.2f} mJ", low, high, ",.2f")
+    low, high = interval or (None, None)
+    return with_interval(f"{1e3 * joules:,.2f} mJ", low, high, ",.2f", 1e3)
 
 
 def served(run: MeasuredRun) -> Iterator[Table]:
@@ -300,9 +299,7 @@ def _number(value: object) -> str:
 def _times(latency: Latency | None) -> tuple[str, ...]:
     if latency is None:
         return ("none", "", "", "", "")
-    # An interval in the unit of its mean.
-    scale, form = (1000, ",.2f") if abs(latency.mean_us) >= 10_000 else (1, ",.1f")
-    low, high = (None if end is None else end / scale for end in (latency.low_us, latency.high_us))
+    mean = mean_duration(latency.mean_us, latency.low_us, latency.high_us)
     percentiles = map(duration, (latency.p50_us, latency.p90_us, latency.p99_us))
     spread = "" if latency.variation is None else f"{latency.variation:.1%}"
-    return (with_interval(duration(latency.mean_us), low, high, form), *percentiles, spread)
+    return (mean, *percentiles, spread)

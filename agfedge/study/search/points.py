@@ -1,4 +1,4 @@
-"""What became of a candidate: what its light expert costs, and how right the cascade is."""
+"""What became of candidates: costs and accuracy of each cascade, and which are worth having."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from agfedge.base.statistics import Estimate
 from agfedge_runtime.bundle.router import asks_light
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
 STATES = (DONE, REJECTED, FAILED)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A search for people (a table, Markdown) and for machines (JSON)."""
+"""What a search says: as a table, as Markdown, as JSON, and as a plot (PNG and SVG)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agfedge.pages.figures import write_figure
+from agfedge.pages.figures import error_bar, write_figure
 from agfedge.pages.tables import Result, Table, plain
-from agfedge.study.search.points import DONE, HEAVY_COST, STATES, Estimate, SearchPoint, best, front, measured
+from agfedge.pages.words import percentage, ratio
+from agfedge.study.search.points import DONE, HEAVY_COST, STATES, SearchPoint, best, front, measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from agfedge.bundles.export_result import ExportResult
-    from agfedge.study.search.points import Estimate, Measured, SearchPoint
+    from agfedge.study.search.points import Measured, SearchPoint
     from agfedge.study.search.request import SearchRequest
 
 HEADERS = (
@@ -37,8 +38,8 @@ OPTIMISM = (
 )
 
 
-def table_of(points: Sequence[SearchPoint], *, reasons: bool = True) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns headers, and a row of text a point: the front (marked *), others by cost, and what was not measured.
+def table_of(points: Sequence[SearchPoint], *, reasons: bool = True) -> Table:
+    """Returns a row a point: the front (marked *), others by cost, and what was not measured.
 
     Args:
         points: all that were tried.
@@ -47,7 +48,7 @@ def table_of(points: Sequence[SearchPoint], *, reasons: bool = True) -> tuple[tu
     ahead = front(points)
     done = sorted(measured(points), key=lambda each: each.point not in ahead)
     others = [_short_row(point, _why(point) if reasons else point.state) for point in _unmeasured(points)]
-    return HEADERS, [*(_row(each, each.point in ahead) for each in done), *others]
+    return Table(HEADERS, [*(_row(each, each.point in ahead) for each in done), *others], left=(1, 2, 8))
 
 
 def reasons_of(points: Sequence[SearchPoint]) -> list[str]:
@@ -62,8 +63,8 @@ def verdict_of(points: Sequence[SearchPoint], epsilon: float) -> str:
         (each,) = measured([found])
         doubt = "; its interval reaches the heavy expert's cost" if each.expected.high >= HEAVY_COST else ""
         return (
-            f"best: {found.name}, at {_cost(each.expected)} of the heavy expert's cost; it is right on "
-            f"{_percent(each.accuracy)} % of the rows, the heavy expert on {_percent(each.heavy)} %{doubt}"
+            f"best: {found.name}, at {ratio(each.expected)} of the heavy expert's cost; it is right on "
+            f"{percentage(each.accuracy)} % of the rows, the heavy expert on {percentage(each.heavy)} %{doubt}"
         )
     if not measured(points):
         return "no candidate was measured" + (": the notes in the table say why" if points else "")
@@ -96,11 +97,9 @@ def markdown_of(
         warnings: what a reader of the figures must know.
         plot: file name of the picture, or None.
     """
-    headers, rows = table_of(points)
-    lines = [_line(headers), "|---|---|---|" + "---:|" * (len(headers) - 4) + "---|"]
-    lines += [_line(row) for row in rows]
-    told = (verdict_of(points, epsilon), grounds_of(points), f"costs: {cost_note}")
-    lines += ["", *(f"* {_sentence(text)}" for text in told if text)]
+    lines = [table_of(points).markdown("|---|---|---|" + "---:|" * (len(HEADERS) - 4) + "---|")]
+    remarks = (verdict_of(points, epsilon), grounds_of(points), f"costs: {cost_note}")
+    lines += ["", *(f"* {_sentence(text)}" for text in remarks if text)]
     lines += [f"* Warning: {text.rstrip('.')}." for text in warnings]
     lines += ["", f"{OPTIMISM} Points marked * are on the front: nothing costs less and is right more often."]
     if plot:
@@ -147,8 +146,8 @@ def _row(each: Measured, ahead: bool) -> tuple[str, ...]:
         f"{point.name} *" if ahead else point.name,
         _light(point),
         point.trunk,
-        _cost(each.expected),
-        _percent(each.accuracy),
+        ratio(each.expected),
+        percentage(each.accuracy),
         f"{100 * each.light.value:.2f}",
         f"{100 * (point.early + point.late):.1f}",
         _millions(point),
@@ -175,19 +174,6 @@ def _note(each: Measured) -> str:
 
 def _millions(point: SearchPoint) -> str:
     return f"{point.macs / 1e6:,.2f}" if point.macs else ""
-
-
-def _cost(cost: Estimate) -> str:
-    return f"{cost.value:.3f} ({cost.low:.3f} to {cost.high:.3f})"
-
-
-def _percent(accuracy: Estimate) -> str:
-    return f"{100 * accuracy.value:.2f} ({100 * accuracy.low:.2f} to {100 * accuracy.high:.2f})"
-
-
-def _line(cells: Iterable[str]) -> str:
-    """Returns a row of a table; a bar in a cell would end it."""
-    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _sentence(text: str) -> str:
@@ -239,8 +225,8 @@ def _point(panel: Axes, each: Measured, colour: str, shape: str, label: str | No
     panel.errorbar(
         [each.expected.value],
         [100 * each.accuracy.value],
-        xerr=_reach(each.expected, 1),
-        yerr=_reach(each.accuracy, 100),
+        xerr=error_bar(each.expected.value, *each.expected.interval),
+        yerr=error_bar(each.accuracy.value, *each.accuracy.interval, 100),
         label=label,
         color=colour,
         marker=shape,
@@ -250,12 +236,6 @@ def _point(panel: Axes, each: Measured, colour: str, shape: str, label: str | No
         linestyle="none",
         zorder=3 if front else 2,
     )
-
-
-def _reach(estimate: Estimate, scale: float) -> list[list[float]]:
-    """Returns how far an interval reaches below and above its value; never less than nothing."""
-    below, above = estimate.value - estimate.low, estimate.high - estimate.value
-    return [[scale * max(0.0, below)], [scale * max(0.0, above)]]
 
 
 def _frame(panel: Axes, found: Sequence[Measured]) -> None:
@@ -294,7 +274,7 @@ class SearchResult(Result):
     def blocks(self) -> Iterator[str | Table]:
         """Gives the front and the other points, the verdict, and the bundle of the accepted point."""
         points, epsilon, out = self.points, self.request.bound.epsilon, self.request.out
-        yield Table(*table_of(points, reasons=False))
+        yield table_of(points, reasons=False)
         yield ""
         yield from filter(None, [*reasons_of(points), verdict_of(points, epsilon), grounds_of(points)])
         yield f"costs: {self.cost_note}"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.base.statistics import share_of
+from agfedge.base.statistics import Estimate, share_of
 from agfedge.bundles.experts import Experts, experts_of
 from agfedge.light.light import LightExpert, prune_light, recover_light, score_subject
 from agfedge.recover import heavy_answers
 from agfedge.router import choose_estimate
 from agfedge.study.search.charges import charges_of
-from agfedge.study.search.points import DONE, Estimate, SearchPoint
+from agfedge.study.search.points import DONE, SearchPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
