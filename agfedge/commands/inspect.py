@@ -61,7 +61,8 @@ class ModelInspection(Result):
         ]
         return {
             "model_sha256": self.groups.model_sha256,
-            **vars(self.costs),
+            "macs": self.costs.macs,
+            "parameters": self.costs.parameters,
             "groups": groups,
             "kept_whole": plain(self.groups.kept_whole),
         }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.factory import one_line
+from agfedge.base.onnx_run import OnnxRun
 from agfedge.light.foreign_graph import (
     declare,
     drop_softmax,
@@ -144,9 +145,10 @@ def _own_answers(path: Path, core: onnx.ModelProto, x: NDArray[np.float32], size
     """
     whole = x[np.resize(np.arange(len(x)), -(-len(x) // size) * size)]
     try:
-        answers = run_in_batches(core, whole, size)
-    except Exception as error:  # ONNX Runtime raises types of its own native module
-        raise InputError(f"{named(path)} does not run on the training data: {one_line(error)[:300]}") from error
+        answers = OnnxRun(core).outputs(whole, batch_size=size)[0]
+    except Exception as error:  # of ONNX Runtime's own native module, or of NumPy where a batch answers otherwise
+        reason = one_line(error.__cause__ or error)[:300]
+        raise InputError(f"{named(path)} does not run on the training data: {reason}") from error
     return answers[: len(x)] if len(answers) == len(whole) else answers
 
 
@@ -213,24 +215,12 @@ def _converted(
     )
 
 
-def run_in_batches(core: onnx.ModelProto, x: NDArray[np.float32], size: int) -> NDArray[np.floating]:
-    """Runs a graph in batches of a size; its errors, of whatever type, are for the caller to tell."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised, and told in one line
-    session = onnxruntime.InferenceSession(core.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = core.graph.input[0].name
-    parts = [session.run(None, {name: x[start : start + size]})[0] for start in range(0, len(x), size)]
-    return np.concatenate(parts)
-
-
 def misfit(core: onnx.ModelProto, x: NDArray[np.float32], expected: NDArray[np.floating]) -> str:
     """Runs all rows together and each alone; returns what is wrong with the answers, "" for nothing."""
     for size in (len(x), 1):
         try:
-            answers = run_in_batches(core, x, size)
-        except Exception:  # ONNX Runtime raises types of its own native module
+            answers = OnnxRun(core).outputs(x, batch_size=size)[0]
+        except Exception:  # as above
             return "fails"
         if answers.shape != expected.shape:
             return f"answers {answers.shape} for {len(x)} inputs"

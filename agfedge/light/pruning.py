@@ -13,7 +13,7 @@ from agfedge.pages.tables import Result, Table, kept_table, plain
 from agfedge.scores import ScoreInputs, bare_score_names, score_groups
 from agfedge.scores.files import read_scores, scores_of_arrays, split_spec
 from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, mask
-from agfedge_export.graph.model_io import model_bytes, write_model
+from agfedge_export.graph.model_io import write_model
 from agfedge_export.surgery.check import compare, trial_inputs
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import InputError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from agfedge.allocate import Planned, Spent
     from agfedge.scores import Scores
-    from agfedge_export import ChannelGroups, CheckReport, Plan
+    from agfedge_export import ChannelGroups, CheckReport, GraphCosts, Plan
 
 
 # Of more groups no bars are shown: `agfedge inspect --plan` shows them.
@@ -55,15 +55,6 @@ class PruneRequest:
         return self.model if isinstance(self.model, str) else "the model"
 
 
-@dataclass(frozen=True)
-class ModelFacts:
-    """A graph's bytes on disk, multiply-accumulates of one input, and parameters."""
-
-    size_bytes: int
-    macs: int
-    parameters: int
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class PruneResult(Result):
     """A pruned model, and what was removed.
@@ -80,8 +71,8 @@ class PruneResult(Result):
 
     request: PruneRequest
     model: onnx.ModelProto
-    before: ModelFacts
-    after: ModelFacts
+    before: GraphCosts
+    after: GraphCosts
     plan: Plan
     check: CheckReport | None
     spent: Spent | None
@@ -107,7 +98,7 @@ class PruneResult(Result):
         yield Table(
             ("model", "KiB", "MMACs", "parameters"),
             [
-                (name, f"{facts.size_bytes / 1024:,.0f}", f"{facts.macs / 1e6:,.2f}", f"{facts.parameters:,}")
+                (name, *size_cells(facts))
                 for name, facts in ((request.name, self.before), (request.out or "pruned", self.after))
             ],
         )
@@ -158,7 +149,7 @@ def prune_model(request: PruneRequest) -> PruneResult:
         step()
         report = _compared(model, pruned, plan, request) if request.check else None
         step()
-        result = PruneResult(request, pruned, _facts(model), _facts(pruned), plan, report, planned.spent)
+        result = PruneResult(request, pruned, graph_costs(model), graph_costs(pruned), plan, report, planned.spent)
         if request.save_plan is not None:
             write_text(Path(request.save_plan), plan.to_json())
         if request.out is not None:
@@ -225,6 +216,11 @@ def _scores(model: onnx.ModelProto, groups: ChannelGroups, chosen: frozenset[str
     return score_groups(request.score, ScoreInputs(groups, model, seed=request.seed))
 
 
+def size_cells(costs: GraphCosts) -> tuple[str, str, str]:
+    """Returns KiB, MMACs and parameters as tables show them."""
+    return f"{costs.size_bytes / 1024:,.0f}", f"{costs.macs / 1e6:,.2f}", f"{costs.parameters:,}"
+
+
 def _compared(model: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, request: PruneRequest) -> CheckReport:
     """Compares removed with masked; where norms were crossed on request, only to say how far they lie apart."""
     masked = mask(model, plan)
@@ -234,8 +230,3 @@ def _compared(model: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, reque
         return check(masked, pruned, request.seed)
     except ModelError as error:
         raise ModelError(f"the result cannot be checked: {error}; --no-check writes it unchecked") from error
-
-
-def _facts(model: onnx.ModelProto) -> ModelFacts:
-    costs = graph_costs(model)
-    return ModelFacts(model_bytes(model), costs.macs, costs.parameters)

@@ -182,7 +182,7 @@ def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
     rows: list[list[TiedRows]] = [[] for _ in sizes]
     for touch in tracer.touches:
         for index, units in _by_group(_followed(analysis, touch.atoms), offsets):
-            members[index].append(Member(touch.tensor, touch.node, touch.input, touch.axis, touch.role, units))
+            members[index].append(Member(touch.tensor, *touch.place, touch.role, units))
     for read in tracer.reads:
         for index, units in _by_group(unit_of[read.atoms], offsets):
             sites[index].setdefault((read.tensor, read.axes), Site(read.tensor, read.axes, units))

@@ -4,38 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from agfedge_export.channels.tracer import ParameterAxis
 from agfedge_export.graph.costs import GraphCosts, node_macs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from agfedge_export.channels.tracer import Tracer
 
 
 @dataclass(frozen=True)
-class Member:
+class Member(ParameterAxis):
     """One axis of one parameter that a group's channels run along.
 
     Attributes:
-        tensor: the parameter's name in the original graph.
-        node: index of the reading node in the original node list.
-        input: position among that node's inputs.
-        axis: the axis.
-        role: "produces", "carries" or "consumes".
         units: int64 (size of the axis,), the group's unit at each index; -1 where another group's channel, or one
             that is kept whole, stands.
     """
 
-    tensor: str
-    node: int
-    input: int
-    axis: int
-    role: str
     units: NDArray[np.int64]
 
 
@@ -175,6 +167,11 @@ class ChannelGroups:
         """Returns each group's first unit in the count through all groups, int64 (len(groups) + 1,)."""
         return np.cumsum([0, *(group.size for group in self.groups)])
 
+    def counted(self, units: Iterable[NDArray[np.int64]]) -> NDArray[np.bool_]:
+        """Returns which units, counted through all groups, are among those given for each group: bool (units,)."""
+        own = zip(self.groups, units, strict=True)
+        return np.concatenate([np.zeros(0, dtype=bool), *(np.isin(np.arange(group.size), kept) for group, kept in own)])
+
     def costs_at_stake(self) -> list[GraphCosts]:
         """Returns for each group what the convolutions and products cost that its channels enter or leave.
 
@@ -185,6 +182,7 @@ class ChannelGroups:
         stakes = []
         for group in self.groups:
             macs = sum(node_macs(view, view.nodes[index]) for index in {member.node for member in group.members})
-            tensors = {member.tensor for member in group.members}
-            stakes.append(GraphCosts(macs, sum(prod(view.constant_shape(tensor) or ()) for tensor in tensors)))
+            weights = [view.constant(tensor) for tensor in {member.tensor for member in group.members}]
+            size_bytes = sum(weight.nbytes for weight in weights if weight is not None)
+            stakes.append(GraphCosts(size_bytes, macs, sum(weight.size for weight in weights if weight is not None)))
         return stakes

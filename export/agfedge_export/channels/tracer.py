@@ -20,7 +20,7 @@ PRODUCES, CARRIES, CONSUMES = "produces", "carries", "consumes"
 
 
 @dataclass(frozen=True)
-class Touch:
+class ParameterAxis:
     """One axis of one parameter, as one node reads it.
 
     Attributes:
@@ -28,7 +28,6 @@ class Touch:
         node: index of the reading node in the original node list.
         input: position among that node's inputs.
         axis: the axis that channels run along.
-        atoms: int64 (size of the axis,), the channel of every index.
         role: "produces" (zeroing an entry zeroes its channel), "carries" or "consumes".
     """
 
@@ -36,8 +35,19 @@ class Touch:
     node: int
     input: int
     axis: int
-    atoms: NDArray[np.int64]
     role: str
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """The reading node, the input and the axis, which tell it from all others."""
+        return self.node, self.input, self.axis
+
+
+@dataclass(frozen=True)
+class Touch(ParameterAxis):
+    """The axis of a parameter with the channel of every index: `atoms`, int64 (size of the axis,)."""
+
+    atoms: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ class Tracer:
                 atoms = self.new_atoms(node, f"passive {position} {axis}", size, name, passive=True)
                 found.append(Field.along(axis, len(shape), atoms))
                 self._passive[int(atoms[0])] = len(self.touches)
-                self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, PRODUCES))
+                self.touches.append(Touch(self.view.root(name), node.index, position, axis, PRODUCES, atoms))
         return tuple(found)
 
     def field(self, tensor: str, axis: int) -> Field | None:
@@ -219,7 +229,7 @@ class Tracer:
         """
         name = node.input(position)
         if self.view.is_constant(name):
-            self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, role))
+            self.touches.append(Touch(self.view.root(name), node.index, position, axis, role, atoms))
             return
         labels = self.field(name, axis) if self.view.is_derived(name) else None
         if labels is None or labels.atoms.size != len(atoms):

@@ -1,4 +1,4 @@
-"""Multiply-accumulates and parameters of a graph."""
+"""What a graph costs: bytes, multiply-accumulates, parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from agfedge_export.graph.model_io import FLOAT_TYPES
+from agfedge_export.graph.model_io import FLOAT_TYPES, model_bytes
 from agfedge_export.graph.view import GraphView, NodeView, view_of
 
 if TYPE_CHECKING:
@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphCosts:
-    """What one inference costs.
+    """What a graph, or a part of it, costs.
 
     Attributes:
+        size_bytes: what it takes on disk, graph and weights; of a part, its weights alone.
         macs: multiply-accumulates of convolutions and matrix products for one input (batch size 1).
         parameters: numbers in floating-point initializers and Constant nodes of at least one dimension.
     """
 
+    size_bytes: int
     macs: int
     parameters: int
 
 
 def graph_costs(model: onnx.ModelProto) -> GraphCosts:
-    """Counts multiply-accumulates and parameters.
+    """Counts bytes, multiply-accumulates and parameters.
 
     Raises:
         ModelError: shapes cannot be inferred.
     """
     view = view_of(model)
-    return GraphCosts(sum(node_macs(view, node) for node in view.nodes), _parameters(model))
+    return GraphCosts(model_bytes(model), sum(node_macs(view, node) for node in view.nodes), _parameters(model))
 
 
 def node_macs(view: GraphView, node: NodeView) -> int:

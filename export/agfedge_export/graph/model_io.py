@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agfedge_export.errors import ModelError
 from agfedge_runtime.atomic import write_bytes, write_chunks
@@ -19,6 +19,7 @@ from agfedge_runtime.atomic import write_bytes, write_chunks
 if TYPE_CHECKING:
     import onnx
 
+    M = TypeVar("M", onnx.ModelProto, onnx.NodeProto)
     ModelSource = str | Path | onnx.ModelProto
 
 OLDEST_OPSET = 11
@@ -72,6 +73,13 @@ def _check(model: onnx.ModelProto, name: str) -> None:
         onnx.checker.check_model(skeleton(model))
     except onnx.checker.ValidationError as error:
         raise ModelError(f"{name} fails the ONNX checker: {_first_line(error)}") from error
+
+
+def copied(message: M) -> M:
+    """Returns a copy of a model or a node that may be changed."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy
 
 
 def skeleton(model: onnx.ModelProto, largest_bytes: int = 1024) -> onnx.ModelProto:

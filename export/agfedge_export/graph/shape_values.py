@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agfedge_export.errors import ModelError
-from agfedge_export.graph.model_io import skeleton
+from agfedge_export.graph.model_io import copied, skeleton
 
 if TYPE_CHECKING:
     import onnx
@@ -246,8 +246,7 @@ def run_node(node: onnx.NodeProto, inputs: Sequence[NDArray[Any] | None], opset:
     from onnx.reference import ReferenceEvaluator
 
     feeds = {f"x{position}": value for position, value in enumerate(inputs) if value is not None}
-    alone = onnx.NodeProto()
-    alone.CopyFrom(node)
+    alone = copied(node)
     alone.input[:] = ["" if value is None else f"x{position}" for position, value in enumerate(inputs)]
     alone.output[:] = ["y"]
     types = [

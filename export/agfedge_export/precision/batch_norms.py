@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agfedge_export.graph.model_io import copied
 from agfedge_export.graph.view import GraphView, NodeView, inner_reads, view_of
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def without_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
 
     view = view_of(model)
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    made = copied(model)
     replaced: dict[int, list[onnx.NodeProto]] = {}
     weights: dict[str, NDArray[Any]] = {}
     for node in view.nodes:
@@ -91,8 +91,6 @@ def _folded(
     view: GraphView, node: NodeView, norm: NodeView, factors: tuple[Doubles, Doubles], weights: dict[str, NDArray[Any]]
 ) -> onnx.NodeProto:
     """Returns a convolution that does what it did and its batch norm."""
-    import onnx
-
     factor, shift = factors
     kernel = view.constant(node.inputs[1])
     assert kernel is not None  # noqa: S101 - of _convolution
@@ -100,11 +98,9 @@ def _folded(
     names = [f"{node.inputs[1]}__folded_{node.index}", f"{node.outputs[0]}__bias"]
     weights[names[0]] = (kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))).astype(kernel.dtype)
     weights[names[1]] = ((0.0 if bias is None else bias) * factor + shift).astype(kernel.dtype)
-    folded = onnx.NodeProto()
-    folded.CopyFrom(node.proto)
-    del folded.input[:], folded.output[:]
-    folded.input.extend([node.inputs[0], *names])
-    folded.output.append(norm.outputs[0])
+    folded = copied(node.proto)
+    folded.input[:] = [node.inputs[0], *names]
+    folded.output[:] = norm.outputs[:1]
     return folded
 
 

@@ -60,8 +60,8 @@ def to_fp16(source: ModelSource, inputs: Mapping[str, NDArray[Any]] | None = Non
     """
     model = without_batch_norms(load_model(source))
     regions = regions_of(model)
-    made, work = halve(model, regions, largest_values(model, regions, inputs) if inputs else None)
-    lower = tuple(node.name for node in work.view.nodes if work.spots(node) is not None)
+    made, work = halve(regions, largest_values(regions, inputs) if inputs else None)
+    lower = tuple(node.name for node in work.view.nodes if node.index in work.spots)
     overflowing = tuple(node.name for node in work.view.nodes if work.overflows(node))
     return Converted(_checked(made, FP16), lower, tuple(work.clamped), overflowing)
 
@@ -87,7 +87,7 @@ def to_int8(source: ModelSource, inputs: Mapping[str, NDArray[Any]]) -> Converte
     missing = [name for name in regions.view.graph_inputs if name not in inputs or not len(inputs[name])]
     if missing:
         raise ModelError(f"int8 is calibrated on real inputs: got none for {missing[0]}")
-    made = quantise(model, regions, {name: inputs[name] for name in regions.view.graph_inputs})
+    made = quantise(regions, {name: inputs[name] for name in regions.view.graph_inputs})
     return Converted(_checked(made, INT8), tuple(node.name for node in quantised_nodes(regions)))
 
 

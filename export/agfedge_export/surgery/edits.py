@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +14,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agfedge_export.channels.groups import Analysis
+    from agfedge_export.channels.tracer import ParameterAxis
     from agfedge_export.graph.view import GraphView
 
     # For each axis of a parameter the indices that stay, in their new order.
     Keeps = dict[int, NDArray[np.int64]]
+    # For each node and input position the parameter that it reads and what stays of it.
+    Edges = dict[tuple[int, int], tuple[str, Keeps]]
     Cut = Callable[[NDArray[Any], Keeps], NDArray[Any]]
 
 
-def edited(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]], cut: Cut) -> gs.Graph:
+def edges_of(kept: Iterable[tuple[ParameterAxis, NDArray[np.int64]]]) -> Edges:
+    """Gathers what stays along each axis by the node and the input that reads the parameter."""
+    edges: Edges = {}
+    for along, keep in kept:
+        _, keeps = edges.setdefault((along.node, along.input), (along.tensor, {}))
+        keeps[along.axis] = keep
+    return edges
+
+
+def edited(analysis: Analysis, edges: Edges, cut: Cut) -> gs.Graph:
     """Imports the model and replaces each parameter, at each node that reads it, by its new value.
 
     A parameter that several nodes read alike stays one parameter, under its own name.
@@ -97,7 +109,7 @@ def _cuts(view: GraphView, name: str, keeps: Keeps) -> Keeps:
     return {axis: keep for axis, keep in keeps.items() if not np.array_equal(keep, np.arange(shape[axis]))}
 
 
-def _unread_after(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]]) -> set[str]:
+def _unread_after(analysis: Analysis, edges: Edges) -> set[str]:
     """Returns the parameters that no node reads any more once each edge reads a constant of its own."""
     view = analysis.tracer.view
 

@@ -11,11 +11,13 @@ from agfedge_export.channels.analyse import analyse
 from agfedge_export.channels.tracer import CONSUMES, PRODUCES
 from agfedge_export.errors import SurgeryError
 from agfedge_export.graph.shape_values import checked, run_node
-from agfedge_export.surgery.edits import edited, forget_shapes, taken, zeroed
-from agfedge_export.surgery.plan import Plan, removed_units
+from agfedge_export.surgery.edits import edges_of, edited, forget_shapes, taken, zeroed
+from agfedge_export.surgery.plan import Plan, PlanMember, removed_units
 from agfedge_export.surgery.rewrites import rewrite_shapes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnx
     import onnx_graphsurgeon as gs
     from numpy.typing import NDArray
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from agfedge_export.channels.tracer import Tracer
     from agfedge_export.graph.model_io import ModelSource
     from agfedge_export.graph.view import NodeView
-    from agfedge_export.surgery.edits import Keeps
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def prune(source: ModelSource, plan: Plan) -> PrunedModel:
     """
     groups = analyse(source, inexact=plan.inexact)
     removed = groups.analysis.removed_atoms(removed_units(plan, groups))
-    graph = edited(groups.analysis, _edges(plan), taken)
+    graph = edited(groups.analysis, edges_of(_kept_along(plan)), taken)
     nodes = list(graph.nodes)
     rewrite_shapes(graph, groups.analysis.tracer, removed)
     _vanish(nodes, groups.analysis.tracer, removed)
@@ -64,18 +65,13 @@ def mask(source: ModelSource, plan: Plan) -> onnx.ModelProto:
     """
     groups = analyse(source, inexact=plan.inexact)
     removed_units(plan, groups)
-    return _finished(edited(groups.analysis, _edges(plan, PRODUCES), zeroed), groups.analysis)
+    producing = ((member, keep) for member, keep in _kept_along(plan) if member.role == PRODUCES)
+    return _finished(edited(groups.analysis, edges_of(producing), zeroed), groups.analysis)
 
 
-def _edges(plan: Plan, role: str | None = None) -> dict[tuple[int, int], tuple[str, Keeps]]:
-    """Returns for each (node, input) the parameter that it reads and what stays along each axis."""
-    edges: dict[tuple[int, int], tuple[str, Keeps]] = {}
+def _kept_along(plan: Plan) -> Iterator[tuple[PlanMember, NDArray[np.int64]]]:
     for group in plan.groups:
-        for member in group.members:
-            if role is None or member.role == role:
-                _, keeps = edges.setdefault((member.node, member.input), (member.tensor, {}))
-                keeps[member.axis] = np.array(member.keep, dtype=np.int64)
-    return edges
+        yield from ((member, np.array(member.keep, dtype=np.int64)) for member in group.members)
 
 
 def _finished(graph: gs.Graph, analysis: Analysis) -> onnx.ModelProto:

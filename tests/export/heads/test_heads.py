@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from scipy.special import expit, softmax
+from scipy.special import softmax
 
 from agfedge.router.confidence import CONFIDENCES, Measure, confidence_of
 from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge_export.errors import SurgeryError
-from agfedge_export.heads.heads import Preprocessing, attach_heads
-from agfedge_export.heads.priors import Probe
+from agfedge_export.heads.heads import attach_heads, expose_logits
+from agfedge_runtime.bundle.layout import Preprocessing
 from pruning import build
 
 BYTES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
@@ -94,11 +94,10 @@ def test_a_parameter_of_the_core_may_be_called_like_one_of_ours(name: str) -> No
     core = build(body.replace("w1", name), {name: weights["w1"]})
     before = core.SerializeToString(deterministic=True)
     for _ in range(2):  # twice: the first must not rename the caller's own
-        model = attach_heads(core, preprocessing_for(BYTES), (8, 8, 3), priors={"prior": "input_l1"})
-        probabilities, prior = run(model, BYTES, "probabilities", "prior")
+        model = attach_heads(core, preprocessing_for(BYTES), (8, 8, 3))
+        (probabilities,) = run(model, BYTES, "probabilities")
     expected = softmax(logits_of(core, model_input(BYTES, preprocessing_for(BYTES))), axis=1)
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
-    np.testing.assert_allclose(prior, BYTES.reshape(5, -1).mean(axis=1), rtol=1e-5)
     assert core.SerializeToString(deterministic=True) == before
 
 
@@ -114,7 +113,7 @@ def test_a_feature_map_of_the_core_may_be_called_like_one_of_ours(name: str) -> 
 def test_the_core_is_not_changed() -> None:
     core = build(*CORE)
     before = core.SerializeToString(deterministic=True)
-    attach_heads(core, preprocessing_for(BYTES), (8, 8, 3), temperature=2.0, priors={"prior": "input_gradient"})
+    attach_heads(core, preprocessing_for(BYTES), (8, 8, 3), temperature=2.0)
     assert core.SerializeToString(deterministic=True) == before
 
 
@@ -158,30 +157,18 @@ def test_an_unknown_measure_is_refused() -> None:
         attach_heads(build(*CORE), AS_IS, (3, 8, 8), confidence="luck")
 
 
-def test_logits_are_given_where_asked_for_and_not_cooled() -> None:
+def test_an_expert_that_nobody_doubts_has_no_confidence() -> None:
+    model = attach_heads(build(*CORE), AS_IS, (3, 8, 8), confidence=None)
+    assert [value.name for value in model.graph.output] == ["probabilities"]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_logits_are_given_where_asked_for_and_not_cooled(temperature: float) -> None:
     core = build(*CORE)
     x = np.random.default_rng(1).standard_normal((4, 3, 8, 8)).astype(np.float32)
-    (found,) = run(attach_heads(core, AS_IS, (3, 8, 8), temperature=3.0, with_logits=True), x, "logits")
+    expert = attach_heads(core, AS_IS, (3, 8, 8), temperature=temperature)
+    before = expert.SerializeToString(deterministic=True)
+    model, name = expose_logits(expert)
+    (found,) = run(model, x, name)
     np.testing.assert_allclose(found, logits_of(core, x), atol=1e-6)
-
-
-def test_a_prior_reads_a_feature_map_of_the_core() -> None:
-    core = build(*CORE)
-    x = np.random.default_rng(1).standard_normal((4, 3, 8, 8)).astype(np.float32)
-    model = attach_heads(core, AS_IS, (3, 8, 8), priors={"prior": "trunk_energy"}, features=["a"])
-    core.graph.output.append(onnx.helper.make_empty_tensor_value_info("a"))
-    session = onnxruntime.InferenceSession(core.SerializeToString(), providers=["CPUExecutionProvider"])
-    expected = np.abs(session.run(["a"], {"x": x})[0]).mean(axis=(1, 2, 3))
-    np.testing.assert_allclose(run(model, x, "prior")[0], expected, rtol=1e-5)
-    with pytest.raises(SurgeryError, match="no tensor gone for a prior to read"):
-        attach_heads(build(*CORE), AS_IS, (3, 8, 8), priors={"prior": "trunk_energy"}, features=["gone"])
-
-
-def test_a_probe_reads_a_feature_map_whose_shape_the_core_does_not_tell() -> None:
-    core = build(*CORE)
-    del core.graph.value_info[:]
-    x = np.random.default_rng(1).standard_normal((4, 3, 8, 8)).astype(np.float32)
-    probe = Probe((1.0, 0.0, -1.0, 0.5), 0.1)
-    model = attach_heads(core, AS_IS, (3, 8, 8), priors={"prior": "trunk_probe"}, features=["a"], probe=probe)
-    expected = expit(logits_of(core, x) @ np.array(probe.weights) + probe.bias)
-    np.testing.assert_allclose(run(model, x, "prior")[0], expected, rtol=1e-4)
+    assert expert.SerializeToString(deterministic=True) == before

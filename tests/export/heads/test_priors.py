@@ -10,8 +10,7 @@ from scipy.special import expit
 
 from agfedge.subject.preprocess import preprocessing_for
 from agfedge_export.errors import SurgeryError
-from agfedge_export.heads.heads import attach_heads
-from agfedge_export.heads.priors import Probe, append_pooled, append_prior, prior_kinds
+from agfedge_export.heads.priors import Probe, append_features, prior_graph, prior_kinds
 from pruning import build
 
 BYTES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
@@ -37,8 +36,7 @@ FORMULAS = {
 
 
 def graph_prior(kind: str, x: np.ndarray, mean: tuple[float, ...] | None = None) -> np.ndarray:
-    how = preprocessing_for(x, mean, STD if mean else None)
-    model = attach_heads(build("y = Flatten(x)", {}), how, x.shape[1:], priors={"prior": kind})
+    model = prior_graph({"prior": kind}, preprocessing_for(x, mean, STD if mean else None), x.shape[1:])
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(["prior"], {"image": x})[0]
 
@@ -66,10 +64,7 @@ def test_images_have_gradients_and_inputs_without_neighbours_do_not() -> None:
 @pytest.mark.parametrize("kind", ["input_l1", "negated_input_l1"])
 def test_vectors_have_an_energy(kind: str) -> None:
     x = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
-    core = build("y = Identity(x)", {}, inputs="float[N,5] x")
-    model = attach_heads(core, preprocessing_for(x), (5,), priors={"prior": kind})
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(["prior"], {"image": x})[0], FORMULAS[kind](x), rtol=1e-5)
+    np.testing.assert_allclose(graph_prior(kind, x), FORMULAS[kind](x), rtol=1e-5)
 
 
 TRUNK = ("a = Conv(x, w1)  y = Relu(a)", {"w1": (4, 3, 3, 3)})
@@ -81,57 +76,85 @@ def outputs(model: onnx.ModelProto, *names: str) -> list[np.ndarray]:
     return session.run(list(names), {"x": FLOATS})
 
 
-def features() -> np.ndarray:
-    """Both feature maps, pooled and joined."""
+def with_features(features: list[str]) -> onnx.ModelProto:
+    return append_features(build(*TRUNK), features, "energy", "pooled")
+
+
+def maps() -> dict[str, np.ndarray]:
+    """Both feature maps of the trunk."""
     trunk = build(*TRUNK)
     trunk.graph.output.append(onnx.helper.make_empty_tensor_value_info("a"))
-    return np.concatenate([each.mean(axis=(2, 3)) for each in outputs(trunk, "a", "y")], axis=1)
+    return dict(zip(("a", "y"), outputs(trunk, "a", "y"), strict=True))
+
+
+def pooled() -> np.ndarray:
+    return np.concatenate([features.mean(axis=(2, 3)) for features in maps().values()], axis=1)
+
+
+def trunk_prior(kind: str, names: tuple[str, ...] = ("a", "y"), probe: Probe | None = None) -> np.ndarray:
+    feeds = {name: maps()[name] for name in names}
+    shapes = {name: features.shape[1:] for name, features in feeds.items()}
+    model = prior_graph({"prior": kind}, preprocessing_for(FLOATS), FLOATS.shape[1:], shapes, probe)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["prior"], feeds)[0]
 
 
 def test_pooled_features_are_means_over_positions_joined() -> None:
-    (found,) = outputs(append_pooled(build(*TRUNK), ["a", "y"]), "pooled")
-    np.testing.assert_allclose(found, features(), atol=1e-6)
+    (found,) = outputs(with_features(["a", "y"]), "pooled")
+    np.testing.assert_allclose(found, pooled(), atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "sign"), [("trunk_probe", 1), ("negated_trunk_probe", -1)])
 def test_a_probe_in_the_graph_equals_its_formula(kind: str, sign: int) -> None:
-    (found,) = outputs(append_prior(build(*TRUNK), ["a", "y"], kind, probe=PROBE), "prior")
-    np.testing.assert_allclose(found, sign * expit(features() @ np.array(PROBE.weights) + PROBE.bias), rtol=1e-5)
+    expected = sign * expit(pooled() @ np.array(PROBE.weights) + PROBE.bias)
+    np.testing.assert_allclose(trunk_prior(kind, probe=PROBE), expected, rtol=1e-5)
 
 
 def test_the_energy_of_a_trunk_is_the_mean_magnitude_of_its_features() -> None:
-    y, found = outputs(append_prior(build(*TRUNK), ["y"], "trunk_energy"), "y", "prior")
+    y, found = outputs(with_features(["y"]), "y", "energy")
     np.testing.assert_allclose(found, l1(y), rtol=1e-5)
+    np.testing.assert_allclose(trunk_prior("trunk_energy", ("y",)), l1(y), rtol=1e-5)
+    both = (l1(maps()["a"]) + l1(y)) / 2
+    np.testing.assert_allclose(trunk_prior("negated_trunk_energy"), -both, rtol=1e-5)
 
 
-def test_a_prior_of_the_input_may_be_added_to_a_trunk() -> None:
-    (found,) = outputs(append_prior(build(*TRUNK), ["x"], "input_gradient"), "prior")
-    np.testing.assert_allclose(found, gradient(FLOATS), rtol=1e-5)
+def test_several_priors_of_an_input_are_one_graph() -> None:
+    kinds = {f"prior_{number}": kind for number, kind in enumerate(FORMULAS)}
+    model = prior_graph(kinds, preprocessing_for(FLOATS), FLOATS.shape[1:])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for found, kind in zip(session.run(list(kinds), {"image": FLOATS}), FORMULAS, strict=True):
+        np.testing.assert_allclose(found, FORMULAS[kind](FLOATS), rtol=1e-5)
 
 
 def test_tokens_are_pooled_over_tokens() -> None:
     trunk = build("y = MatMul(x, w)", {"w": (5, 6)}, inputs="float[N,7,5] x")
     x = np.random.default_rng(0).standard_normal((3, 7, 5)).astype(np.float32)
-    session = onnxruntime.InferenceSession(
-        append_pooled(trunk, ["y"]).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    y, pooled = session.run(["y", "pooled"], {"x": x})
-    np.testing.assert_allclose(pooled, y.mean(axis=1), atol=1e-6)
+    model = append_features(trunk, ["y"], "energy", "pooled")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    y, found = session.run(["y", "pooled"], {"x": x})
+    np.testing.assert_allclose(found, y.mean(axis=1), atol=1e-6)
+
+
+def test_features_are_read_where_the_trunk_does_not_tell_their_shapes() -> None:
+    trunk = build(*TRUNK)
+    del trunk.graph.value_info[:]
+    (found,) = outputs(append_features(trunk, ["a", "y"], "energy", "pooled"), "pooled")
+    np.testing.assert_allclose(found, pooled(), atol=1e-6)
 
 
 def test_appending_leaves_the_trunk_as_it_was() -> None:
     trunk = build(*TRUNK)
     before = trunk.SerializeToString(deterministic=True)
-    append_prior(trunk, ["a", "y"], "trunk_probe", probe=PROBE)
+    append_features(trunk, ["a", "y"], "energy", "pooled")
     assert trunk.SerializeToString(deterministic=True) == before
 
 
 def test_a_prior_that_cannot_be_computed_says_why() -> None:
-    with pytest.raises(SurgeryError, match="no tensor gone"):
-        append_prior(build(*TRUNK), ["gone"], "trunk_energy")
-    with pytest.raises(SurgeryError, match="has a tensor y already"):
-        append_prior(build(*TRUNK), ["a"], "trunk_energy", output="y")
+    with pytest.raises(SurgeryError, match="no tensor gone for a prior to read"):
+        with_features(["gone"])
     with pytest.raises(SurgeryError, match="8 weights and the features are 4"):
-        append_prior(build(*TRUNK), ["y"], "trunk_probe", probe=PROBE)
+        trunk_prior("trunk_probe", ("y",), PROBE)
     with pytest.raises(SurgeryError, match="needs a probe"):
-        append_prior(build(*TRUNK), ["y"], "trunk_probe")
+        trunk_prior("trunk_probe")
+    with pytest.raises(SurgeryError, match="have rank 5: expected 2, 3 or 4"):
+        prior_graph({"prior": "trunk_probe"}, preprocessing_for(FLOATS), (3, 8, 8), {"v": (8, 2, 2, 2)}, PROBE)

@@ -16,10 +16,11 @@ from tensorrt_build import builds
 
 from agfedge_export.errors import ModelError
 from agfedge_export.graph.shape_values import infer
-from agfedge_export.heads.heads import Preprocessing, attach_heads
+from agfedge_export.heads.heads import attach_heads
 from agfedge_export.precision.half import LARGEST
 from agfedge_export.precision.precision import Converted, to_fp16, to_int8
 from agfedge_export.precision.regions import FLOAT, HALF
+from agfedge_runtime.bundle.layout import Preprocessing
 from nets import Residual, exported, learned, samples, stripes
 
 TIMEOUT_S = 120
@@ -224,11 +225,11 @@ def test_sizes_that_are_computed_as_floats_are_not_rounded() -> None:
     assert np.round(theirs.mean()) == np.round(ours.mean())
 
 
-def expert(with_prior: bool = True, image: bool = True) -> onnx.ModelProto:
+def expert(image: bool = True) -> onnx.ModelProto:
     core = exported(learned(Residual), samples(2)[0]).model
     how = Preprocessing(image, 1 / 255 if image else 1.0, (0.5,), (0.25,))
     shape = (6, 6, 1) if image else (1, 6, 6)
-    return attach_heads(core, how, shape, temperature=1.5, priors={"prior": "input_l1"} if with_prior else {})
+    return attach_heads(core, how, shape, temperature=1.5)
 
 
 def pictures(count: int = 64) -> np.ndarray:
@@ -240,7 +241,7 @@ def test_preprocessing_and_heads_of_an_expert_stay_float32() -> None:
     made = to_fp16(expert())
     known = types(made.model)
     for node in made.model.graph.node:
-        if node.name.startswith(("image__", "prior__", "confidence__", "probabilities__", "logits__")):
+        if node.name.startswith(("image__", "confidence__", "probabilities__", "logits__")):
             assert all(known[name] != HALF for name in node.output), node.name
     assert computes_in(made, "Conv") == computes_in(made, "Gemm") == {HALF}
 
@@ -251,7 +252,6 @@ def test_an_expert_answers_alike(precision: str) -> None:
     made = to_fp16(model) if precision == "fp16" else to_int8(model, feeds)
     ours, theirs = run(made.model, feeds), run(model, feeds)
     assert ours["probabilities"].dtype == np.float32
-    np.testing.assert_array_equal(ours["prior"], theirs["prior"])
     tolerance = {"fp16": 0.01, "int8": 0.15}[precision]
     np.testing.assert_allclose(ours["probabilities"], theirs["probabilities"], atol=tolerance)
     np.testing.assert_allclose(ours["confidence"], ours["probabilities"].max(axis=1), atol=1e-6)
@@ -261,7 +261,7 @@ def test_float16_that_is_float16_throughout_answers_alike() -> None:
     model, feeds = expert(), {"image": pictures(16)}
     ours, theirs = truly_half(to_fp16(model), feeds), run(model, feeds)
     np.testing.assert_allclose(ours["probabilities"], theirs["probabilities"], atol=0.01)
-    np.testing.assert_allclose(ours["prior"], theirs["prior"], atol=1e-6)
+    np.testing.assert_allclose(ours["confidence"], ours["probabilities"].max(axis=1), atol=1e-6)
 
 
 def test_int8_is_symmetric_with_a_scale_a_channel() -> None:

@@ -7,9 +7,10 @@ import onnx
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.heads.heads import Preprocessing, attach_heads
+from agfedge_export.heads.heads import attach_heads
 from agfedge_export.trunk.cuts import Cut, SharedCut, common_trunk, trunk_cuts
 from agfedge_export.trunk.trunk_heads import SharedExperts, split_experts
+from agfedge_runtime.bundle.layout import Preprocessing
 from nets import SIDE, Residual, exported, samples, seeded
 
 BYTES = Preprocessing(True, 1 / 255, (0.4,), (0.2,))
@@ -27,8 +28,8 @@ def cut(core) -> SharedCut:
     return common_trunk(core, core)[2]
 
 
-def experts(core: onnx.ModelProto, priors: dict[str, str]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    return attach_heads(core, BYTES, SHAPE, temperature=2.0), attach_heads(core, BYTES, SHAPE, priors=priors)
+def experts(core: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    return attach_heads(core, BYTES, SHAPE, temperature=2.0), attach_heads(core, BYTES, SHAPE)
 
 
 def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -48,14 +49,12 @@ def features(parts: SharedExperts) -> dict[str, np.ndarray]:
     return {name: found[name] for name in parts.features}
 
 
-@pytest.mark.parametrize("kind", ["input_l1", "negated_input_gradient"])
-def test_three_graphs_answer_as_two(core, cut, kind: str) -> None:
-    light, heavy = experts(core, {"prior": kind})
-    parts = split_experts(light, heavy, cut, ["prior"])
-    assert outputs(parts.trunk) == [*parts.features, "prior"]
+def test_three_graphs_answer_as_two(core, cut) -> None:
+    light, heavy = experts(core)
+    parts = split_experts(light, heavy, cut)
+    assert outputs(parts.trunk) == list(parts.features)
     assert outputs(parts.light) == outputs(parts.heavy) == ["probabilities", "confidence"]
     expected = run(heavy, {"image": IMAGES})
-    np.testing.assert_allclose(run(parts.trunk, {"image": IMAGES})["prior"], expected["prior"], atol=1e-6)
     for name in ("probabilities", "confidence"):
         np.testing.assert_allclose(run(parts.heavy, features(parts))[name], expected[name], atol=1e-6)
         light_answer = run(light, {"image": IMAGES})[name]
@@ -63,7 +62,7 @@ def test_three_graphs_answer_as_two(core, cut, kind: str) -> None:
 
 
 def test_the_trunk_takes_bytes_with_a_symbolic_batch(core, cut) -> None:
-    parts = split_experts(*experts(core, {}), cut)
+    parts = split_experts(*experts(core), cut)
     kind = parts.trunk.graph.input[0].type.tensor_type
     assert kind.elem_type == onnx.TensorProto.UINT8
     assert kind.shape.dim[0].dim_param
@@ -85,14 +84,8 @@ def test_the_tails_take_the_same_names_whatever_the_light_graph_calls_them(core,
     np.testing.assert_allclose(run(parts.light, features(parts))["probabilities"], expected, atol=1e-6)
 
 
-def test_a_prior_that_needs_what_comes_behind_the_cut_is_refused(core, cut) -> None:
-    light, heavy = experts(core, {})
-    with pytest.raises(ax.SurgeryError, match="choose a later cut"):
-        split_experts(light, heavy, cut, ["confidence"])
-
-
 def test_a_cut_that_does_not_separate_an_expert_is_refused(core, cut) -> None:
     inside = next(each for each in trunk_cuts(core, 2) if len(each.tensors) == 2)
     wrong = SharedCut(cut.heavy, Cut((inside.tensors[1],), "node", "", 0, 0.0))
     with pytest.raises(ax.SurgeryError, match="do not separate the graph"):
-        split_experts(*experts(core, {}), wrong)
+        split_experts(*experts(core), wrong)
