@@ -58,7 +58,7 @@ def costs_of(samples: Samples) -> FourCosts:
 def relative(passes: Passes) -> PassCosts:
     """Returns what the passes cost relative to the whole heavy expert."""
     whole = float((passes.trunk + passes.heavy).mean())
-    trunk, prior, light = (float(each.mean()) / whole for each in (passes.trunk, passes.prior, passes.light))
+    trunk, prior, light = (float(times.mean()) / whole for times in (passes.trunk, passes.prior, passes.light))
     return PassCosts(light, prior, trunk=trunk, heavy=1 - trunk)
 
 
@@ -82,7 +82,7 @@ class Passes:
 
     def expected_us(self, rates: Rates) -> float:
         """T + P + (1 - p_early) * L + (p_early + p_late) * H, of the means of the four, in microseconds."""
-        trunk, prior, light, heavy = (float(each.mean()) for each in (self.trunk, self.prior, self.light, self.heavy))
+        trunk, prior, light, heavy = (float(times.mean()) for times in (self.trunk, self.prior, self.light, self.heavy))
         return trunk + prior + (1 - rates.early) * light + rates.heavy * heavy
 
 

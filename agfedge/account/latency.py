@@ -121,17 +121,17 @@ def stages_of(samples: Samples) -> tuple[StageAccount, ...]:
     passes = passes_of(samples)
     has_prior = ~np.isnan(samples.prior_us)
     alone: dict[str, NDArray[np.float64]] = {
-        "trunk": _told(samples.trunk_us),
+        "trunk": _finite(samples.trunk_us),
         "prior": (samples.prior_us - passes.trunk)[has_prior],
         "light": passes.light,
         "heavy": passes.heavy,
     }
-    found = []
+    stages = []
     for name in STAGES:
-        inside = _told(samples.stage_us.get(name, np.empty(0)))
+        inside = _finite(samples.stage_us.get(name, np.empty(0)))
         if len(alone[name]) or len(inside):
-            found.append(StageAccount(name, latency_of(alone[name]), latency_of(inside), _device(samples, name)))
-    return tuple(found)
+            stages.append(StageAccount(name, latency_of(alone[name]), latency_of(inside), _device(samples, name)))
+    return tuple(stages)
 
 
 def overhead_us(samples: Samples) -> NDArray[np.float64]:
@@ -144,18 +144,18 @@ def overhead_us(samples: Samples) -> NDArray[np.float64]:
 
 
 def _device(samples: Samples, stage: str) -> dict[str, Latency]:
-    found = {}
+    parts = {}
     for key, times in samples.device_us.items():
         name, _, part = key.partition(".")
-        latency = latency_of(_told(times))
+        latency = latency_of(_finite(times))
         if name == stage and latency is not None:
-            found[part] = latency
-    return found
+            parts[part] = latency
+    return parts
 
 
-def _told(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    told: NDArray[np.float64] = times[~np.isnan(times)]
-    return told
+def _finite(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    finite: NDArray[np.float64] = times[~np.isnan(times)]
+    return finite
 
 
 @dataclass(frozen=True)

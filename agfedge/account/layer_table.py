@@ -75,15 +75,17 @@ def table_of(samples: Samples, graphs: Mapping[str, LayeredGraph], device: str) 
         scale=took / modelled,
         layers=_points([seen for stage, graph in timed.items() for seen in _seen(graph, layers[stage])]),
     )
-    told = CostModel(model.device, table)
-    beside = [alone[stage] - told.latency_us(graph.kernels, table.precision) for stage, graph in timed.items()]
+    model_of_table = CostModel(model.device, table)
+    beside = [
+        alone[stage] - model_of_table.latency_us(graph.kernels, table.precision) for stage, graph in timed.items()
+    ]
     return replace(table, run_us=max(0.0, sum(beside) / len(beside)))
 
 
 def _seen(graph: LayeredGraph, layers: Sequence[Layer]) -> Iterator[_Seen]:
     matched, _ = match_layers([graph], [layers])
-    for each in matched:
-        (part,) = each.parts
+    for match in matched:
+        (part,) = match.parts
         if len(part.launches) == 1 and part.us > 0:
             (number,) = part.launches
             yield _Seen(graph.kernels[number], graph.channels(number) or (0, 0), part.us)
@@ -92,10 +94,10 @@ def _seen(graph: LayeredGraph, layers: Sequence[Layer]) -> Iterator[_Seen]:
 def _points(layers: list[_Seen]) -> tuple[LayerPoint, ...]:
     """Brings together what is alike."""
     alike: dict[tuple[str, int, int, int, int], list[float]] = {}
-    for each in layers:
-        kernel = each.kernel
-        key = (kernel.kind, *each.channels, int(kernel.macs), max(1, int(kernel.elements)))
-        alike.setdefault(key, []).append(each.us)
+    for seen in layers:
+        kernel = seen.kernel
+        key = (kernel.kind, *seen.channels, int(kernel.macs), max(1, int(kernel.elements)))
+        alike.setdefault(key, []).append(seen.us)
     points = [LayerPoint(*key, us=sum(times) / len(times), count=len(times)) for key, times in alike.items()]
     return tuple(sorted(points, key=lambda point: (point.kind, point.size, point.channels_in)))
 

@@ -71,12 +71,12 @@ def predict(
     ran = str(samples.environment.get("precision", "fp32"))
     precision = ran if model.table is not None else model_precision(ran)
     measured = measured_us(samples)
-    found = []
+    stages = []
     for stage, graph in graphs.items():
         predicted = model.latency_us(graph.kernels, precision)
         error = (predicted - measured[stage]) / measured[stage]
-        found.append(StagePrediction(stage, predicted, measured[stage], error))
-    return Prediction(model.name, precision, tuple(found), problem or _note(model, ran, precision))
+        stages.append(StagePrediction(stage, predicted, measured[stage], error))
+    return Prediction(model.name, precision, tuple(stages), problem or _note(model, ran, precision))
 
 
 def measured_us(samples: Samples) -> dict[str, float]:

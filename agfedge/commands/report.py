@@ -109,17 +109,17 @@ def report(
     for option, path, others in (("--out", place, ()), ("--trace", o.path_of(trace), (place,))):
         if path is not None:
             check_file(option, path, taken=[*named, *(each for each in others if each is not None)])
-    found = read_runs([Path(each) for each in named], data, o.path_of(target))
-    for warning in found.warnings:
+    measured = read_runs([Path(each) for each in named], data, o.path_of(target))
+    for warning in measured.warnings:
         logger.warning("%s", warning)
-    text = _text(format, found, command_line(report, arguments))
+    text = _text(format, measured, command_line(report, arguments))
     if trace is not None:
         from agfedge.reports.trace import to_trace
 
-        write_text(Path(trace), to_trace(found.runs))
+        write_text(Path(trace), to_trace(measured.runs))
     if place is not None:
         write_text(Path(place), text)
-    return ReportResult(found, format, text, place)
+    return ReportResult(measured, format, text, place)
 
 
 def _text(form: str, sources: MeasuredRuns, command: str) -> str:

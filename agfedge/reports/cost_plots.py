@@ -60,7 +60,7 @@ class Mark:
 def pareto(runs: Sequence[MeasuredRun]) -> str:
     """Returns the figure; one profile's costs are relative to its heavy expert, several ones' are microseconds."""
     alone = len(runs) == 1
-    points = list(_of_one(runs[0])) if alone else [each for p in enumerate(runs) for each in _of_many(*p)]
+    marks = list(_of_one(runs[0])) if alone else [mark for p in enumerate(runs) for mark in _of_many(*p)]
     labelled = all(run.account.cascade.accuracy is not None for run in runs)
     y_label = "accuracy, %" if labelled else "same answer as heavy, %"
     x_label = "cost of a decision, heavy expert alone = 1" if alone else "mean of a decision, µs"
@@ -70,28 +70,28 @@ def pareto(runs: Sequence[MeasuredRun]) -> str:
         curve = _curve(runs[0]) if alone else None
         if curve is not None:
             panel.plot(curve[0], 100 * curve[1], color=FAINT, linewidth=1, zorder=1, label=_CURVE)
-        for point in points:
-            _mark(panel, point)
-        _frame(panel, points)
+        for mark in marks:
+            _mark(panel, mark)
+        _frame(panel, marks)
         panel.locator_params(axis="x", nbins=6)
         panel.set_xlabel(x_label)
         panel.set_ylabel(y_label)
         panel.grid()
         legend_below(canvas, panel)
 
-    height = 2.4 + legend_height([_CURVE, *(point.name for point in points)])
-    told = "; ".join(f"{each.name}: cost {each.cost:,.3g}, {100 * each.right:.2f}%" for each in points)
+    height = 2.4 + legend_height([_CURVE, *(mark.name for mark in marks)])
+    words = "; ".join(f"{mark.name}: cost {mark.cost:,.3g}, {100 * mark.right:.2f}%" for mark in marks)
     caption = "Further left is cheaper, further up is better. Bars are 95% intervals."
     if alone:
         caption += " Hollow marks are estimates and promises, not measurements; the line is what this run's own answers"
         caption += " would have given at other confidence thresholds."
-    return figure(inline_svg("pareto", (WIDTH, height), draw), f"Cost against accuracy. {told}.", caption)
+    return figure(inline_svg("pareto", (WIDTH, height), draw), f"Cost against accuracy. {words}.", caption)
 
 
 def _of_one(run: MeasuredRun) -> Iterator[Mark]:
-    found = run.account
-    costs, heavy_us = found.costs, found.heavy.latency.mean_us
-    light = found.light.latency
+    account = run.account
+    costs, heavy_us = account.costs, account.heavy.latency.mean_us
+    light = account.light.latency
     yield Mark("heavy alone", 1.0, _right(run, "heavy")[0], HEAVY, "s", interval=_right(run, "heavy")[1:])
     yield Mark(
         "light alone",
@@ -149,31 +149,31 @@ def _right(run: MeasuredRun, name: str) -> tuple[float, float | None, float | No
     return (1.0 if name == "heavy" else run.agreement), None, None
 
 
-def _mark(panel: Axes, point: Mark) -> None:
+def _mark(panel: Axes, mark: Mark) -> None:
     panel.errorbar(
-        [point.cost],
-        [100 * point.right],
-        xerr=error_bar(point.cost, point.cost_low, point.cost_high, 1),
-        yerr=error_bar(point.right, *point.interval, 100),
-        color=point.colour,
-        marker=point.marker,
-        markersize=8 if point.hollow else 6,
-        markerfacecolor="none" if point.hollow else point.colour,
+        [mark.cost],
+        [100 * mark.right],
+        xerr=error_bar(mark.cost, mark.cost_low, mark.cost_high, 1),
+        yerr=error_bar(mark.right, *mark.interval, 100),
+        color=mark.colour,
+        marker=mark.marker,
+        markersize=8 if mark.hollow else 6,
+        markerfacecolor="none" if mark.hollow else mark.colour,
         markeredgewidth=1.2,
         linewidth=1.2,
         capsize=2.5,
         linestyle="none",
-        label=point.name,
-        zorder=3 if point.hollow else 4,
+        label=mark.name,
+        zorder=3 if mark.hollow else 4,
     )
 
 
-def _frame(panel: Axes, points: Sequence[Mark]) -> None:
+def _frame(panel: Axes, marks: Sequence[Mark]) -> None:
     """Shows every mark with its interval; what falls below is a threshold that nobody would choose."""
-    rights = [side for each in points for side in (each.right, *each.interval) if side is not None]
+    rights = [side for mark in marks for side in (mark.right, *mark.interval) if side is not None]
     margin = max(12 * (max(rights) - min(rights)), 0.3)
     panel.set_ylim(100 * min(rights) - margin, 100 * max(rights) + margin)
-    panel.set_xlim(0, 1.06 * max(each.cost_high or each.cost for each in points))
+    panel.set_xlim(0, 1.06 * max(mark.cost_high or mark.cost for mark in marks))
 
 
 def _curve(run: MeasuredRun) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -198,14 +198,14 @@ def _curve(run: MeasuredRun) -> tuple[NDArray[np.float64], NDArray[np.float64]] 
 _NAMES = ("mixture", "sequential", "expected", "measured")
 
 
-def four_costs(found: FourCosts) -> str:
+def four_costs(four: FourCosts) -> str:
     """Returns the figure."""
 
     def draw(canvas: Figure) -> None:
         panel = canvas.subplots()
-        measured = found.measured
+        measured = four.measured
         for row, name in enumerate(_NAMES[:-1]):
-            panel.plot([getattr(found, name)], [row], "o", color=INK, markerfacecolor="none", markersize=7)
+            panel.plot([getattr(four, name)], [row], "o", color=INK, markerfacecolor="none", markersize=7)
         reach = error_bar(measured.value, measured.low, measured.high)
         panel.errorbar([measured.value], [3], xerr=reach, fmt="o", color=CASCADE, capsize=3, markersize=7)
         panel.axvline(measured.value, color=CASCADE, linewidth=0.7, linestyle=(0, (3, 2)), zorder=1)
@@ -217,7 +217,7 @@ def four_costs(found: FourCosts) -> str:
         panel.set_xlabel("cost, heavy expert alone = 1")
         panel.grid()
 
-    told = ", ".join(f"{name} {getattr(found, name):.3f}" for name in _NAMES[:-1])
-    label = f"Four costs. {told}, measured {found.measured.value:.3f}."
+    words = ", ".join(f"{name} {getattr(four, name):.3f}" for name in _NAMES[:-1])
+    label = f"Four costs. {words}, measured {four.measured.value:.3f}."
     caption = "The scale does not begin at 0. The bar is the 95% interval of what was measured."
     return figure(inline_svg("costs", (WIDTH, 1.5), draw), label, caption)

@@ -121,28 +121,32 @@ def _logarithmic(panel: Axes, edges: NDArray[np.float64]) -> None:
 
 def waterfall(runs: Sequence[MeasuredRun]) -> str | None:
     """Returns the figure; None where nothing was split. Of several profiles the terms stand by each other."""
-    found = [(each, each.account.reconciliation) for each in runs if each.account.reconciliation is not None]
-    told = "; ".join(
-        f"{run.name + ': ' if len(runs) > 1 else ''}expected {account.expected_us:,.1f} µs, "
-        + ", ".join(f"{term.name} {term.us:+,.2f}" for term in account.terms)
-        + f", measured {account.measured_us:,.1f} µs"
-        for run, account in found
-        if account is not None
+    split = [(each, each.account.reconciliation) for each in runs if each.account.reconciliation is not None]
+    words = "; ".join(
+        f"{run.name + ': ' if len(runs) > 1 else ''}expected {reconciliation.expected_us:,.1f} µs, "
+        + ", ".join(f"{term.name} {term.us:+,.2f}" for term in reconciliation.terms)
+        + f", measured {reconciliation.measured_us:,.1f} µs"
+        for run, reconciliation in split
+        if reconciliation is not None
     )
-    if not found:
+    if not split:
         return None
     if len(runs) == 1:
-        account = runs[0].account.reconciliation
-        assert account is not None  # noqa: S101 - found above
-        height = 0.6 + 0.27 * (len(account.terms) + 2)
-        svg = inline_svg("waterfall", (WIDTH, height), lambda canvas: _steps(canvas, account))
+        reconciliation = runs[0].account.reconciliation
+        assert reconciliation is not None  # noqa: S101 - found above
+        height = 0.6 + 0.27 * (len(reconciliation.terms) + 2)
+        svg = inline_svg("waterfall", (WIDTH, height), lambda canvas: _steps(canvas, reconciliation))
         caption = "Mean of a decision, µs. The scale does not begin at 0. Thin lines are 95% intervals of the terms."
-        return figure(svg, f"Reconciliation. {told}.", caption)
-    names = list(dict.fromkeys(term.name for _, account in found if account is not None for term in account.terms))
-    height = 0.6 + (0.14 + 0.15 * len(found)) * len(names) + legend_height([short(run.name) for run, _ in found])
+        return figure(svg, f"Reconciliation. {words}.", caption)
+    names = list(
+        dict.fromkeys(
+            term.name for _, reconciliation in split if reconciliation is not None for term in reconciliation.terms
+        )
+    )
+    height = 0.6 + (0.14 + 0.15 * len(split)) * len(names) + legend_height([short(run.name) for run, _ in split])
     svg = inline_svg("waterfall", (WIDTH, height), lambda canvas: _side_by_side(canvas, runs, names))
     caption = "What a decision takes beyond what was expected, µs, by term. Thin lines are 95% intervals."
-    return figure(svg, f"Reconciliation. {told}.", caption)
+    return figure(svg, f"Reconciliation. {words}.", caption)
 
 
 def _steps(canvas: Figure, account: Reconciliation) -> None:
@@ -256,15 +260,15 @@ def power(runs: Sequence[MeasuredRun]) -> str | None:
         if len(runs) > 1:
             legend_below(canvas, panels[0])
 
-    height = 0.5 + 1.0 * len(shown) + (legend_height([short(each.name) for each in runs]) if len(runs) > 1 else 0)
-    told = "; ".join(
+    height = 0.5 + 1.0 * len(shown) + (legend_height([short(run.name) for run in runs]) if len(runs) > 1 else 0)
+    words = "; ".join(
         f"{_COLUMNS[name]}{f' of {run.name}' if len(runs) > 1 else ''}: {_range(run, name)}"
         for name in shown
         for run in runs
         if _has(run, name)
     )
     caption = "The shaded time is the run; before it the device warmed up." if len(runs) == 1 else ""
-    return figure(inline_svg("power", (WIDTH, height), draw), f"The device over time. {told}.", caption)
+    return figure(inline_svg("power", (WIDTH, height), draw), f"The device over time. {words}.", caption)
 
 
 def has_power(run: MeasuredRun) -> bool:

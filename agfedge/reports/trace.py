@@ -66,13 +66,13 @@ def _decision(process: int, samples: Samples, number: int) -> Iterator[Event]:
         "input": int(samples.input_index[number]),
         "label": int(samples.labels[number]),
     }
-    told: dict[str, Float32Array | Float64Array] = {
+    series: dict[str, Float32Array | Float64Array] = {
         "prior": samples.prior,
         "confidence": samples.confidence,
         "heavy alone, us": samples.heavy_us,
         "light alone, us": samples.light_us,
     }
-    arguments.update({key: float(each[number]) for key, each in told.items() if np.isfinite(each[number])})
+    arguments.update({key: float(values[number]) for key, values in series.items() if np.isfinite(values[number])})
     yield _complete(process, branch, "decision", begin, took, arguments)
     at = begin
     for stage in STAGES:

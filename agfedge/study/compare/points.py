@@ -64,8 +64,8 @@ def store_of(folder: Path, identity: Mapping[str, object]) -> Store[ComparePoint
 
 def _read(document: Mapping[str, Any]) -> ComparePoint:
     point = ComparePoint(**document)
-    shares = [each for each in (point.one_shot, point.reestimated, point.recovered) if each is not None]
-    if not all(math.isfinite(each) and 0 <= each <= 1 for each in shares) or point.samples < 1:
+    shares = [share for share in (point.one_shot, point.reestimated, point.recovered) if share is not None]
+    if not all(math.isfinite(share) and 0 <= share <= 1 for share in shares) or point.samples < 1:
         raise ValueError("an accuracy is no share")
     return point
 

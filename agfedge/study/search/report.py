@@ -58,12 +58,12 @@ def reasons_of(points: Sequence[SearchPoint]) -> list[str]:
 
 def verdict_of(points: Sequence[SearchPoint], epsilon: float) -> str:
     """Returns in words which point is best, or what would help where none is."""
-    found = best(points, epsilon)
-    if found is not None:
-        (each,) = measured([found])
+    winner = best(points, epsilon)
+    if winner is not None:
+        (each,) = measured([winner])
         doubt = "; its interval reaches the heavy expert's cost" if each.expected.high >= HEAVY_COST else ""
         return (
-            f"best: {found.name}, at {ratio(each.expected)} of the heavy expert's cost; it is right on "
+            f"best: {winner.name}, at {ratio(each.expected)} of the heavy expert's cost; it is right on "
             f"{percentage(each.accuracy)} % of the rows, the heavy expert on {percentage(each.heavy)} %{doubt}"
         )
     if not measured(points):
@@ -111,11 +111,11 @@ def document_of(
     points: Sequence[SearchPoint], epsilon: float, cost_note: str, warnings: Sequence[str] = ()
 ) -> dict[str, object]:
     """Returns what `json_of` writes, as plain objects: points by name, and what they say."""
-    found = best(points, epsilon)
+    winner = best(points, epsilon)
     return {
         "points": [asdict(point) for point in sorted(points, key=lambda point: point.name)],
         "front": [point.name for point in front(points)],
-        "best": None if found is None else found.name,
+        "best": None if winner is None else winner.name,
         "epsilon": epsilon,
         "costs": cost_note,
         "warnings": list(warnings),
@@ -194,20 +194,20 @@ def write_plot(points: Sequence[SearchPoint], stem: Path) -> tuple[Path, ...]:
 
 
 def _draw(figure: Figure, points: Sequence[SearchPoint]) -> None:
-    panel, found, ahead = figure.subplots(), measured(points), front(points)
-    behind = [each for each in found if each.point not in ahead]
-    for number, each in enumerate(behind):
-        _point(panel, each, GREY, "o", None if number else "not on the front", front=False)
-    for number, each in enumerate(each for each in found if each.point in ahead):
+    panel, shown, ahead = figure.subplots(), measured(points), front(points)
+    behind = [one for one in shown if one.point not in ahead]
+    for number, one in enumerate(behind):
+        _point(panel, one, GREY, "o", None if number else "not on the front", front=False)
+    for number, one in enumerate(one for one in shown if one.point in ahead):
         shape = _SHAPES[number // _COLOURS % len(_SHAPES)]
-        _point(panel, each, f"C{number % _COLOURS}", shape, each.point.name, front=True)
-    if found:
-        heavy = found[0].heavy
+        _point(panel, one, f"C{number % _COLOURS}", shape, one.point.name, front=True)
+    if shown:
+        heavy = shown[0].heavy
         panel.axhline(100 * heavy.value, color="0.4", linestyle="--", linewidth=0.8, zorder=1)
         panel.plot(
             [HEAVY_COST], [100 * heavy.value], "*", color="black", markersize=11, label="heavy expert alone", zorder=4
         )
-        _frame(panel, found)
+        _frame(panel, shown)
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
     else:
         panel.annotate("nothing was measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="0.4")
@@ -238,10 +238,10 @@ def _point(panel: Axes, each: Measured, colour: str, shape: str, label: str | No
     )
 
 
-def _frame(panel: Axes, found: Sequence[Measured]) -> None:
+def _frame(panel: Axes, shown: Sequence[Measured]) -> None:
     """Shows all intervals; curves that fall to a light expert's own accuracy leave the picture below."""
-    costs = [side for each in found for side in (each.expected.low, each.expected.high)]
-    shares = [side for each in found for side in (each.accuracy.low, each.accuracy.high, each.heavy.value)]
+    costs = [side for one in shown for side in (one.expected.low, one.expected.high)]
+    shares = [side for one in shown for side in (one.accuracy.low, one.accuracy.high, one.heavy.value)]
     tall = max(100 * (max(shares) - min(shares)), 0.5)
     panel.set_xlim(max(0.0, min(costs) - 0.1), max(HEAVY_COST, *costs) + 0.05)
     panel.set_ylim(100 * min(shares) - 0.6 * tall, min(100 * max(shares) + 0.2 * tall, 100.5))
