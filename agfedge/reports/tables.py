@@ -182,7 +182,7 @@ def truth(run: MeasuredRun) -> Iterator[Table]:
     if not tested.layers:
         return
     if tested.slow:
-        yield Table(_LAYERS, map(_layer, tested.slow), left=(1, 7), title="Layers that did not get faster")
+        yield Table(_LAYERS, map(_layer, tested.slow), left=(1, 7), wrap=60, title="Layers that did not get faster")
     rest = ", ".join(f"{duration(us)} in the {name} expert" for name, us in tested.rest_us.items())
     fast = "" if tested.slow else "No layer was made thinner without getting faster. "
     note = fast + (f"All that has no multiply-accumulates: {rest}." if rest else "")
