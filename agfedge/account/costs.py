@@ -14,6 +14,7 @@ from agfedge_runtime import Branch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from agfedge_runtime.bundle.manifest import Manifest
     from agfedge_runtime.profile.samples import Samples
 
 
@@ -53,6 +54,12 @@ def costs_of(samples: Samples) -> FourCosts:
     terms = mixture_to_expected(rates, costs)
     terms["runtime overhead"] = measured.value - expected(rates, costs)
     return FourCosts(mixture(rates, costs), sequential(rates, costs), expected(rates, costs), measured, terms)
+
+
+def promised_costs(manifest: Manifest) -> PassCosts:
+    """Returns what the bundle says that passes cost, in its own unit."""
+    costs = manifest.costs
+    return PassCosts(costs.light, costs.prior, trunk=costs.trunk, heavy=costs.heavy)
 
 
 def relative(passes: Passes) -> PassCosts:

@@ -196,8 +196,10 @@ class BatchAccount:
     inputs_per_s: float | None
 
 
-def rate_account(rate: RateSamples) -> RateAccount | None:
-    """Returns the account of a run at a fixed rate; None where no input came."""
+def rate_account(rate: RateSamples | None) -> RateAccount | None:
+    """Returns the account of a run at a fixed rate; None where there was none, or no input came."""
+    if rate is None:
+        return None
     came = rate.dropped + len(rate.branches)
     if not came:
         return None
@@ -205,8 +207,10 @@ def rate_account(rate: RateSamples) -> RateAccount | None:
     return RateAccount(rate.fps, rate.queue, dropped, latency_of(rate.latency_us), latency_of(rate.service_us))
 
 
-def batch_account(batches: BatchSamples) -> BatchAccount:
-    """Returns the account of calls with several inputs."""
+def batch_account(batches: BatchSamples | None) -> BatchAccount | None:
+    """Returns the account of calls with several inputs; None where there were none."""
+    if batches is None:
+        return None
     cascade = latency_of(batches.cascade_us)
     throughput = None if cascade is None or not cascade.mean_us else 1e6 * batches.size / cascade.mean_us
     return BatchAccount(batches.size, cascade, latency_of(batches.light_us), latency_of(batches.heavy_us), throughput)

@@ -227,9 +227,14 @@ def macs_of(graph: LayeredGraph, part: Part) -> int:
     return int(sum(graph.kernels[number].macs for number in part.launches))
 
 
+def precision_of(samples: Samples) -> str:
+    """Returns what the graphs of a run computed in."""
+    return str(samples.environment.get("precision", FULL_PRECISION))
+
+
 def bundle_that_ran(samples: Samples, bundle: Bundle) -> Bundle:
     """Returns the bundle with the graphs and thresholds of the precision that ran, where it has them."""
-    manifest, precision = bundle.manifest, str(samples.environment.get("precision", FULL_PRECISION))
+    manifest, precision = bundle.manifest, precision_of(samples)
     if precision not in manifest.precisions:  # samples of another bundle, which the findings tell
         return bundle
     ran = replace(manifest, precisions={FULL_PRECISION: manifest.precisions[precision]})

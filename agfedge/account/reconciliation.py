@@ -34,15 +34,15 @@ compared with both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.account.costs import passes_of
+from agfedge.account.costs import passes_of, promised_costs
 from agfedge.account.latency import overhead_us
 from agfedge.base.statistics import Estimate, mean_by, mean_of
-from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_profiles import Rates, expected
 from agfedge_runtime import Branch
 from agfedge_runtime.profile.samples import STAGES
 
@@ -129,24 +129,24 @@ def reconcile(samples: Samples, manifest: Manifest) -> Reconciliation | None:
     passes = passes_of(samples)
     promised = promised_rates(manifest) or passes.rates
     heavy_us = float(samples.heavy_us.mean())
-    costs = manifest.costs
-    prior = costs.prior if not np.isnan(samples.prior).all() else 0.0
-    relative = PassCosts(costs.light, prior, trunk=costs.trunk, heavy=costs.heavy)
+    costs = promised_costs(manifest)
+    if np.isnan(samples.prior).all():
+        costs = replace(costs, prior=0.0)
     return Reconciliation(
         measured_us=float(samples.cascade_us.mean()),
         expected_us=passes.expected_us(promised),
         terms=_terms(samples, passes, promised),
         rates=passes.rates,
         promised=promised,
-        promised_us=expected(promised, relative) * heavy_us,
-        promised_unit=costs.unit,
+        promised_us=expected(promised, costs) * heavy_us,
+        promised_unit=manifest.costs.unit,
     )
 
 
 def promised_rates(manifest: Manifest) -> Rates | None:
     """Returns the rates on the calibration split; None where the manifest does not say."""
     router = manifest.router
-    if router.confidence.threshold > 1:  # the light expert is never asked
+    if not router.asks_light:
         return Rates(1.0, 0.0)
     return None if router.reference is None else Rates(router.reference.early, router.reference.late)
 

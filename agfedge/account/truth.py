@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agfedge.account.layers import LayeredGraph, Matched, macs_of, match_layers, own_times
+from agfedge.account.layers import LayeredGraph, Matched, macs_of, match_layers, own_times, precision_of
 from agfedge.account.prediction import measured_us
 from agfedge_profiles import Roofline, load_cost_model, model_precision, roofline_of
 
@@ -211,7 +211,7 @@ def truth_of(
         return Truth(stage, (), {}, {}, "layers were not timed: --layers asks the backend's profiler, where it has one")
     if problem:
         return Truth(stage, (), {}, {}, problem)
-    precision = str(samples.environment.get("precision", "fp32"))
+    precision = precision_of(samples)
     model = None if device is None else load_cost_model(device)
     known = model is not None and model.table is None and model_precision(precision) == precision
     roofline = roofline_of(model.device, precision) if model is not None and known else None

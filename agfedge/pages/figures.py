@@ -168,6 +168,11 @@ def legend_height(labels: Sequence[str]) -> float:
     return _LEGEND_LINE * -(-len(labels) // _columns(labels))
 
 
+def legend_of(names: Sequence[str]) -> float:
+    """Returns the inches that a legend of names takes, cut short; one name needs none."""
+    return legend_height([short(name) for name in names]) if len(names) > 1 else 0.0
+
+
 def short(name: str) -> str:
     """Returns a profile's name as a legend has room for: a long one without its middle."""
     half = _LONGEST // 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.account.costs import passes_of
+from agfedge.account.costs import passes_of, promised_costs
 from agfedge.pages.figures import (
     CASCADE,
     FAINT,
@@ -23,7 +23,7 @@ from agfedge.pages.figures import (
     style_of,
 )
 from agfedge.pages.html import figure
-from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_profiles import Rates, expected
 from agfedge_runtime.bundle.router import Branch, answers
 
 if TYPE_CHECKING:
@@ -119,12 +119,11 @@ def _promised(run: MeasuredRun) -> Iterator[Mark]:
     manifest = None if run.bundle is None else run.bundle.manifest
     if manifest is None or run.account.cascade.accuracy is None:
         return
-    relative = PassCosts(manifest.costs.light, manifest.costs.prior, 0.0, manifest.costs.trunk, manifest.costs.heavy)
     others = {name: each for name, each in manifest.precisions.items() if name not in ("fp32", run.precision)}
     for (name, other), marker in zip(others.items(), "Xp", strict=False):
         reference = other.router.reference
         if reference is not None and other.accuracy is not None:
-            cost = expected(Rates(reference.early, reference.late), relative)
+            cost = expected(Rates(reference.early, reference.late), promised_costs(manifest))
             label = f"{name}, cost in {_UNITS.get(manifest.costs.unit, manifest.costs.unit)}"
             yield Mark(label, cost, other.accuracy.cascade, FAINT, marker, hollow=True)
 

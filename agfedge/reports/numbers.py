@@ -76,12 +76,8 @@ def _latencies(account: Account) -> Iterator[Number]:
         yield from _latency("latency", name, row.latency)
     for branch in account.branches:
         yield from _latency("branch", branch.name, branch.latency)
-    for stage in account.stages:
-        yield from _latency("stage", f"{stage.name} alone", stage.alone)
-        yield from _latency("stage", f"{stage.name} in the cascade", stage.inside)
-        for part, latency in stage.device.items():
-            yield from _latency("stage", f"{stage.name} {part}, device's clock", latency)
-    yield from _latency("stage", "beside the stages", account.overhead)
+    for name, latency in account.engine_latencies:
+        yield from _latency("stage", name, latency)
 
 
 def _latency(section: str, name: str, latency: Latency | None) -> Iterator[Number]:

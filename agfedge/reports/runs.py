@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.account.account import account
-from agfedge.account.layers import bundle_that_ran
+from agfedge.account.layers import bundle_that_ran, precision_of
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.record import read_samples
 
@@ -51,7 +51,7 @@ class MeasuredRun:
     @property
     def precision(self) -> str:
         """What the graphs computed in."""
-        return str(self.samples.environment.get("precision", "fp32"))
+        return precision_of(self.samples)
 
     @property
     def manifest(self) -> Manifest | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from agfedge.account.reconciliation import promised_rates
 from agfedge.pages.tables import Table
 from agfedge.pages.words import between, duration, mean_duration, ratio, sentence, share, with_interval
-from agfedge_runtime.bundle.router import asks_light
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +59,7 @@ def blocks(run: MeasuredRun) -> Iterator[str | Table]:
 def _remarks(run: MeasuredRun) -> dict[str, str]:
     """Returns what only a terminal shows, by the section that it stands in: a page has it elsewhere."""
     remarks, account = {}, run.account
-    if run.manifest is not None and not asks_light(run.manifest.router.confidence.threshold):
+    if run.manifest is not None and not run.manifest.router.asks_light:
         remarks[_ESCALATION] = "The router never asks the light expert: the heavy expert answers everything."
     split = account.reconciliation
     if split is not None:
@@ -108,15 +107,7 @@ def branches(run: MeasuredRun) -> Table:
 
 def stages(run: MeasuredRun) -> Table:
     """Each engine alone and inside the cascade."""
-    account = run.account
-    rows: list[tuple[str, ...]] = []
-    for stage in account.stages:
-        rows.append((f"{stage.name} alone", *_times(stage.alone)))
-        if stage.inside is not None:
-            rows.append((f"{stage.name} in the cascade", *_times(stage.inside)))
-        rows += [(f"{stage.name} {part}, device's clock", *_times(times)) for part, times in stage.device.items()]
-    if account.overhead is not None:
-        rows.append(("beside the stages", *_times(account.overhead)))
+    rows = [(name, *_times(latency)) for name, latency in run.account.engine_latencies]
     return Table(("stage", *_TIMES), rows)
 
 

@@ -19,6 +19,7 @@ from agfedge.pages.figures import (
     inline_svg,
     legend_below,
     legend_height,
+    legend_of,
     short,
     style_of,
 )
@@ -66,7 +67,7 @@ def latencies(runs: Sequence[MeasuredRun]) -> str:
         if len(runs) > 1:
             legend_below(canvas, panels[0])
 
-    height = 0.5 + 0.95 * len(shown) + (legend_height([short(each.name) for each in runs]) if len(runs) > 1 else 0)
+    height = 0.5 + 0.95 * len(shown) + legend_of([run.name for run in runs])
     medians = [
         f"{run.name + ', ' if len(runs) > 1 else ''}{each.name}: {each.share.count} decisions, median "
         f"{'none' if each.latency is None else duration(each.latency.p50_us)}"
@@ -238,18 +239,7 @@ def power(runs: Sequence[MeasuredRun]) -> str | None:
     def draw(canvas: Figure) -> None:
         panels = canvas.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         for panel, name in zip(panels, shown, strict=True):
-            for number, run in enumerate(runs):
-                if _has(run, name):
-                    style = style_of(number)
-                    times, values = _column(run, "t_s"), _column(run, name)
-                    panel.plot(
-                        times,
-                        values,
-                        color=style.colour,
-                        linestyle=style.line,
-                        linewidth=1.2,
-                        label=short(run.name),
-                    )
+            _series(panel, runs, name)
             panel.set_title(_COLUMNS[name])
             panel.margins(y=0.15)
             panel.locator_params(axis="y", nbins=4)
@@ -260,7 +250,7 @@ def power(runs: Sequence[MeasuredRun]) -> str | None:
         if len(runs) > 1:
             legend_below(canvas, panels[0])
 
-    height = 0.5 + 1.0 * len(shown) + (legend_height([short(run.name) for run in runs]) if len(runs) > 1 else 0)
+    height = 0.5 + 1.0 * len(shown) + legend_of([run.name for run in runs])
     words = "; ".join(
         f"{_COLUMNS[name]}{f' of {run.name}' if len(runs) > 1 else ''}: {_range(run, name)}"
         for name in shown
@@ -269,6 +259,14 @@ def power(runs: Sequence[MeasuredRun]) -> str | None:
     )
     caption = "The shaded time is the run; before it the device warmed up." if len(runs) == 1 else ""
     return figure(inline_svg("power", (WIDTH, height), draw), f"The device over time. {words}.", caption)
+
+
+def _series(panel: Axes, runs: Sequence[MeasuredRun], name: str) -> None:
+    for number, run in enumerate(runs):
+        if _has(run, name):
+            style, times, values = style_of(number), _column(run, "t_s"), _column(run, name)
+            label = short(run.name)
+            panel.plot(times, values, color=style.colour, linestyle=style.line, linewidth=1.2, label=label)
 
 
 def has_power(run: MeasuredRun) -> bool:

@@ -12,6 +12,7 @@ from agfedge.pages.figures import error_bar, write_figure
 from agfedge.pages.tables import Result, Table, plain
 from agfedge.pages.words import percentage, ratio
 from agfedge.study.search.points import DONE, HEAVY_COST, STATES, SearchPoint, best, front, measured
+from agfedge_runtime.bundle.router import asks_light
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,7 +166,7 @@ def _light(point: SearchPoint) -> str:
 
 def _note(each: Measured) -> str:
     point = each.point
-    if point.threshold > 1:
+    if not asks_light(point.threshold):
         return "the heavy expert answers everything"
     if each.expected.value >= HEAVY_COST:
         return "no cheaper than the heavy expert"
