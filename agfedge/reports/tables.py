@@ -60,7 +60,7 @@ def _remarks(run: MeasuredRun) -> dict[str, str]:
     """Returns what only a terminal shows, by the section that it stands in: a page has it elsewhere."""
     remarks, account = {}, run.account
     if run.manifest is not None and not run.manifest.router.asks_light:
-        remarks[_ESCALATION] = "The router never asks the light expert: the heavy expert answers everything."
+        remarks[_ESCALATION] = "the router never asks the light expert: the heavy expert answers everything"
     split = account.reconciliation
     if split is not None:
         unit = "multiply-accumulates" if split.promised_unit == "macs" else split.promised_unit
