@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.account.costs import passes_of
-from agfedge.base.statistics import Share, mean_of, percentile, share_of, variation
+from agfedge.base.statistics import Estimate, Share, exact, mean_of, percentile, share_of, variation
 from agfedge_runtime import Branch
 from agfedge_runtime.profile.samples import STAGES
 
@@ -44,6 +44,13 @@ class Latency:
     p90_us: float | None
     p99_us: float | None
     variation: float | None
+
+    @property
+    def mean(self) -> Estimate:
+        """The mean with its interval."""
+        if self.low_us is None or self.high_us is None:
+            return exact(self.mean_us)
+        return Estimate(self.mean_us, self.low_us, self.high_us)
 
 
 def latency_of(times_us: NDArray[np.float64]) -> Latency | None:

@@ -59,9 +59,8 @@ class ReportResult(Result):
         if self.out is None and self.format != "html":
             yield self.text.rstrip("\n")
             return
-        for profile in self.sources.runs:
-            for finding in profile.account.findings:
-                yield f"{finding.grade.upper()}: {profile.name}: {finding.text}"
+        for run in self.sources.runs:
+            yield from (f"{doubt.grade.upper()}: {run.name}: {doubt.text}" for doubt in run.account.findings)
         yield verdict_of(self.sources.runs)
         yield f"page: {self.out}"
 
@@ -123,18 +122,14 @@ def report(
 
 
 def _text(form: str, sources: MeasuredRuns, command: str) -> str:
+    from agfedge.reports import numbers, page
+
     if form == "html":
-        from agfedge.reports.page import report_page
-
-        return report_page(sources.runs, sources.warnings, command)
+        return page.report_page(sources.runs, sources.warnings, command)
     if form == "md":
-        from agfedge.reports.page import markdown
-
-        return markdown(sources.runs, sources.warnings)
+        return page.markdown(sources.runs, sources.warnings)
     if form == "csv":
-        from agfedge.reports.numbers import to_csv
-
-        return to_csv(sources.runs)
+        return numbers.to_csv(sources.runs)
     return json.dumps(_document(sources), indent=1, allow_nan=False) + "\n"
 
 
@@ -143,6 +138,6 @@ def _document(sources: MeasuredRuns) -> dict[str, Any]:
 
     return {
         "warnings": list(sources.warnings),
-        "profiles": [{"name": profile.name, "account": plain(profile.account)} for profile in sources.runs],
+        "profiles": [{"name": run.name, "account": plain(run.account)} for run in sources.runs],
         "changes": plain(changes_of(sources.runs)),
     }

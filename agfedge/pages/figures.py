@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from agfedge.base.statistics import Estimate
 
 # What matplotlib would write of its own: a date, and its version.
 _METADATA: dict[str, dict[str, str | None]] = {".png": {"Software": None}, ".svg": {"Date": None}}
@@ -147,11 +148,12 @@ def style_of(number: int) -> Style:
     return Style(SERIES[number % len(SERIES)], _LINES[number % len(_LINES)], _MARKERS[number % len(_MARKERS)])
 
 
-def error_bar(value: float, low: float | None, high: float | None, scale: float = 1) -> list[list[float]] | None:
+def error_bar(estimate: Estimate, scale: float = 1) -> list[list[float]] | None:
     """Returns how far an interval reaches below and above its value, times `scale`; None where there is none."""
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
+    low, high = estimate.interval
+    if low is None or high is None:
         return None
-    return [[scale * max(0.0, value - low)], [scale * max(0.0, high - value)]]
+    return [[scale * max(0.0, estimate.value - low)], [scale * max(0.0, high - estimate.value)]]
 
 
 def legend_below(figure: Figure, panel: Axes) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.account.costs import passes_of, promised_costs
+from agfedge.base.statistics import Estimate, exact
 from agfedge.pages.figures import (
     CASCADE,
     FAINT,
@@ -44,16 +45,13 @@ _UNITS = {"macs": "MACs"}
 
 @dataclass(frozen=True)
 class Mark:
-    """One mark of the plot: `cost` and `right` (a share, with `interval`) with the intervals that they have."""
+    """One mark of the plot: what a decision costs, and the share that is right."""
 
     name: str
-    cost: float
-    right: float
+    cost: Estimate
+    right: Estimate
     colour: str
     marker: str
-    cost_low: float | None = None
-    cost_high: float | None = None
-    interval: tuple[float | None, float | None] = (None, None)
     hollow: bool = False
 
 
@@ -80,7 +78,7 @@ def pareto(runs: Sequence[MeasuredRun]) -> str:
         legend_below(canvas, panel)
 
     height = 2.4 + legend_height([_CURVE, *(mark.name for mark in marks)])
-    words = "; ".join(f"{mark.name}: cost {mark.cost:,.3g}, {100 * mark.right:.2f}%" for mark in marks)
+    words = "; ".join(f"{mark.name}: cost {mark.cost.value:,.3g}, {100 * mark.right.value:.2f}%" for mark in marks)
     caption = "Further left is cheaper, further up is better. Bars are 95% intervals."
     if alone:
         caption += " Hollow marks are estimates and promises, not measurements; the line is what this run's own answers"
@@ -90,27 +88,13 @@ def pareto(runs: Sequence[MeasuredRun]) -> str:
 
 def _of_one(run: MeasuredRun) -> Iterator[Mark]:
     account = run.account
-    costs, heavy_us = account.costs, account.heavy.latency.mean_us
-    light = account.light.latency
-    yield Mark("heavy alone", 1.0, _right(run, "heavy")[0], HEAVY, "s", interval=_right(run, "heavy")[1:])
-    yield Mark(
-        "light alone",
-        light.mean_us / heavy_us,
-        _right(run, "light")[0],
-        LIGHT,
-        "D",
-        cost_low=None if light.low_us is None else light.low_us / heavy_us,
-        cost_high=None if light.high_us is None else light.high_us / heavy_us,
-        interval=_right(run, "light")[1:],
-    )
-    right = _right(run, "cascade")[0]
+    light = account.light.latency.mean.over(account.heavy.latency.mean_us)
+    yield Mark("heavy alone", exact(1.0), _right(run, "heavy"), HEAVY, "s")
+    yield Mark("light alone", light, _right(run, "light"), LIGHT, "D")
+    right = _right(run, "cascade")
     for name, marker in (("mixture", "v"), ("sequential", "^"), ("expected", "o")):
-        yield Mark(f"{name} (estimate)", getattr(costs, name), right, INK, marker, hollow=True)
-    measured = costs.measured
-    yield Mark(
-        "cascade as measured", measured.value, right, CASCADE, "o", measured.low, measured.high,
-        interval=_right(run, "cascade")[1:],
-    )  # fmt: skip
+        yield Mark(f"{name} (estimate)", exact(getattr(account.costs, name)), exact(right.value), INK, marker, True)
+    yield Mark("cascade as measured", account.costs.measured, right, CASCADE, "o")
     yield from _promised(run)
 
 
@@ -125,35 +109,33 @@ def _promised(run: MeasuredRun) -> Iterator[Mark]:
         if reference is not None and other.accuracy is not None:
             cost = expected(Rates(reference.early, reference.late), promised_costs(manifest))
             label = f"{name}, cost in {_UNITS.get(manifest.costs.unit, manifest.costs.unit)}"
-            yield Mark(label, cost, other.accuracy.cascade, FAINT, marker, hollow=True)
+            yield Mark(label, exact(cost), exact(other.accuracy.cascade), FAINT, marker, hollow=True)
 
 
 def _of_many(number: int, run: MeasuredRun) -> Iterator[Mark]:
     style = style_of(number)
     for name, marker, hollow in (("heavy", "s", True), ("light", "D", True), ("cascade", "o", False)):
-        latency = getattr(run.account, name).latency
-        yield Mark(
-            f"{short(run.name)}: {name}", latency.mean_us, _right(run, name)[0], style.colour, marker,
-            latency.low_us, latency.high_us, interval=_right(run, name)[1:], hollow=hollow,
-        )  # fmt: skip
+        mean, label = getattr(run.account, name).latency.mean, f"{short(run.name)}: {name}"
+        yield Mark(label, mean, _right(run, name), style.colour, marker, hollow)
 
 
-def _right(run: MeasuredRun, name: str) -> tuple[float, float | None, float | None]:
-    accuracy = getattr(run.account, name).accuracy
+def _right(run: MeasuredRun, name: str) -> Estimate:
+    """Returns the accuracy; without labels how often the heavy expert's answer is given."""
+    accuracy: Estimate | None = getattr(run.account, name).accuracy
     if accuracy is not None:
-        return accuracy.value, accuracy.low, accuracy.high
+        return accuracy
     samples = run.samples
     if name == "light":
-        return float((samples.light_labels == samples.heavy_labels).mean()), None, None
-    return (1.0 if name == "heavy" else run.agreement), None, None
+        return exact(float((samples.light_labels == samples.heavy_labels).mean()))
+    return exact(1.0 if name == "heavy" else run.agreement)
 
 
 def _mark(panel: Axes, mark: Mark) -> None:
     panel.errorbar(
-        [mark.cost],
-        [100 * mark.right],
-        xerr=error_bar(mark.cost, mark.cost_low, mark.cost_high, 1),
-        yerr=error_bar(mark.right, *mark.interval, 100),
+        [mark.cost.value],
+        [100 * mark.right.value],
+        xerr=error_bar(mark.cost),
+        yerr=error_bar(mark.right, 100),
         color=mark.colour,
         marker=mark.marker,
         markersize=8 if mark.hollow else 6,
@@ -169,10 +151,10 @@ def _mark(panel: Axes, mark: Mark) -> None:
 
 def _frame(panel: Axes, marks: Sequence[Mark]) -> None:
     """Shows every mark with its interval; what falls below is a threshold that nobody would choose."""
-    rights = [side for mark in marks for side in (mark.right, *mark.interval) if side is not None]
+    rights = [side for mark in marks for side in (mark.right.value, *mark.right.interval) if side is not None]
     margin = max(12 * (max(rights) - min(rights)), 0.3)
     panel.set_ylim(100 * min(rights) - margin, 100 * max(rights) + margin)
-    panel.set_xlim(0, 1.06 * max(mark.cost_high or mark.cost for mark in marks))
+    panel.set_xlim(0, 1.06 * max(mark.cost.interval[1] or mark.cost.value for mark in marks))
 
 
 def _curve(run: MeasuredRun) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -205,7 +187,7 @@ def four_costs(four: FourCosts) -> str:
         measured = four.measured
         for row, name in enumerate(_NAMES[:-1]):
             panel.plot([getattr(four, name)], [row], "o", color=INK, markerfacecolor="none", markersize=7)
-        reach = error_bar(measured.value, measured.low, measured.high)
+        reach = error_bar(measured)
         panel.errorbar([measured.value], [3], xerr=reach, fmt="o", color=CASCADE, capsize=3, markersize=7)
         panel.axvline(measured.value, color=CASCADE, linewidth=0.7, linestyle=(0, (3, 2)), zorder=1)
         panel.set_yticks(range(len(_NAMES)), _NAMES)

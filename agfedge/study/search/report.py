@@ -226,8 +226,8 @@ def _point(panel: Axes, each: Measured, colour: str, shape: str, label: str | No
     panel.errorbar(
         [each.expected.value],
         [100 * each.accuracy.value],
-        xerr=error_bar(each.expected.value, *each.expected.interval),
-        yerr=error_bar(each.accuracy.value, *each.accuracy.interval, 100),
+        xerr=error_bar(each.expected),
+        yerr=error_bar(each.accuracy, 100),
         label=label,
         color=colour,
         marker=shape,
