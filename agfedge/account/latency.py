@@ -1,4 +1,4 @@
-"""A series of latencies, summarised."""
+"""Latencies, summarised: of each branch and each engine apart, at a fixed rate, and of several inputs a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw samples of a bundle: measured here, or where it was deployed, by the runtime that was shipped."""
+"""Raw samples of a bundle: measured here or where it was deployed, kept when cut short, and read again."""
 
 from __future__ import annotations
 

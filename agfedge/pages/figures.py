@@ -1,4 +1,4 @@
-"""Figures as files and inside pages: the same drawing gives the same bytes."""
+"""Figures as files and inside pages, and what they share: the same drawing gives the same bytes."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ _MARKERS = "osD^vP"
 
 @dataclass(frozen=True)
 class Style:
-    """How a profile is drawn."""
+    """How one of several is drawn."""
 
     colour: str
     line: str | tuple[int, tuple[float, ...]]
@@ -144,7 +144,7 @@ class Style:
 
 
 def style_of(number: int) -> Style:
-    """Returns the style of a report's profile, counted from 0."""
+    """Returns the style of one of several, counted from 0."""
     return Style(SERIES[number % len(SERIES)], _LINES[number % len(_LINES)], _MARKERS[number % len(_MARKERS)])
 
 
@@ -176,7 +176,7 @@ def legend_of(names: Sequence[str]) -> float:
 
 
 def short(name: str) -> str:
-    """Returns a profile's name as a legend has room for: a long one without its middle."""
+    """Returns a name as a legend has room for: a long one without its middle."""
     half = _LONGEST // 2
     return name if len(name) <= _LONGEST else f"{name[: half - 1]}…{name[-half:]}"
 

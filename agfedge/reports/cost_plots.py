@@ -56,7 +56,7 @@ class Mark:
 
 
 def pareto(runs: Sequence[MeasuredRun]) -> str:
-    """Returns the figure; one profile's costs are relative to its heavy expert, several ones' are microseconds."""
+    """Returns the figure; one run's costs are relative to its heavy expert, several ones' are microseconds."""
     alone = len(runs) == 1
     marks = list(_of_one(runs[0])) if alone else [mark for p in enumerate(runs) for mark in _of_many(*p)]
     labelled = all(run.account.cascade.accuracy is not None for run in runs)

@@ -1,4 +1,4 @@
-"""A profile as rows of one number each, with unit, interval and number of samples."""
+"""Measured runs as numbers, each with unit, interval and samples; and every number beside the first run's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a profile.
+    """One number of a run.
 
     Attributes:
         section: such as "latency" or "escalation".
@@ -44,7 +44,7 @@ class Number:
 
 
 def numbers_of(run: MeasuredRun) -> tuple[Number, ...]:
-    """Returns every number of a profile's account, section by section."""
+    """Returns every number of a run's account, section by section."""
     account = run.account
     return (
         Number("run", "decisions", account.decisions),
@@ -61,7 +61,7 @@ def numbers_of(run: MeasuredRun) -> tuple[Number, ...]:
 
 
 def to_csv(runs: Sequence[MeasuredRun]) -> str:
-    """Returns a tidy table: a line a number, each with the profile's name."""
+    """Returns a tidy table: a line a number, each with the run's name."""
     text = io.StringIO()
     names = [each.name for each in fields(Number)]
     writer = csv.writer(text, lineterminator="\n")
@@ -173,12 +173,12 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Change:
-    """A number of a profile beside the same number of the first one.
+    """A number of a run beside the same number of the first one.
 
     Attributes:
         section: of the number.
         name: of it.
-        profile: the other profile's name.
+        profile: the other run's name.
         kind: "ratio" (other over first) or "difference" (other minus first).
         value: of that.
         low: lower end of its 95% interval; None where one of the two has none.
@@ -195,7 +195,7 @@ class Change:
 
 
 def changes_of(runs: Sequence[MeasuredRun]) -> tuple[Change, ...]:
-    """Returns the changes from the first profile to each other one, where both have the number."""
+    """Returns the changes from the first run to each other one, where both have the number."""
     first = {(row.section, row.name): row for row in numbers_of(runs[0])}
     changes = []
     for run in runs[1:]:
@@ -207,7 +207,7 @@ def changes_of(runs: Sequence[MeasuredRun]) -> tuple[Change, ...]:
 
 
 def comparison_tables(runs: Sequence[MeasuredRun]) -> tuple[Table, ...]:
-    """Returns a table a section: a column a profile, and what changed against the first one."""
+    """Returns a table a section: a column a run, and what changed against the first one."""
     rows = [{(row.section, row.name): row for row in numbers_of(run)} for run in runs]
     changes = {(change.section, change.name, change.profile): change for change in changes_of(runs)}
     keys = list(dict.fromkeys(key for numbers in rows for key in numbers))

@@ -1,4 +1,4 @@
-"""The page of one or several profiles: what is wrong first, then the verdict, then everything behind it."""
+"""The page of one or several measured runs: what is wrong first, then the verdict, then everything behind it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _compared(runs: Sequence[MeasuredRun]) -> Iterator[str]:
 
 
 def _plans(runs: Sequence[MeasuredRun]) -> dict[str, Plan]:
-    """Plans that differ, by the first profile that has each."""
+    """Plans that differ, by the first run that has each."""
     plans: dict[str, Plan] = {}
     for run in runs:
         if run.plan is not None and run.plan not in plans.values():

@@ -1,4 +1,4 @@
-"""One measured profile with all that a report says of it."""
+"""Measured runs, read from samples and bundles, each with all that a report says of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class MeasuredRun:
     """One measurement.
 
     Attributes:
-        name: of it, for people; distinct among the profiles of a report.
+        name: of it, for people; distinct among the runs of a report.
         samples: as they were recorded.
         account: derived from them.
         bundle: that was measured, or that they are compared with; None where it is not at hand.

@@ -1,4 +1,4 @@
-"""Histograms of the cascade's latency, a panel a branch, all over the same scale."""
+"""Plots of time: latencies by branch, the reconciliation as a waterfall, and power, temperature and clocks."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _logarithmic(panel: Axes, edges: NDArray[np.float64]) -> None:
 
 
 def waterfall(runs: Sequence[MeasuredRun]) -> str | None:
-    """Returns the figure; None where nothing was split. Of several profiles the terms stand by each other."""
+    """Returns the figure; None where nothing was split. Of several runs the terms stand by each other."""
     split = [(each, each.account.reconciliation) for each in runs if each.account.reconciliation is not None]
     words = "; ".join(
         f"{run.name + ': ' if len(runs) > 1 else ''}expected {reconciliation.expected_us:,.1f} µs, "
@@ -227,7 +227,7 @@ _COLUMNS = {
 
 
 def power(runs: Sequence[MeasuredRun]) -> str | None:
-    """Returns the figure; None where no profile has a series of any of them.
+    """Returns the figure; None where no run has a series of any of them.
 
     Raises:
         InputError: the series of the samples are malformed.
