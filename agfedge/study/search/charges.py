@@ -56,9 +56,9 @@ def charges_of(
     if target is None:
         raise InputError(f"--costs {PREDICTED} needs the device that is predicted for: add --target")
     model = load_cost_model(target)
-    how = "a model with assumed constants" if model.table is None else "a table of measured layers"
+    means = "a model with assumed constants" if model.table is None else "a table of measured layers"
     where = f"{model.device.name}:{model.device.mode} at {model.default_precision}"
-    return f"predicted latency on {where}, by {how}", lambda experts, _: predicted_costs(experts, model)
+    return f"predicted latency on {where}, by {means}", lambda experts, _: predicted_costs(experts, model)
 
 
 def predicted_costs(experts: ExpertPair, model: CostModel) -> PassCosts:
