@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from agfedge.base import __version__ as __version__
+
 if TYPE_CHECKING:
     from agfedge.commands.calibrate import calibrate
     from agfedge.commands.compare import compare
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from agfedge.commands.sign import sign, verify
     from agfedge.commands.status import status
     from agfedge_runtime import AgfedgeError, Branch, Cascade
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AgfedgeError",
@@ -68,9 +68,9 @@ def __getattr__(name: str) -> object:
     """Imports a public name when it is first used: importing agfedge costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'agfedge' has no attribute {name!r}")
-    found: object = getattr(import_module(_HOMES.get(name, f"agfedge.commands.{name}")), name)
-    globals()[name] = found
-    return found
+    value: object = getattr(import_module(_HOMES.get(name, f"agfedge.commands.{name}")), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from agfedge import __version__
-from agfedge.base import progress
+from agfedge.base import __version__, progress
 from agfedge.base.requests import suggestion
 from agfedge.commands.options import FLAG
 from agfedge.pages.tables import Result
@@ -82,7 +82,7 @@ def _run(
                     result.write(as_json=json)
                 code = result.exit_code
             else:
-                code = result or 0
+                code = _type(result or ())  # what the demo comes down to; help is nothing
             sys.stdout.flush()  # a reader that left shows here, not when Python ends
             return code
         except BrokenPipeError:
@@ -115,6 +115,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(_missing(error), 1)
     except OSError as error:  # a full disk, a folder that may not be written
         return _complain(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+
+
+def _type(commands: Sequence[Sequence[str]]) -> int:
+    """Runs commands, each shown as a user would type it; stops at one that fails, and returns its code."""
+    for command in commands:
+        sys.stdout.write(f"\n$ agfedge {shlex.join(command)}\n\n")
+        sys.stdout.flush()
+        code = main(command)
+        if code:
+            return code
+    return 0
 
 
 def _complain(message: str, code: int) -> int:
@@ -182,7 +193,7 @@ class _Config(cyclopts.config.Toml):
         return 1
 
 
-class _Lines(logging.Handler):
+class _StderrLines(logging.Handler):
     """Writes records on stderr, a line each, as errors are written."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -194,10 +205,10 @@ class _Lines(logging.Handler):
 def _logging(*, verbose: bool, quiet: bool) -> Iterator[None]:
     """Sends what is logged to stderr while a command runs."""
     root = logging.getLogger()
-    if any(isinstance(each, _Lines) for each in root.handlers):  # a command that types commands: the demo
+    if any(isinstance(each, _StderrLines) for each in root.handlers):  # a command that types commands: the demo
         yield
         return
-    handler = _Lines()
+    handler = _StderrLines()
     levels = dict.fromkeys(_OURS, logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
     levels[progress.logger.name] = logging.ERROR if quiet else logging.INFO
     if not (quiet or verbose) and sys.stderr.isatty():

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from agfedge.allocate import asked, plan_model
-from agfedge.base.requests import Origin
+from agfedge.allocate import plan_model
 from agfedge.light.branch_order import branch_order
 from agfedge.light.light import score_subject
 from agfedge.recover import make_student, reestimate
 from agfedge.scores import Scores
 from agfedge.study.search.request import depth
+from agfedge.subject.origin import Origin
 from agfedge.subject.preprocess import model_input
 from agfedge.subject.subject import Subject, load_subject
 
@@ -67,9 +67,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _cell(subject: Subject, scores: Scores, share: float, order: list[str] | None) -> str:
-    wanted = asked(depth(share))
-    how = wanted.of_groups({}, frozenset())
-    planned = plan_model(subject.exported.model, subject.groups, scores, how, wanted.budget, order)
+    wanted = depth(share).amount()
+    allocation = wanted.of_groups({}, frozenset())
+    planned = plan_model(subject.exported.model, subject.groups, scores, allocation, wanted.budget, order)
     x = subject.x[np.random.default_rng(5).permutation(len(subject.x))[:SAMPLES]]
     student = make_student(subject.module, planned.plan, planned.model, x[:8], subject.exported.program)
     reestimate(student, x)

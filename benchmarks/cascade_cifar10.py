@@ -20,13 +20,13 @@ from cascade_plot import write_latency_plot
 
 from agfedge.account.account import Account, account
 from agfedge.account.measuring import Measurement, measure_bundle
-from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import Origin
+from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.bundles.export_request import ExportRequest
 from agfedge.bundles.exporting import export
 from agfedge.data import load_dataset
 from agfedge.pages.tables import plain
 from agfedge.recover import Recovery
+from agfedge.subject.origin import Origin
 from agfedge_runtime import Bundle
 
 HERE = Path(__file__).parent
@@ -90,8 +90,7 @@ def request_of(given: argparse.Namespace) -> ExportRequest:
             validation=0.05,
             precision="bfloat16",
         ),
-        exclude=(),
-        per_layer=None,
+        choice=GroupChoice(),
         score="agf",
         light=None,
         share_trunk="none",

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agfedge.base.requests import Origin
 from agfedge.recover import Recovery
 from agfedge.study.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
-from agfedge.study.compare.plot import write_plots
+from agfedge.study.compare.report import write_plots
+from agfedge.subject.origin import Origin
 
 SCORES = ("agf", "taylor", "fisher", "l1", "l2", "lamp", "wanda", "ria", "flap", "random")
 RECOVERED = ("agf", "taylor", "l1", "random")

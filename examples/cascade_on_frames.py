@@ -9,7 +9,7 @@ from PIL import Image
 import agfedge
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
+from agfedge.demo.network import train_heavy
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build/examples")
 folder.mkdir(parents=True, exist_ok=True)

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.account.branches import BranchAccount, StageAccount, branches_of, distinct_inputs, overhead_us, stages_of
-from agfedge.account.costs import Costs, costs_of
-from agfedge.account.energy import Energy, energy_of
-from agfedge.account.findings import INVALID, Finding, findings_of
-from agfedge.account.graphs import bundle_that_ran, stage_graphs
-from agfedge.account.latency import Latency, latency_of
+from agfedge.account.costs import FourCosts, costs_of
+from agfedge.account.findings import INVALID, Doubt, findings_of
+from agfedge.account.latency import (
+    BatchAccount,
+    BranchAccount,
+    Latency,
+    RateAccount,
+    StageAccount,
+    batch_account,
+    branches_of,
+    distinct_inputs,
+    latency_of,
+    overhead_us,
+    rate_account,
+    stages_of,
+)
+from agfedge.account.layers import bundle_that_ran, stage_graphs
 from agfedge.account.prediction import Prediction, device_that_ran, predict
 from agfedge.account.reconciliation import Reconciliation, reconcile
-from agfedge.account.served import BatchAccount, RateAccount, batch_account, rate_account
 from agfedge.account.truth import Truth, truth_of
 from agfedge.base.statistics import Share, share_of
 from agfedge_runtime import Branch
 from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.state import Energy, energy_by_branch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +86,7 @@ class Account:
     decisions: int
     complete: bool
     valid: bool
-    findings: tuple[Finding, ...]
+    findings: tuple[Doubt, ...]
     heavy: ExpertAccount
     light: ExpertAccount
     cascade: ExpertAccount
@@ -84,7 +96,7 @@ class Account:
     branches: tuple[BranchAccount, ...]
     stages: tuple[StageAccount, ...]
     overhead: Latency | None
-    costs: Costs
+    costs: FourCosts
     reconciliation: Reconciliation | None
     truth: Truth | None
     prediction: Prediction | None
@@ -164,3 +176,37 @@ def _row(
     if indices[-1] >= len(labels):
         raise InputError(f"the samples are of input {indices[-1]}, there are {len(labels)} labels: give the same data")
     return ExpertAccount(latency, share_of(answers[first] == labels[indices]))
+
+
+__all__ = ["Energy", "energy_of"]
+
+
+def energy_of(samples: Samples) -> Energy | None:
+    """Returns the energies, each with its reason where it was not measured; None where nobody looked at the power.
+
+    Raises:
+        InputError: the state's series are malformed.
+    """
+    state = samples.state or {}
+    series, idle = state.get("series"), state.get("idle")
+    if not isinstance(series, Mapping):
+        return None
+    watts, error = (idle.get(key) if isinstance(idle, Mapping) else None for key in ("watts", "error_w"))
+    return energy_by_branch(
+        samples.start_s,
+        samples.cascade_us,
+        samples.branches,
+        series,
+        float(watts) if isinstance(watts, (int, float)) else None,
+        idle_error_w=float(error) if isinstance(error, (int, float)) else 0.0,
+        busy_share=_busy_share(samples),
+    )
+
+
+def _busy_share(samples: Samples) -> float:
+    """The share of the run in which something was computed: between its timed parts nothing is."""
+    parts = (samples.cascade_us, samples.heavy_us, samples.light_us, samples.prior_us, samples.trunk_us)
+    each_us = sum(np.nan_to_num(part) for part in parts)
+    # A row begins with any of its parts; the run, so taken, lacks no more than one of them.
+    run_us = 1e6 * float(samples.start_s[-1] - samples.start_s[0]) + float(np.mean(each_us))
+    return min(1.0, float(np.sum(each_us)) / run_us)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agfedge.account.passes import Passes, passes_of
-from agfedge.base.statistics import RatioOfMeans, ratio_over_time
-from agfedge_profiles import PassCosts, expected, mixture, mixture_to_expected, sequential
+import numpy as np
+
+from agfedge.base.statistics import Estimate, ratio_over_time
+from agfedge_profiles import PassCosts, Rates, expected, mixture, mixture_to_expected, sequential
+from agfedge_runtime import Branch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from agfedge_runtime.profile.samples import Samples
 
 
 @dataclass(frozen=True)
-class Costs:
+class FourCosts:
     """Costs of an input relative to the heavy expert's mean latency, all from the same interleaved run.
 
     Attributes:
@@ -28,7 +32,7 @@ class Costs:
     mixture: float
     sequential: float
     expected: float
-    measured: RatioOfMeans
+    measured: Estimate
     terms: dict[str, float]
 
     @property
@@ -41,14 +45,14 @@ class Costs:
         return f"{where}; the largest term is {name} ({value:+.3f}), which mixture does not charge{noise}"
 
 
-def costs_of(samples: Samples) -> Costs:
+def costs_of(samples: Samples) -> FourCosts:
     """Computes the four costs from raw decisions."""
     passes = passes_of(samples)
     rates, costs = passes.rates, relative(passes)
     measured = ratio_over_time(samples.cascade_us, samples.heavy_us)
     terms = mixture_to_expected(rates, costs)
     terms["runtime overhead"] = measured.value - expected(rates, costs)
-    return Costs(mixture(rates, costs), sequential(rates, costs), expected(rates, costs), measured, terms)
+    return FourCosts(mixture(rates, costs), sequential(rates, costs), expected(rates, costs), measured, terms)
 
 
 def relative(passes: Passes) -> PassCosts:
@@ -56,3 +60,41 @@ def relative(passes: Passes) -> PassCosts:
     whole = float((passes.trunk + passes.heavy).mean())
     trunk, prior, light = (float(each.mean()) / whole for each in (passes.trunk, passes.prior, passes.light))
     return PassCosts(light, prior, trunk=trunk, heavy=1 - trunk)
+
+
+@dataclass(frozen=True, eq=False)
+class Passes:
+    """What each part of the cascade takes alone, without what comes before it; float64 (n,), microseconds.
+
+    Attributes:
+        trunk: of what both experts share; 0 where they share nothing.
+        prior: of the prior; 0 where the cascade did not ask for it.
+        light: of the light expert, after the trunk.
+        heavy: of the heavy expert, after the trunk.
+        rates: shares of this run's decisions that were escalated.
+    """
+
+    trunk: NDArray[np.float64]
+    prior: NDArray[np.float64]
+    light: NDArray[np.float64]
+    heavy: NDArray[np.float64]
+    rates: Rates
+
+    def expected_us(self, rates: Rates) -> float:
+        """T + P + (1 - p_early) * L + (p_early + p_late) * H, of the means of the four, in microseconds."""
+        trunk, prior, light, heavy = (float(each.mean()) for each in (self.trunk, self.prior, self.light, self.heavy))
+        return trunk + prior + (1 - rates.early) * light + rates.heavy * heavy
+
+
+def passes_of(samples: Samples) -> Passes:
+    """Takes the passes apart.
+
+    With a trunk, the times of the prior and of both experts hold the trunk's, which runs once. The prior is charged
+    only where the cascade computed it.
+    """
+    trunk = np.nan_to_num(samples.trunk_us)
+    asked = ~np.isnan(samples.prior)
+    prior = np.where(asked, np.nan_to_num(samples.prior_us) - trunk, 0.0)
+    early, late = samples.branches == Branch.EARLY, samples.branches == Branch.LATE
+    rates = Rates(float(early.mean()), float(late.mean()))
+    return Passes(trunk, prior, samples.light_us - trunk, samples.heavy_us - trunk, rates)

@@ -42,7 +42,7 @@ _PROBLEMS = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class Doubt:
     """One line that speaks against a run.
 
     Attributes:
@@ -54,7 +54,7 @@ class Finding:
     text: str
 
 
-def findings_of(samples: Samples, bundle: Bundle | None) -> tuple[Finding, ...]:
+def findings_of(samples: Samples, bundle: Bundle | None) -> tuple[Doubt, ...]:
     """Returns what speaks against a run, the worst first.
 
     Args:
@@ -66,33 +66,33 @@ def findings_of(samples: Samples, bundle: Bundle | None) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: order.index(finding.grade)))
 
 
-def _identity(samples: Samples, bundle: Bundle | None) -> Iterator[Finding]:
+def _identity(samples: Samples, bundle: Bundle | None) -> Iterator[Doubt]:
     if bundle is not None and samples.bundle_digest != bundle.digest:
-        yield Finding(
+        yield Doubt(
             INVALID,
             f"these samples are of bundle {samples.bundle_digest[:12]}, not of {bundle.digest[:12]}: what they are "
             "compared with here was promised by another one; profile this bundle",
         )
     if not samples.complete:
-        yield Finding(INVALID, f"the run was cut short after {len(samples)} decisions: measure again")
+        yield Doubt(INVALID, f"the run was cut short after {len(samples)} decisions: measure again")
     if len(samples) < FEWEST:
-        yield Finding(UNSTABLE, f"{len(samples)} decisions are few: intervals are wide below {FEWEST}")
+        yield Doubt(UNSTABLE, f"{len(samples)} decisions are few: intervals are wide below {FEWEST}")
 
 
-def _state(samples: Samples) -> Iterator[Finding]:
+def _state(samples: Samples) -> Iterator[Doubt]:
     state = samples.state or {}
     reasons = state.get("invalid", ())
     for reason in reasons if isinstance(reasons, (list, tuple)) else ():
-        yield Finding(INVALID, str(reason))
+        yield Doubt(INVALID, str(reason))
     problems = state.get("problems", ())
     told = list(problems) if isinstance(problems, (list, tuple)) else []
     for problem in told[:_PROBLEMS]:
-        yield Finding(NOTE, f"the device's state: {problem}")
+        yield Doubt(NOTE, f"the device's state: {problem}")
     if len(told) > _PROBLEMS:
-        yield Finding(NOTE, f"the device's state: {len(told) - _PROBLEMS} more such problems, which --out keeps")
+        yield Doubt(NOTE, f"the device's state: {len(told) - _PROBLEMS} more such problems, which --out keeps")
 
 
-def _drifts(samples: Samples) -> Iterator[Finding]:
+def _drifts(samples: Samples) -> Iterator[Doubt]:
     """The heavy expert alone does the same work in every decision: what changes is the machine."""
     count = len(samples)
     if count < _DRIFT_SAMPLES:
@@ -103,14 +103,14 @@ def _drifts(samples: Samples) -> Iterator[Finding]:
     if abs(change) < DRIFT:
         return
     cause = "it throttled, or other work came" if change > 0 else "its clocks rose, or other work ended"
-    yield Finding(
+    yield Doubt(
         INVALID if abs(change) >= LARGE_DRIFT else UNSTABLE,
         f"the heavy expert's median went from {first:,.1f} to {last:,.1f} us ({change:+.0%}) from the first to the "
         f"last third of the run, at most {DRIFT:.0%} was expected: {cause}; measure again on a machine at rest",
     )
 
 
-def _spreads(samples: Samples) -> Iterator[Finding]:
+def _spreads(samples: Samples) -> Iterator[Doubt]:
     floor = _SMALL * float(samples.heavy_us.mean())
     for stage in STAGES:
         alone = getattr(samples, f"{stage}_us")
@@ -123,23 +123,23 @@ def _spreads(samples: Samples) -> Iterator[Finding]:
             yield from _spread({f"{key} by the device's clock": times}, DEVICE_VARIATION, "lock the clocks")
 
 
-def _spread(series: Mapping[str, NDArray[np.float64]], limit: float, remedy: str) -> Iterator[Finding]:
+def _spread(series: Mapping[str, NDArray[np.float64]], limit: float, remedy: str) -> Iterator[Doubt]:
     """Tells of the series that varies most, where that is too much."""
     found = {name: variation(times[~np.isnan(times)]) or 0.0 for name, times in series.items()}
     name = max(found, key=lambda each: found[each], default="")
     if name and found[name] > limit:
-        yield Finding(
+        yield Doubt(
             UNSTABLE,
             f"{name} varies by {found[name]:.1%} (standard deviation over mean), at most {limit:.1%} was expected: "
             f"{remedy}",
         )
 
 
-def _served(samples: Samples) -> Iterator[Finding]:
+def _served(samples: Samples) -> Iterator[Doubt]:
     rate = samples.rate
     if rate is not None and rate.dropped:
         came = rate.dropped + len(rate.branches)
-        yield Finding(
+        yield Doubt(
             NOTE,
             f"at {rate.fps:g} inputs a second {rate.dropped} of {came} were dropped: this is more than it can keep "
             "up with, and the latencies at that rate are of those that were served",

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 
 from agfedge.allocate.kernels import Launch, channels_of, kernel_of, launches
 from agfedge_export.graph.view import view_of
+from agfedge_runtime.bundle.manifest import FULL_PRECISION
 
 if TYPE_CHECKING:
     import onnx
 
     from agfedge_export.graph.view import GraphView
     from agfedge_profiles import Kernel
-    from agfedge_runtime.profile.samples import Layer
+    from agfedge_runtime import Bundle
+    from agfedge_runtime.profile.samples import Layer, Samples
 
 # Of what a profiler told of a layer, the share that is surely the layer's.
 _LEAST = 0.1
@@ -223,3 +225,28 @@ class _Sets:
 def macs_of(graph: LayeredGraph, part: Part) -> int:
     """Returns the multiply-accumulates of a part."""
     return int(sum(graph.kernels[number].macs for number in part.launches))
+
+
+def bundle_that_ran(samples: Samples, bundle: Bundle) -> Bundle:
+    """Returns the bundle with the graphs and thresholds of the precision that ran, where it has them."""
+    manifest, precision = bundle.manifest, str(samples.environment.get("precision", FULL_PRECISION))
+    if precision not in manifest.precisions:  # samples of another bundle, which the findings tell
+        return bundle
+    ran = replace(manifest, precisions={FULL_PRECISION: manifest.precisions[precision]})
+    return replace(bundle, manifest=ran)
+
+
+def stage_graphs(bundle: Bundle) -> dict[str, LayeredGraph]:
+    """Reads the graphs by stage: "trunk" where there is one, "light", "heavy".
+
+    Raises:
+        ModelError: the shapes of one cannot be inferred.
+        BundleError: one is missing.
+    """
+    import onnx
+
+    experts = bundle.manifest.experts
+    parts = {"trunk": experts.trunk, "light": experts.light, "heavy": experts.heavy}
+    return {
+        stage: LayeredGraph(onnx.load(str(bundle.file(part.file)))) for stage, part in parts.items() if part is not None
+    }

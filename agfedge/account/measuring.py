@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,14 +17,19 @@ from agfedge.targets.errors import DeployError
 from agfedge.targets.status import read_status
 from agfedge.targets.target import Completed, Target
 from agfedge_runtime import Bundle, Cascade
+from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import AgfedgeError, BackendError, InputError
 from agfedge_runtime.profile.command import confirm, locking, words_of
 from agfedge_runtime.profile.profiling import Asked, profile
-from agfedge_runtime.profile.record import HEAD, Reader
+from agfedge_runtime.profile.record import HEAD, Reader, read_samples
+from agfedge_runtime.profile.recorder import SideFile, side_path
 from agfedge_runtime.profile.samples import Samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from agfedge_runtime import Bundle
+    from agfedge_runtime.profile.samples import Samples
 
 INBOX = PurePosixPath("profile-inputs")
 # Where the target keeps what it measured last: should the connection be lost, all of it is there.
@@ -141,7 +147,7 @@ def _on_target(
             np.savez(Path(folder) / "inputs.npz", x=measurement.inputs)
             target.put(Path(folder), INBOX)
         argv += ["--data", str(INBOX / "inputs.npz")]
-    lines = _Lines(writers, progress)
+    lines = _RecordLines(writers, progress)
     try:
         done = target.stream(argv, lines.take, env=_ENV)
     except DeployError as error:
@@ -171,7 +177,7 @@ def _result(bundle: Bundle, target: Target, done: Completed, samples: Samples | 
     return samples
 
 
-class _Lines:
+class _RecordLines:
     """Takes a record's lines as they come: into a record, and about once a second to whoever writes them."""
 
     def __init__(self, writers: Sequence[Writer], progress: Callable[[int], object]) -> None:
@@ -247,3 +253,68 @@ def _check_digest(bundle: Bundle, name: str, found: str) -> None:
 def _last_line(done: Completed) -> str:
     lines = done.stderr.strip().splitlines()
     return lines[-1].strip() if lines else f"exit code {done.returncode}"
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Keeps samples where the user wants them, or else beside the bundle.
+
+    Attributes:
+        bundle: that is measured.
+        out: the file; until it is whole, FILE.partial. None for a file beside the bundle, of a run that is cut short.
+    """
+
+    bundle: Bundle
+    out: Path | None
+
+    def measure(self, measurement: Measurement) -> Samples:
+        """Measures, and writes the samples.
+
+        Raises:
+            KeyboardInterrupt: somebody interrupted; it says where the samples are that came until then.
+            AgfedgeError: something does not fit, or the measurement fails. What came until then is kept, and named.
+        """
+        with contextlib.ExitStack() as opened:
+            side = None if self.out is None else opened.enter_context(SideFile(side_path(self.out)))
+            try:
+                samples = measure_bundle(self.bundle, measurement, () if side is None else (side.write,))
+            except CutShortError as error:
+                raise DeployError(f"{error}; {self._keep(error.samples, side)}") from error
+            if not samples.complete:
+                raise KeyboardInterrupt(self._keep(samples, side))
+            if self.out is not None:
+                self._keep(samples, side)
+        return samples
+
+    def _keep(self, samples: Samples, side: SideFile | None) -> str:
+        """Writes samples; says where."""
+        path = self.out or self.bundle.path.with_name(f"{self.bundle.path.name}.profile.json")
+        write_text(path, samples.to_json())
+        if side is not None:
+            side.remove()
+        return (
+            f"{len(samples)} decisions are in {path}, marked incomplete: agfedge profile {self.bundle.path} "
+            f"--from-samples {path}"
+        )
+
+
+def read_before(path: Path, bundle: Bundle, inputs: int | None) -> Samples:
+    """Reads what was measured before.
+
+    Args:
+        path: of the samples.
+        bundle: that is meant.
+        inputs: how many there are now; None for the bundle's own.
+
+    Raises:
+        InputError: the file cannot be read, or is of another bundle or other inputs.
+    """
+    samples = read_samples(path)
+    if samples.bundle_digest != bundle.digest:
+        raise InputError(
+            f"{path}: measured on bundle {samples.bundle_digest[:12]}, asked for {bundle.digest[:12]}; give that bundle"
+        )
+    measured = int(samples.input_index.max()) + 1
+    if inputs is not None and measured > inputs:
+        raise InputError(f"{path}: measured on {measured} inputs or more, --data has {inputs}; give the same --data")
+    return samples

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agfedge.account.passes import passes_of
+from agfedge.account.costs import passes_of
 from agfedge_profiles import CostModel, load_cost_model, model_precision
 from agfedge_runtime.errors import InputError
 

@@ -39,9 +39,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.account.branches import overhead_us
-from agfedge.account.passes import passes_of
-from agfedge.base.statistics import Mean, mean_by, mean_of
+from agfedge.account.costs import passes_of
+from agfedge.account.latency import overhead_us
+from agfedge.base.statistics import Estimate, mean_by, mean_of
 from agfedge_profiles import PassCosts, Rates, expected
 from agfedge_runtime import Branch
 from agfedge_runtime.profile.samples import STAGES
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agfedge.account.passes import Passes
+    from agfedge.account.costs import Passes
     from agfedge_runtime.bundle.manifest import Manifest
     from agfedge_runtime.profile.samples import Samples
 
@@ -213,5 +213,5 @@ def _term(name: str, values: Times, samples: tuple[str, ...], about: str) -> Ter
     return _told(name, mean_of(values), samples, about)
 
 
-def _told(name: str, mean: Mean, samples: tuple[str, ...], about: str) -> Term:
-    return Term(name, mean.value, mean.low, mean.high, samples, about)
+def _told(name: str, mean: Estimate, samples: tuple[str, ...], about: str) -> Term:
+    return Term(name, mean.value, *mean.interval, samples, about)

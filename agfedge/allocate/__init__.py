@@ -7,25 +7,20 @@ of its channels (Qian et al., arXiv:2605.09008), and a floor keeps any layer fro
 `allocate` is pure: scores in, indices out. `plan_for_budget` also looks at what the pruned graph costs.
 """
 
-from agfedge.allocate.budget import Planned, Spent, plan_for_budget, plan_model
-from agfedge.allocate.how import KINDS, MEASURES, Allocation, Budget, Keep, check_allocation, check_budget
-from agfedge.allocate.keep import allocate, uniform_keep
-from agfedge.allocate.request import AllocationRequest, Asked, asked
+from agfedge.allocate.allocation import Allocation, AllocationRequest, Amount, Budget, Keep
+from agfedge.allocate.group_choice import GroupChoice
+from agfedge.allocate.planning import Planned, Spent, allocate, plan_for_budget, plan_model, uniform_keep
 
 __all__ = [
-    "KINDS",
-    "MEASURES",
     "Allocation",
     "AllocationRequest",
-    "Asked",
+    "Amount",
     "Budget",
+    "GroupChoice",
     "Keep",
     "Planned",
     "Spent",
     "allocate",
-    "asked",
-    "check_allocation",
-    "check_budget",
     "plan_for_budget",
     "plan_model",
     "uniform_keep",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agfedge.allocate.how import Keep
+    from agfedge.allocate.allocation import Keep
     from agfedge_export import ChannelGroups, Group
 
     # A computed tensor's name, or the (node, input) of a parameter.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _REAL = (1, 10, 11, 16)  # onnx.TensorProto's FLOAT, FLOAT16, DOUBLE and BFLOAT16
 
 
-class Estimate:
+class CostEstimate:
     """Costs of a model for any choice of units.
 
     Args:
@@ -77,15 +77,15 @@ class Estimate:
         """Returns the kernels that are left."""
         shares, gone = self._shares(keep), self._gone_nodes(keep)
         sizes = shares * np.array(self._base)
-        found = []
+        kernels = []
         for launch in self._launches:
             if launch.nodes[0] in gone:
                 continue
             macs = sum(self._node_macs(node, shares) for node in launch.nodes if node in self._macs)
             keys: list[Key] = [*launch.tensors, *(key for key in launch.parameters if key[0] not in gone)]
             moved = float(sizes[[self._index[key] for key in keys]].sum())
-            found.append(Kernel(macs, moved, self._kinds[launch.nodes[0]]))
-        return found
+            kernels.append(Kernel(macs, moved, self._kinds[launch.nodes[0]]))
+        return kernels
 
     def _measure_tensors(self) -> None:
         """Notes the size and the channels along each axis of every parameter and feature map."""
@@ -104,8 +104,8 @@ class Estimate:
     def _named(self, launch: Launch) -> list[str]:
         """Returns the tensors around a kernel's nodes, whether or not they reach memory."""
         around = [self._view.nodes[index] for index in launch.nodes]
-        found = [name for node in around for name in (*node.inputs, *node.outputs)]
-        return [name for name in (*found, *launch.tensors) if name and not self._view.is_derived(name)]
+        names = [name for node in around for name in (*node.inputs, *node.outputs)]
+        return [name for name in (*names, *launch.tensors) if name and not self._view.is_derived(name)]
 
     def _note(self, key: Key, size: int, axes: list[NDArray[np.int64]]) -> None:
         self._index[key] = len(self._base)
@@ -186,12 +186,12 @@ class Estimate:
         removed[offsets[position] : offsets[position + 1]] = True
         gone = analysis.removed_atoms(removed)
         empty = {member.node for member in group.members if member.role == CONSUMES}
-        found: set[int] = set()
+        nodes: set[int] = set()
         constant: set[str] = set()
         for node in view.nodes:
             inside = any(gone[labels.atoms].all() for name in node.outputs for labels in analysis.tracer.fields(name))
             live = [name for name in node.inputs if name and name not in constant and not view.is_derived(name)]
             if inside or node.index in empty or (not live and constant & set(node.inputs)):
-                found.add(node.index)
+                nodes.add(node.index)
                 constant.update(node.outputs)
-        return frozenset(found)
+        return frozenset(nodes)

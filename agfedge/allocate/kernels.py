@@ -131,9 +131,9 @@ def launches(view: GraphView) -> list[Launch]:
         last = max(before) if node.op in _FUSED and not node.domain and before else len(made) - 1
         maker.update(dict.fromkeys(node.outputs, last))
     reads = [_reads(view, nodes, origin) for nodes in made]
-    outside = {name for found in reads for name in found}
+    outside = {name for names in reads for name in names}
     outside.update(origin.get(name, name) for name in view.graph_outputs)
-    return [_launch(view, nodes, found, outside) for nodes, found in zip(made, reads, strict=True)]
+    return [_launch(view, nodes, names, outside) for nodes, names in zip(made, reads, strict=True)]
 
 
 def _launch(view: GraphView, nodes: list[NodeView], reads: dict[str, None], outside: set[str]) -> Launch:
@@ -150,8 +150,8 @@ def _launch(view: GraphView, nodes: list[NodeView], reads: dict[str, None], outs
 def _reads(view: GraphView, nodes: list[NodeView], origin: dict[str, str]) -> dict[str, None]:
     """Returns, in order, what a kernel reads of others."""
     own = {name for node in nodes for name in node.outputs}
-    found = [origin.get(name, name) for node in nodes for name in _live(view, node)]
-    return dict.fromkeys(name for name in found if name not in own)
+    names = [origin.get(name, name) for node in nodes for name in _live(view, node)]
+    return dict.fromkeys(name for name in names if name not in own)
 
 
 def _live(view: GraphView, node: NodeView) -> list[str]:

@@ -107,13 +107,13 @@ def _import_failed(place: str, what: str, error: BaseException) -> InputError:
 
 def _attribute(module: ModuleType, name: str, spec: str, what: str) -> object:
     try:
-        found: object = getattr(module, name)
+        attribute: object = getattr(module, name)
     except AttributeError as error:
         public = [each for each in dir(module) if not each.startswith("_")]
         close = difflib.get_close_matches(name, public, n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise InputError(f"{what} factory {spec}: {module.__file__} has no {name!r}{hint}") from error
-    return found
+    return attribute
 
 
 def _checked_callable(factory: object, spec: str, what: str) -> Callable[[], object]:

@@ -33,7 +33,7 @@ class OnnxRun:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised, and told in one line
         if threads is not None:
             options.intra_op_num_threads = threads
         try:

@@ -48,7 +48,7 @@ def bar(
         return tqdm(items, desc=title, unit=unit, total=total, initial=initial, leave=False, **options)
     if not logger.isEnabledFor(logging.INFO):
         return tqdm(items, total=total, disable=True)
-    return _Lines(items, desc=title, unit=unit, total=total, initial=initial)
+    return _LineBar(items, desc=title, unit=unit, total=total, initial=initial)
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def stages(title: str, names: Sequence[str], quick_s: float = 0.0) -> Iterator[C
         yield step
 
 
-class _Lines(tqdm):  # type: ignore[misc]  # tqdm has no types
+class _LineBar(tqdm):  # type: ignore[misc]  # tqdm has no types
     """A bar that writes a line now and then, through the log."""
 
     _last = 0.0
@@ -86,9 +86,9 @@ class _Lines(tqdm):  # type: ignore[misc]  # tqdm has no types
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # noqa: ARG002 - tqdm's signature
         now = time.monotonic()
-        if msg == "" or now - max(self._began, _Lines._last) < PERIOD_S:
+        if msg == "" or now - max(self._began, _LineBar._last) < PERIOD_S:
             return True
-        _Lines._last = now
+        _LineBar._last = now
         done = f"{self.n:g}" if self.total is None else f"{self.n:g} of {self.total:g}"
         plural = "es" if self.unit.endswith("h") else "s"
         logger.info("%s: %s %s%s, %.0f s so far", self.desc, done, self.unit, plural, now - self._began)

@@ -1,8 +1,8 @@
-"""Intervals and percentiles, as the tables print them."""
+"""Values with their intervals, and percentiles, as the tables print them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +15,23 @@ PERCENTILE_FLOORS = {50: 1, 90: 64, 99: 662}
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share of samples with its 95% Wilson interval."""
+class Estimate:
+    """A value with its 95% interval, which is NaN where there were too few samples for one."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The interval's ends; None where there is none."""
+        return (None, None) if np.isnan(self.low) else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Share(Estimate):
+    """The share that some samples are of all, with its 95% Wilson interval."""
+
     count: int
     samples: int
 
@@ -41,22 +52,13 @@ def share_of(hits: NDArray[np.bool_], independent: int | None = None) -> Share:
     return Share(count / samples, float(interval.low), float(interval.high), count, samples)
 
 
-@dataclass(frozen=True)
-class RatioOfMeans:
-    """The ratio of two means over the same samples, with its 95% bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def ratio_of_means(above: NDArray[np.float64], below: NDArray[np.float64], seed: int = 0) -> RatioOfMeans:
-    """Returns mean(above) / mean(below) for paired samples (N,), with a percentile bootstrap over pairs."""
+def ratio_of_means(above: NDArray[np.float64], below: NDArray[np.float64], seed: int = 0) -> Estimate:
+    """Returns the ratio of two means for paired samples (N,), with a percentile bootstrap over pairs."""
     from scipy.stats import bootstrap
 
     value = float(above.mean() / below.mean())
     if len(above) < 2:
-        return RatioOfMeans(value, float("nan"), float("nan"))
+        return Estimate(value, float("nan"), float("nan"))
     result = bootstrap(
         (above, below),
         lambda a, b, axis: a.mean(axis=axis) / b.mean(axis=axis),
@@ -67,47 +69,33 @@ def ratio_of_means(above: NDArray[np.float64], below: NDArray[np.float64], seed:
         method="percentile",
         rng=np.random.default_rng(seed),
     )
-    return RatioOfMeans(value, float(result.confidence_interval.low), float(result.confidence_interval.high))
+    return Estimate(value, float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean with its 95% bootstrap interval; the interval is None below two samples."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-def mean_of(samples: NDArray[np.float64], seed: int = 0) -> Mean:
+def mean_of(samples: NDArray[np.float64], seed: int = 0) -> Estimate:
     """Returns the mean of samples (N,) in the order in which they were taken, N at least 1, with its interval.
 
     What follows one another on a machine is alike (clocks, temperature, other load), so blocks of about N^(1/3)
     consecutive samples are resampled instead of samples: Carlstein (1986, doi:10.1214/aos/1176350057), block length
     after Hall, Horowitz and Jing (1995, doi:10.1093/biomet/82.3.561).
     """
-    found = ratio_over_time(samples, np.ones(len(samples)), seed)
-    has_interval = not np.isnan(found.low)
-    return Mean(float(samples.mean()), found.low if has_interval else None, found.high if has_interval else None)
+    return replace(ratio_over_time(samples, np.ones(len(samples)), seed), value=float(samples.mean()))
 
 
-def ratio_over_time(above: NDArray[np.float64], below: NDArray[np.float64], seed: int = 0) -> RatioOfMeans:
+def ratio_over_time(above: NDArray[np.float64], below: NDArray[np.float64], seed: int = 0) -> Estimate:
     """Returns mean(above) / mean(below) for paired samples (N,) in the order they were taken in; see `mean_of`."""
     starts = np.arange(0, len(above), max(1, round(len(above) ** (1 / 3))))
     return ratio_of_means(np.add.reduceat(above, starts), np.add.reduceat(below, starts), seed)
 
 
-def mean_by(samples: NDArray[np.float64], groups: NDArray[np.int64], seed: int = 0) -> Mean:
+def mean_by(samples: NDArray[np.float64], groups: NDArray[np.int64], seed: int = 0) -> Estimate:
     """Returns the mean of samples (N,), N at least 1, with its interval by resampling whole groups (N,).
 
     For what repeats alike within a group, as the way of an input does each time the input comes.
     """
     _, group = np.unique(groups, return_inverse=True)
     sums, counts = np.bincount(group, samples).astype(np.float64), np.bincount(group).astype(np.float64)
-    if len(counts) < 2:
-        return Mean(float(samples.mean()), None, None)
-    found = ratio_of_means(sums, counts, seed)
-    return Mean(float(samples.mean()), found.low, found.high)
+    return replace(ratio_of_means(sums, counts, seed), value=float(samples.mean()))
 
 
 def variation(samples: NDArray[np.float64]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from agfedge.base.statistics import share_of
 from agfedge.bundles.bundling import answered, write_whole
-from agfedge.bundles.export_result import Evaluation, ExportResult, GraphFacts
+from agfedge.bundles.export_result import Evaluation, ExportResult
 from agfedge.bundles.page import bundle_page
 from agfedge.bundles.precisions import InPrecision, in_precision, precision_warnings
 from agfedge.router import Bound, Evidence, rivals
@@ -107,7 +107,7 @@ def assemble(
         how.out, experts, expert.plan, calibration, [full, *(made for made, _ in others)], costs, data, how.provenance
     )
     heavy, light = (
-        GraphFacts(bundle.manifest.files[name].size, cost.macs, cost.parameters)
+        replace(cost, size_bytes=bundle.manifest.files[name].size)
         for name, cost in (("heavy.onnx", experts.heavy_costs), ("light.onnx", experts.light_costs))
     )
     reports = tuple(report for _, report in others)

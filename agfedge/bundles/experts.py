@@ -14,7 +14,8 @@ from agfedge.router.priors import PriorShapes, prior_charges, shapes_of
 from agfedge_export import GraphCosts, SurgeryError, graph_costs
 from agfedge_export.heads.heads import CONFIDENCE, IMAGE, PRIOR, PROBABILITIES, attach_heads, expose_logits
 from agfedge_export.heads.priors import NEGATED, TRUNK_ENERGY, append_features, prior_graph, prior_kinds
-from agfedge_export.trunk.split import SharedCut, common_trunk, split
+from agfedge_export.trunk.cuts import SharedCut, common_trunk
+from agfedge_export.trunk.split import split
 from agfedge_export.trunk.trunk_heads import split_experts
 from agfedge_profiles import PassCosts
 from agfedge_runtime.bundle import manifest
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from agfedge.data import Arrays
     from agfedge.router.choice import Choice
-    from agfedge_export.trunk.split import Cut
+    from agfedge_export.trunk.cuts import Cut
     from agfedge_runtime import Bundle
     from agfedge_runtime.bundle.layout import Preprocessing
     from agfedge_runtime.bundle.precisions import Precision

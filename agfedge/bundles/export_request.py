@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge.allocate import AllocationRequest, asked
-from agfedge.base.requests import Origin, check_bundle_place, check_given, check_seed
+from agfedge.allocate import AllocationRequest, GroupChoice
+from agfedge.base.requests import check_bundle_place, check_given
 from agfedge.bundles.precisions import check_precisions
 from agfedge.bundles.torch_tensorrt_engine import require_torch_tensorrt
 from agfedge.recover import Recovery
 from agfedge.router import Bound
 from agfedge.scores import check_score
+from agfedge.subject.origin import Origin
 from agfedge_runtime.errors import InputError
 
 
@@ -22,8 +23,7 @@ class ExportRequest:
     origin: Origin
     out: str
     amount: AllocationRequest
-    exclude: tuple[str, ...]
-    per_layer: str | None
+    choice: GroupChoice
     score: str
     recovery: Recovery
     light: str | None
@@ -45,12 +45,10 @@ def check_request(request: ExportRequest) -> None:
         InputError: names the option, what it is and what was expected.
         AgfedgeError: torch-tensorrt is not installed, or needs a GPU.
     """
-    asked(request.amount)
+    request.amount.check()
     check_given("--light", request.light)
-    check_given("--per-layer", request.per_layer)
-    if request.recovery.epochs < 0:
-        raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
-    check_seed(request.seed)
+    request.choice.check()
+    request.recovery.check()
     request.bound.check()
     check_score(request.score)
     check_precisions(request.precision)

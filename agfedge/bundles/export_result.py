@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agfedge.light.pruning import size_cells
 from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
 from agfedge.router.rivals import rival_table
 from agfedge_runtime.bundle.precisions import Accuracy
@@ -17,16 +18,8 @@ if TYPE_CHECKING:
     from agfedge.bundles.trunk_choice import TrunkTrial
     from agfedge.light.light import LightExpert
     from agfedge.router import Calibration, Rival
+    from agfedge_export import GraphCosts
     from agfedge_runtime import Bundle
-
-
-@dataclass(frozen=True)
-class GraphFacts:
-    """An expert on disk: bytes of its file, multiply-accumulates an input, parameters."""
-
-    size_bytes: int
-    macs: int
-    parameters: int
 
 
 @dataclass(frozen=True)
@@ -76,8 +69,8 @@ class ExportResult(Result):
     calibration: Calibration
     evaluation: Evaluation
     rivals: tuple[Rival, ...]
-    heavy: GraphFacts
-    light: GraphFacts
+    heavy: GraphCosts
+    light: GraphCosts
     warnings: tuple[str, ...]
     trunks: tuple[TrunkTrial, ...] = ()
     precisions: tuple[PrecisionReport, ...] = ()
@@ -110,8 +103,8 @@ class ExportResult(Result):
         yield Table(
             ("expert", "test accuracy (95% interval)", "KiB", "MMACs", "parameters"),
             [
-                ("heavy", percent(test.heavy), *_sizes(self.heavy)),
-                ("light", percent(test.light), *_sizes(self.light)),
+                ("heavy", percent(test.heavy), *size_cells(self.heavy)),
+                ("light", percent(test.light), *size_cells(self.light)),
                 ("cascade", percent(test.cascade), "", "", ""),
             ],
         )
@@ -167,7 +160,3 @@ class ExportResult(Result):
         if expert.check is None:  # it was made, and compared, in an earlier run
             return f"removed: {expert.plan_summary()}"
         return f"removed equals masked: {expert.check.max_absolute_error:.1e} apart on {expert.plan_summary()}"
-
-
-def _sizes(facts: GraphFacts) -> tuple[str, str, str]:
-    return f"{facts.size_bytes / 1024:,.0f}", f"{facts.macs / 1e6:,.2f}", f"{facts.parameters:,}"

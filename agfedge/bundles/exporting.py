@@ -20,7 +20,7 @@ from agfedge.light.foreign import foreign_light
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery, held_out
 from agfedge.subject.subject import Subject, load_subject
-from agfedge_export.trunk.split import FEW, Cut, common_trunk, cut_at
+from agfedge_export.trunk.cuts import FEW, Cut, common_trunk, cut_at
 
 if TYPE_CHECKING:
     import onnx
@@ -93,10 +93,9 @@ def _light(
     step()
     scores = score_subject(subject, request.score, request.seed, crew)
     step()
-    per_layer = None if request.per_layer is None else Path(request.per_layer)
 
     def light(cut: Cut | None, how: Recovery, checkpoint: Path | None) -> LightExpert:
-        return make_light(subject, scores, request.amount, how, checkpoint, crew, cut, request.exclude, per_layer)
+        return make_light(subject, scores, request.amount, how, checkpoint, crew, cut, request.choice)
 
     whole = request.recovery
     pilot = replace(whole, epochs=min(whole.epochs, max(1, whole.epochs // PILOT)))
@@ -121,7 +120,7 @@ def checkpoint_of(out: Path) -> Path:
 
 def _provenance(request: ExportRequest) -> dict[str, str | int | float | bool | None]:
     """What made the bundle. No times and no paths: the same request gives the same bytes."""
-    from agfedge import __version__
+    from agfedge.base import __version__
 
     named = {"agfedge": __version__, "model": request.origin.name}
     if request.light is not None:

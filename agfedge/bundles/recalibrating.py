@@ -11,7 +11,7 @@ from agfedge.bundles.bundling import answered, route, write_whole
 from agfedge.bundles.experts import Graphs
 from agfedge.bundles.precisions import judged_precision
 from agfedge.data import load_arrays
-from agfedge.data.split import shares, stratified
+from agfedge.data.dataset import shares, stratified
 from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
 from agfedge.router import Bound
 from agfedge.router.calibration import guarantee_dict
@@ -25,8 +25,8 @@ from agfedge_runtime.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agfedge.commands.options import DataLike
     from agfedge.data import Arrays
+    from agfedge.data.arrays import DataLike
     from agfedge.router import Answers, EarlyTrial
     from agfedge_runtime.bundle.router import Router
 

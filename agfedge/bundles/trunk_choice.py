@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agfedge.bundles.experts import experts_of
 from agfedge.router import choose_estimate
-from agfedge_export.trunk.split import trunk_cuts
+from agfedge_export.trunk.cuts import trunk_cuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agfedge.data import Arrays
     from agfedge.router import Bound
     from agfedge.subject.subject import Subject
-    from agfedge_export.trunk.split import Cut
+    from agfedge_export.trunk.cuts import Cut
 
 NONE, AUTO = "none", "auto"
 # Shares of the heavy expert's multiply-accumulates that a trunk is looked for at. A larger trunk saves the heavy pass

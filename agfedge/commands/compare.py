@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.groups import origin_of, recovery_of
+from agfedge.commands.arguments import origin_of, recovery_of
 from agfedge.recover.options import Recovery
-from agfedge.study.compare.result import CompareResult
+from agfedge.study.compare.report import CompareResult
 
 
 @o.documented
@@ -69,7 +69,7 @@ def compare(
     """
     arguments = dict(locals())
     from agfedge.study.compare import CompareRequest, claims_of, json_of, markdown_of, rows_of
-    from agfedge.study.compare.plot import write_plots
+    from agfedge.study.compare.report import write_plots
     from agfedge.study.compare.run import compare as run
     from agfedge_runtime.atomic import write_text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,15 +21,17 @@ def demo(
     *,
     out: Annotated[Path, Parameter(help="Folder for everything that the demo writes.")] = Path("agfedge-demo"),
     seed: o.Seed = 0,
-) -> int:
+) -> list[list[str]]:
     """Train a small network on handwritten digits, and take it the whole way: export, deploy, profile.
 
     It types the commands that you would type for a model of your own.
+
+    Returns:
+        Those commands, for the command line to type.
     """
-    from agfedge.cli import main
     from agfedge.data import load_dataset
     from agfedge.demo.digits import write_digits
-    from agfedge.demo.heavy import train_heavy
+    from agfedge.demo.network import train_heavy
 
     check_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -39,13 +40,7 @@ def demo(
     weights = out / "heavy.safetensors"
     sys.stdout.write(f"a residual network trained on them, the heavy expert: {weights}\n")
     train_heavy(load_dataset(str(out / "digits"), seed).train, weights, seed=seed)
-    for command in commands_of(out, weights, seed):
-        sys.stdout.write(f"\n$ agfedge {shlex.join(command)}\n\n")
-        sys.stdout.flush()
-        code = main(command)
-        if code:
-            return code
-    return 0
+    return commands_of(out, weights, seed)
 
 
 def commands_of(out: Path, weights: Path, seed: int) -> list[list[str]]:

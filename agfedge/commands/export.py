@@ -9,8 +9,7 @@ from cyclopts import Parameter
 
 from agfedge.bundles.export_result import ExportResult
 from agfedge.commands import options as o
-from agfedge.commands.groups import amount_of, origin_of, recovery_of
-from agfedge.commands.repeat import changed, to_toml
+from agfedge.commands.arguments import amount_of, changed, choice_of, origin_of, recovery_of, to_toml
 from agfedge.recover.options import Recovery
 from agfedge_runtime.errors import InputError
 
@@ -93,8 +92,7 @@ def export(
             origin=origin_of(arguments),
             out=str(out),
             amount=amount_of(arguments),
-            exclude=o.names_of(exclude),
-            per_layer=o.path_of(per_layer),
+            choice=choice_of(arguments),
             score=score,
             recovery=recovery_of(arguments, seed),
             light=o.path_of(light),

@@ -47,7 +47,7 @@ class ModelInspection(Result):
     def to_dict(self) -> dict[str, Any]:
         """Returns what `agfedge inspect --json` prints."""
         kept = {} if self.plan is None else {each.name: {"kept": len(each.keep)} for each in self.plan.groups}
-        found = [
+        groups = [
             {
                 "name": group.name,
                 "size": group.size,
@@ -61,8 +61,9 @@ class ModelInspection(Result):
         ]
         return {
             "model_sha256": self.groups.model_sha256,
-            **vars(self.costs),
-            "groups": found,
+            "macs": self.costs.macs,
+            "parameters": self.costs.parameters,
+            "groups": groups,
             "kept_whole": plain(self.groups.kept_whole),
         }
 
@@ -198,7 +199,6 @@ def inspect(
     if page is not None:
         check_file("--report", page, taken=[source] if isinstance(source, str) else ())
     from agfedge_export import analyse, graph_costs, load_model
-    from agfedge_export.graph.costs import costs_at_stake
     from agfedge_export.surgery.plan import removed_units
 
     graph = load_model(source)
@@ -206,7 +206,7 @@ def inspect(
     groups, costs = analyse(graph, inexact=kept is not None and kept.inexact), graph_costs(graph)
     if kept is not None:
         removed_units(kept, groups)  # refuses a plan for another model
-    stakes = costs_at_stake(graph, groups)
+    stakes = groups.costs_at_stake()
     name = Path(source).name if isinstance(source, str) else "model"
     if page is not None:
         from agfedge.light.model_report import model_report
@@ -246,7 +246,7 @@ def _member(member: Member) -> dict[str, Any]:
 
 def _kept_whole(kept: Sequence[KeptWhole], everything: bool) -> Iterator[str | Table]:
     """Gives the axes that stay whole: each of a few or where asked, else by reason."""
-    from agfedge.light.kept_whole import by_reason
+    from agfedge.light.model_report import by_reason
 
     if not kept:
         return

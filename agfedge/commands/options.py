@@ -17,17 +17,16 @@ from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import onnx
     import torch
     from numpy.typing import NDArray
-    from torch.utils.data import DataLoader, Dataset
 
-    PathLike = str | os.PathLike[str]
-    Batches = Iterable[tuple[Any, Any]] | Dataset[Any] | DataLoader[Any]
+    from agfedge.data.arrays import DataLike as DataLike
+    from agfedge.data.arrays import PathLike as PathLike
+
     ModelLike = torch.nn.Module | str
-    DataLike = PathLike | Batches | Mapping[str, Batches | PathLike]
     GraphLike = onnx.ModelProto | PathLike
     BareScoreLike = str | Mapping[str, NDArray[Any]]
     Paths = PathLike | Sequence[PathLike]

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from agfedge.base.requests import check_file
 from agfedge.commands import options as o
-from agfedge.commands.repeat import command_line
+from agfedge.commands.arguments import command_line
 from agfedge.pages.tables import Result, Table, plain
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.profiling import Asked
@@ -44,9 +44,10 @@ class ProfileResult(Result):
 
     def blocks(self) -> Iterator[str | Table]:
         """Gives the findings, the experts, branches and stages, and measured against expected."""
-        from agfedge.account.text import account_blocks
+        from agfedge.reports.runs import MeasuredRun
+        from agfedge.reports.tables import blocks
 
-        return account_blocks(self.bundle, self.account)
+        return blocks(MeasuredRun(self.bundle.manifest.name, self.samples, self.account, self.bundle, None, None))
 
 
 @o.documented
@@ -131,10 +132,9 @@ def profile(
     """
     arguments = dict(locals())
     from agfedge.account.account import account
-    from agfedge.account.measuring import Measurement
-    from agfedge.account.samples import Keeper, read_before
-    from agfedge.account.saving import check_asked
-    from agfedge.account.saving import save_table as write_table
+    from agfedge.account.layer_table import check_asked
+    from agfedge.account.layer_table import save_table as write_table
+    from agfedge.account.measuring import Keeper, Measurement, read_before
     from agfedge.data import load_arrays
     from agfedge.targets.last_profile import keep_profile
     from agfedge.targets.target import open_target
@@ -173,10 +173,10 @@ def profile(
         keep_profile(host, found)
     if report is not None:
         from agfedge.reports.page import report_page
-        from agfedge.reports.profile import make_profile
+        from agfedge.reports.runs import measured_run
         from agfedge_runtime.atomic import write_text
 
-        page = make_profile(opened.manifest.name, samples, y, opened, found=found)
+        page = measured_run(opened.manifest.name, samples, y, opened, found=found)
         write_text(Path(report), report_page([page], (), command_line(profile, arguments)))
     if table is not None:
         write_table(table, samples, opened, device)

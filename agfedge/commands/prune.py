@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.groups import amount_of
+from agfedge.commands.arguments import amount_of, choice_of
 from agfedge.light.pruning import PruneRequest, PruneResult, prune_model
 
 
@@ -55,18 +55,16 @@ def prune(
         >>> pruned = agfedge.prune("model.onnx", keep=0.5)
         >>> onnx.save(pruned.model, "small.onnx")
     """
-    amount = amount_of(locals())
+    arguments = dict(locals())
     return prune_model(
         PruneRequest(
             model=o.graph_of(model),
             out=o.path_of(out),
-            amount=amount,
+            amount=amount_of(arguments),
             score=score if isinstance(score, str) else "given",
             scores=None if isinstance(score, str) else score,
             seed=seed,
-            exclude=o.names_of(exclude),
-            only=o.names_of(only),
-            per_layer=o.path_of(per_layer),
+            choice=choice_of(arguments),
             save_plan=o.path_of(save_plan),
             check=check,
             inexact=inexact,

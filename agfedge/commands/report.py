@@ -14,11 +14,11 @@ from cyclopts import Parameter
 
 from agfedge.base.requests import check_file
 from agfedge.commands import options as o
-from agfedge.commands.repeat import command_line
+from agfedge.commands.arguments import command_line
 from agfedge.pages.tables import Result, plain
 
 if TYPE_CHECKING:
-    from agfedge.reports.sources import Sources
+    from agfedge.reports.runs import MeasuredRuns
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class ReportResult(Result):
         out: the file that holds it; None where nothing was written.
     """
 
-    sources: Sources
+    sources: MeasuredRuns
     format: str
     text: str
     out: str | None
@@ -59,17 +59,17 @@ class ReportResult(Result):
         if self.out is None and self.format != "html":
             yield self.text.rstrip("\n")
             return
-        for profile in self.sources.profiles:
+        for profile in self.sources.runs:
             for finding in profile.account.findings:
                 yield f"{finding.grade.upper()}: {profile.name}: {finding.text}"
-        yield verdict_of(self.sources.profiles)
+        yield verdict_of(self.sources.runs)
         yield f"page: {self.out}"
 
     def _repr_html_(self) -> str:
         if self.format != "html":
             from agfedge.reports.page import notebook
 
-            return notebook(self.sources.profiles)
+            return notebook(self.sources.runs)
         import html
 
         # In a frame of its own, since its styles are for a whole page.
@@ -101,7 +101,7 @@ def report(
         >>> agfedge.report(["orin.json", "xavier.json", "bundle"], out="report.html")
     """
     arguments = dict(locals())
-    from agfedge.reports.sources import read_sources
+    from agfedge.reports.runs import read_runs
     from agfedge_runtime.atomic import write_text
 
     named = o.paths_of(sources)
@@ -109,40 +109,40 @@ def report(
     for option, path, others in (("--out", place, ()), ("--trace", o.path_of(trace), (place,))):
         if path is not None:
             check_file(option, path, taken=[*named, *(each for each in others if each is not None)])
-    found = read_sources([Path(each) for each in named], data, o.path_of(target))
+    found = read_runs([Path(each) for each in named], data, o.path_of(target))
     for warning in found.warnings:
         logger.warning("%s", warning)
     text = _text(format, found, command_line(report, arguments))
     if trace is not None:
         from agfedge.reports.trace import to_trace
 
-        write_text(Path(trace), to_trace(found.profiles))
+        write_text(Path(trace), to_trace(found.runs))
     if place is not None:
         write_text(Path(place), text)
     return ReportResult(found, format, text, place)
 
 
-def _text(form: str, sources: Sources, command: str) -> str:
+def _text(form: str, sources: MeasuredRuns, command: str) -> str:
     if form == "html":
         from agfedge.reports.page import report_page
 
-        return report_page(sources.profiles, sources.warnings, command)
+        return report_page(sources.runs, sources.warnings, command)
     if form == "md":
         from agfedge.reports.page import markdown
 
-        return markdown(sources.profiles, sources.warnings)
+        return markdown(sources.runs, sources.warnings)
     if form == "csv":
-        from agfedge.reports.rows import to_csv
+        from agfedge.reports.numbers import to_csv
 
-        return to_csv(sources.profiles)
+        return to_csv(sources.runs)
     return json.dumps(_document(sources), indent=1, allow_nan=False) + "\n"
 
 
-def _document(sources: Sources) -> dict[str, Any]:
-    from agfedge.reports.comparison import changes_of
+def _document(sources: MeasuredRuns) -> dict[str, Any]:
+    from agfedge.reports.numbers import changes_of
 
     return {
         "warnings": list(sources.warnings),
-        "profiles": [{"name": profile.name, "account": plain(profile.account)} for profile in sources.profiles],
-        "changes": plain(changes_of(sources.profiles)),
+        "profiles": [{"name": profile.name, "account": plain(profile.account)} for profile in sources.runs],
+        "changes": plain(changes_of(sources.runs)),
     }

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.groups import origin_of
+from agfedge.commands.arguments import origin_of
 from agfedge.light.scoring import ScoreRequest, ScoreResult, score_model
 
 

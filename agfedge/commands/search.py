@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from agfedge.commands import options as o
-from agfedge.commands.groups import amount_of, origin_of, recovery_of
+from agfedge.commands.arguments import amount_of, choice_of, origin_of, recovery_of
 from agfedge.recover.options import Recovery
-from agfedge.study.search.result import SearchResult
+from agfedge.study.search.report import SearchResult
 from agfedge_runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -129,8 +129,7 @@ def search(
         lights=o.paths_of(light),
         score=score,
         recovery=recovery_of(arguments, seed),
-        exclude=o.names_of(exclude),
-        per_layer=o.path_of(per_layer),
+        choice=choice_of(arguments),
         costs=costs,
         target=o.path_of(target),
         time_limit_s=o.seconds_of(time_limit, "--time-limit"),
@@ -170,12 +169,11 @@ def _shares(keep: o.Shares | None) -> tuple[float, ...] | None:
 
 
 def _write(result: SearchResult) -> None:
-    from agfedge.study.search.plot import write_plot
-    from agfedge.study.search.report import json_of, markdown_of
+    from agfedge.study.search.report import json_of, markdown_of, write_plot
     from agfedge_runtime.atomic import write_text
 
     stem = Path(result.request.out) / "search"
-    told = (result.points, result.request.bound.epsilon, result.cost_note, result.warnings)
-    write_text(stem.with_suffix(".json"), json_of(*told))
+    figures = (result.points, result.request.bound.epsilon, result.cost_note, result.warnings)
+    write_text(stem.with_suffix(".json"), json_of(*figures))
     plots = write_plot(result.points, stem)
-    write_text(stem.with_suffix(".md"), markdown_of(*told, plots[-1].name))
+    write_text(stem.with_suffix(".md"), markdown_of(*figures, plots[-1].name))

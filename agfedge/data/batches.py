@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from agfedge.base.factory import one_line, resolve
 from agfedge.base.progress import bar
-from agfedge.data.arrays import Arrays, Source
-from agfedge.data.checks import checked
-from agfedge.data.npz import PARTS
+from agfedge.data.arrays import PARTS, Arrays, Source, checked
 from agfedge_runtime.errors import AgfedgeError, InputError
 
 if TYPE_CHECKING:
-    from agfedge.commands.options import PathLike
+    from agfedge.data.arrays import PathLike
 
 # Samples of a Dataset that are stacked at a time.
 BATCH = 64
@@ -48,21 +46,21 @@ def read_object(given: object, name: str = "data", read_path: Callable[[PathLike
 
     Raises:
         InputError: A mapping has other keys; and, when a part is read: it fails while it is iterated, or its batches
-            do not fit (see ``checks.checked``).
+            do not fit (see ``arrays.checked``).
     """
     if not isinstance(given, Mapping):
         return Source(name, _classes(given), {"all": partial(_read, given, name)})
     unknown = [key for key in given if key not in PARTS]
     if unknown or not given:
         raise InputError(f"{name} has the keys {list(given)}; expected {', '.join(PARTS)}")
-    found = {part: _part(value, f"{name} ({part})", read_path) for part, value in given.items()}
-    named = {part: source.classes for part, source in found.items() if source.classes is not None}
+    sources = {part: _part(value, f"{name} ({part})", read_path) for part, value in given.items()}
+    named = {part: source.classes for part, source in sources.items() if source.classes is not None}
     if len(set(named.values())) > 1:
-        told = " and ".join(
+        differing = " and ".join(
             f"{part} {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" for part, names in named.items()
         )
-        raise InputError(f"{name} has other classes in each part ({told}): expected the same, in one order")
-    return Source(name, next(iter(named.values()), None), {part: each.parts["all"] for part, each in found.items()})
+        raise InputError(f"{name} has other classes in each part ({differing}): expected the same, in one order")
+    return Source(name, next(iter(named.values()), None), {part: each.parts["all"] for part, each in sources.items()})
 
 
 def _part(given: object, where: str, read_path: Callable[[PathLike], Source] | None) -> Source:
@@ -100,8 +98,8 @@ def _read(given: object, where: str) -> Arrays:
 
 def _batches(given: object, where: str) -> Iterable[object]:
     """Batches in an order that is the same each time, where the data set has one."""
-    if "torch" in sys.modules and (found := _of_torch(given, where)) is not None:  # else it made nothing
-        return found
+    if "torch" in sys.modules and (batches := _of_torch(given, where)) is not None:  # else it made nothing
+        return batches
     if not isinstance(given, Iterable):
         raise InputError(
             f"{where} is of type {type(given).__name__}; expected a torch Dataset or DataLoader, or another iterable "

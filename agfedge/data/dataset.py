@@ -8,18 +8,17 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agfedge.base.factory import one_line
-from agfedge.data.arrays import Arrays, Dataset, Source
+from agfedge.data.arrays import Arrays, Dataset, Source, check_range
 from agfedge.data.batches import read_factory, read_object
-from agfedge.data.checks import check_range
 from agfedge.data.images import read_folder
 from agfedge.data.npz import read_npz
-from agfedge.data.split import shares, stratified
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from agfedge.commands.options import DataLike
+    from agfedge.data.arrays import DataLike
 
 logger = logging.getLogger(__name__)
 
@@ -96,18 +95,18 @@ def _open(given: DataLike, classes: Sequence[str] | None) -> Source:
     )
 
 
-def _divide(found: Mapping[str, Arrays], name: str, seed: int) -> tuple[dict[str, Arrays], str | None]:
-    parts = set(found)
+def _divide(given: Mapping[str, Arrays], name: str, seed: int) -> tuple[dict[str, Arrays], str | None]:
+    parts = set(given)
     if parts == {"all"}:
-        train, calibration, test = _cut(found["all"], (60, 20, 20), name, seed)
+        train, calibration, test = _cut(given["all"], (60, 20, 20), name, seed)
         return {"train": train, "calibration": calibration, "test": test}, UNDIVIDED
     if parts == {"train", "calibration", "test"}:
-        return dict(found), None
+        return dict(given), None
     if "train" not in parts or len(parts) == 1:
         raise InputError(f"{name} has {' and '.join(sorted(parts))} only; expected train and test, or neither")
     held, warning = ("test", None) if "test" in parts else ("calibration", HALVED_CALIBRATION)
-    calibration, test = _cut(found[held], (50, 50), name, seed)
-    return {"train": found["train"], "calibration": calibration, "test": test}, warning
+    calibration, test = _cut(given[held], (50, 50), name, seed)
+    return {"train": given["train"], "calibration": calibration, "test": test}, warning
 
 
 def _cut(arrays: Arrays, percents: Sequence[int], name: str, seed: int) -> list[Arrays]:
@@ -133,3 +132,36 @@ def _check(parts: Mapping[str, Arrays], classes: int, name: str) -> None:
                 f"{name}: {part} holds {arrays.x.dtype} of shape {arrays.x.shape[1:]}, "
                 f"but train {train.x.dtype} of shape {train.x.shape[1:]}; expected the same"
             )
+
+
+def stratified(y: NDArray[np.int64], sizes: Sequence[int], seed: int) -> list[NDArray[np.intp]]:
+    """Divide samples into parts of exactly the given sizes.
+
+    Each class is shuffled and its samples are laid evenly over [0, 1); all samples are then ordered by that
+    position and cut. So a part of a fraction f gets f of each class, give or take one sample.
+
+    Args:
+        y: int64 (N,), labels.
+        sizes: Size of each part; they add up to N.
+        seed: Of the shuffle.
+
+    Returns:
+        One array of indices a part, ascending.
+    """
+    if sum(sizes) != len(y):
+        raise ValueError(f"sizes {list(sizes)} do not add up to {len(y)} samples")
+    shuffle = np.random.default_rng(seed).permutation(len(y))
+    by_class = shuffle[np.argsort(y[shuffle], kind="stable")]
+    _, starts, counts = np.unique(y[by_class], return_index=True, return_counts=True)
+    rank = np.arange(len(y)) - np.repeat(starts, counts)
+    position = (rank + 0.5) / np.repeat(counts, counts)
+    # Equal positions (classes of equal size) are ordered by the shuffle, not by class.
+    order = by_class[np.lexsort((np.argsort(shuffle)[by_class], position))]
+    cuts = np.cumsum(np.asarray(sizes, dtype=np.intp))[:-1]
+    return [np.sort(part) for part in np.split(order, cuts)]
+
+
+def shares(total: int, percents: Sequence[int]) -> list[int]:
+    """Return whole sizes in proportion to ``percents`` (which add up to 100); they add up to ``total``."""
+    ends = [round(total * sum(percents[: n + 1]) / 100) for n in range(len(percents))]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]

@@ -46,9 +46,9 @@ def read_folder(folder: Path, classes: Sequence[str] | None = None) -> Source:
         InputError: No class folders, one class only, a class without images, classes that differ between the
             parts or from ``classes``, images of mixed sizes, 16-bit images, or a file that is not an image.
     """
-    found = {part: _class_folders(place) for part, place in _part_folders(folder).items()}
-    names = tuple(classes) if classes is not None else _common_classes(folder, found)
-    files = {part: _labelled_files(folders, names, folder) for part, folders in found.items()}
+    folders_of = {part: _class_folders(place) for part, place in _part_folders(folder).items()}
+    names = tuple(classes) if classes is not None else _common_classes(folder, folders_of)
+    files = {part: _labelled_files(folders, names, folder) for part, folders in folders_of.items()}
     height, width, channels = _common_shape([path for each in files.values() for path, _ in each])
     shape = (height, width, channels)
     return Source(str(folder), names, {part: partial(_read, each, shape) for part, each in files.items()})
@@ -92,14 +92,14 @@ def _images(folder: Path) -> Iterator[Path]:
                 yield Path(root, name)
 
 
-def _common_classes(folder: Path, found: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
-    first, *others = found
+def _common_classes(folder: Path, folders_of: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
+    first, *others = folders_of
     for other in others:
         for one, two in ((first, other), (other, first)):
-            missing = sorted(found[one].keys() - found[two].keys())
+            missing = sorted(folders_of[one].keys() - folders_of[two].keys())
             if missing:
                 raise InputError(f"{folder}: class {missing[0]!r} is in {one} but not in {two}; expected the same")
-    names = tuple(sorted(found[first]))
+    names = tuple(sorted(folders_of[first]))
     if len(names) < 2:
         raise InputError(f"{folder} holds one class only ({names[0]!r}); expected two or more class folders")
     return names

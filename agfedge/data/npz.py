@@ -11,11 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agfedge.base.factory import one_line
-from agfedge.data.arrays import Arrays, Source
-from agfedge.data.checks import checked
+from agfedge.data.arrays import PARTS, Arrays, Source, checked
 from agfedge_runtime.errors import InputError
-
-PARTS = ("train", "calibration", "test")
 
 
 def read_npz(path: Path) -> Source:
@@ -27,7 +24,7 @@ def read_npz(path: Path) -> Source:
 
     Raises:
         InputError: Not an ``.npz``, or without such arrays; and, when a part is read: object arrays, or
-            arrays that do not fit (see ``checks.checked``).
+            arrays that do not fit (see ``arrays.checked``).
     """
     names = _names(path)
     keys = {part: (f"x_{part}", f"y_{part}") for part in PARTS if names & {f"x_{part}", f"y_{part}"}}

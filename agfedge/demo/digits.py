@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agfedge.data.split import stratified
+from agfedge.data.dataset import stratified
 from agfedge_runtime.atomic import staging_folder
 from agfedge_runtime.errors import MissingPackageError
 

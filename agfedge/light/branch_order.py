@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge.allocate.estimate import Estimate
+from agfedge.allocate.estimate import CostEstimate
 from agfedge.base.progress import bar
-from agfedge.recover.batches import cut
-from agfedge.recover.hardware import bring_home, hardware_for, laid_out
-from agfedge.recover.student import masks_of, norms_of
+from agfedge.recover.hardware import hardware_for, laid_out
+from agfedge.recover.lessons import cut
+from agfedge.recover.student import masks_of
 from agfedge_export import graph_costs, make_plan
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def branch_order(subject: Subject, seed: int) -> tuple[str, ...]:
         subject: the model and its data; the module is left as it was.
         seed: draws the training inputs that branches are judged on.
     """
-    may_go = Estimate(subject.groups).may_go
+    may_go = CostEstimate(subject.groups).may_go
     groups = [group for group in subject.groups.groups if group.may_vanish]
     nothing = np.zeros(0, dtype=np.int64)
     masks = {
-        group.name: found
+        group.name: factors
         for group in groups
-        if (found := masks_of(subject.module, make_plan(subject.groups, {group.name: nothing})))
+        if (factors := masks_of(subject.module, make_plan(subject.groups, {group.name: nothing})))
     }
     if not masks:
         return ()
@@ -84,16 +84,17 @@ def _judge(subject: Subject, rows: NDArray[np.int64]) -> Iterator[Callable[[list
     """Gives a function that returns the mean cross-entropy of the module under masks; the module is put back."""
     import torch
 
+    from agfedge.recover.norms import by_batches, norms_of
+
     module = subject.module
     x, y = torch.from_numpy(subject.x[rows]), torch.from_numpy(subject.data.train.y[rows])
     hardware = laid_out(hardware_for("float32"), module, x[:2])
     parameters = dict(module.state_dict())
     norms: list[Any] = list(norms_of(module).values())
-    momenta = [layer.momentum for layer in norms]
     statistics = [{name: value.clone() for name, value in layer.named_buffers()} for layer in norms]
 
     def loss(masks: list[dict[str, torch.Tensor]]) -> float:
-        kept = {name: parameters[name].clone() for mask in masks for name in mask}
+        whole = {name: parameters[name].clone() for mask in masks for name in mask}
         try:
             for mask in masks:
                 for name, factor in mask.items():
@@ -104,20 +105,15 @@ def _judge(subject: Subject, rows: NDArray[np.int64]) -> Iterator[Callable[[list
                 total += float(torch.nn.functional.cross_entropy(logits, y[batch], reduction="sum"))
             return total / len(x)
         finally:
-            for name, value in kept.items():
+            for name, value in whole.items():
                 parameters[name].copy_(value)
 
-    module.eval()
-    hardware.move(module)
-    try:
+    with by_batches(module, norms, hardware), torch.no_grad():
         for layer in norms:
-            layer.train()
             layer.momentum = 0.0
-        with torch.no_grad():
+        try:
             yield loss
-    finally:
-        for layer, momentum, before in zip(norms, momenta, statistics, strict=True):
-            layer.momentum = momentum
-            for name, value in layer.named_buffers():  # how many batches were seen is counted along
-                value.copy_(before[name])
-        bring_home(module)
+        finally:
+            for layer, before in zip(norms, statistics, strict=True):
+                for name, value in layer.named_buffers():  # how many batches were seen is counted along
+                    value.copy_(before[name])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.allocate import AllocationRequest, asked, plan_model
-from agfedge.allocate.per_layer import read_per_layer
+from agfedge.allocate import AllocationRequest, GroupChoice, plan_model
 from agfedge.base.distributed import Team
 from agfedge.light.branch_order import branch_order
 from agfedge.recover import Recovery, RecoveryReport, make_student, recover, write_back
 from agfedge.scores import score_groups
-from agfedge.scores.group_names import select
 from agfedge_export import CheckReport, Plan, SurgeryError, mask
 from agfedge_export.surgery.check import TOLERANCE, compare
 from agfedge_export.trunk.split import groups_of_trunk, trunk_parameters
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from agfedge.recover.lessons import HeavyOutputs
     from agfedge.scores import Scores
     from agfedge.subject.subject import Subject
-    from agfedge_export.trunk.split import Cut
+    from agfedge_export.trunk.cuts import Cut
 
 # Real inputs on which graphs and modules are compared, spread over the training split (which may be sorted by class).
 PROBES = 64
@@ -75,16 +72,15 @@ def make_light(
     subject: Subject,
     scores: Scores,
     amount: AllocationRequest,
-    how: Recovery,
+    recovery: Recovery,
     checkpoint: Path | None = None,
     team: Team | None = None,
     trunk: Cut | None = None,
-    exclude: Sequence[str] = (),
-    per_layer: Path | None = None,
+    choice: GroupChoice | None = None,
 ) -> LightExpert:
     """Prunes a light expert out of a model and fine-tunes it; arguments and errors as of the two steps."""
-    pruned = prune_light(subject, scores, amount, trunk, exclude, per_layer, how.seed)
-    return recover_light(subject, pruned, how, checkpoint, team, trunk)
+    pruned = prune_light(subject, scores, amount, trunk, choice, recovery.seed)
+    return recover_light(subject, pruned, recovery, checkpoint, team, trunk)
 
 
 def prune_light(
@@ -92,8 +88,7 @@ def prune_light(
     scores: Scores,
     amount: AllocationRequest,
     trunk: Cut | None = None,
-    exclude: Sequence[str] = (),
-    per_layer: Path | None = None,
+    choice: GroupChoice | None = None,
     seed: int = 0,
 ) -> LightExpert:
     """Prunes a light expert out of a model.
@@ -105,23 +100,21 @@ def prune_light(
         scores: of its channels.
         amount: how much stays.
         trunk: where the experts part; what lies before stays whole.
-        exclude: names or globs of groups, or of their parameters, that stay whole.
-        per_layer: TOML file with other amounts for some groups, or None.
+        choice: the groups that stay whole, and those that keep other amounts; None for no such groups.
         seed: draws the inputs that branches are judged on.
 
     Raises:
         InputError: the amount or the data does not fit.
         SurgeryError: the pruned graph differs from the masked one.
     """
-    heavy, wanted = subject.exported.model, asked(amount)
-    whole = select(exclude, subject.groups, "--exclude") if exclude else frozenset()
+    heavy, wanted, choice = subject.exported.model, amount.amount(), choice or GroupChoice()
+    whole = choice.whole(subject.groups)
     if trunk is not None:
         whole |= groups_of_trunk(subject.groups, heavy, trunk)
-    amounts = {} if per_layer is None else read_per_layer(per_layer, subject.groups)
-    how = wanted.of_groups(amounts, whole)
+    allocation = wanted.of_groups(choice.amounts(subject.groups), whole)
     drops = wanted.budget is not None and wanted.budget.drop_branches
     branches = branch_order(subject, seed) if drops else None
-    planned = plan_model(heavy, subject.groups, scores, how, wanted.budget, branches)
+    planned = plan_model(heavy, subject.groups, scores, allocation, wanted.budget, branches)
     check = _proved(heavy, planned.model, planned.plan, probe_of(subject))
     return LightExpert(planned.model, planned.plan, check, NO_RECOVERY, planned.spent)
 
@@ -129,7 +122,7 @@ def prune_light(
 def recover_light(
     subject: Subject,
     pruned: LightExpert,
-    how: Recovery,
+    recovery: Recovery,
     checkpoint: Path | None = None,
     team: Team | None = None,
     trunk: Cut | None = None,
@@ -140,7 +133,7 @@ def recover_light(
     Args:
         subject: the model, its graph and its data.
         pruned: of `prune_light`; one that was not pruned out of this model is returned as it is.
-        how: the fine-tuning; none with 0 epochs.
+        recovery: the fine-tuning; none with 0 epochs.
         checkpoint: file that keeps the fine-tuning's progress until it is done, or None.
         team: the processes that train together; None for this one alone.
         trunk: where the experts part; what lies before stays as it is in training.
@@ -150,13 +143,13 @@ def recover_light(
         InputError: too few samples, or the loss is not finite.
         SurgeryError: the pruned graph cannot be trained.
     """
-    if not how.epochs or pruned.plan is None:
+    if not recovery.epochs or pruned.plan is None:
         return pruned
     frozen = frozenset() if trunk is None else trunk_parameters(subject.exported.model, trunk)
     probe = probe_of(subject)
     student = make_student(subject.module, pruned.plan, pruned.model, probe, subject.exported.program, frozen)
     data = (subject.x, subject.data.train.y)
-    report = recover(student, subject.module, *data, how, checkpoint=checkpoint, team=team, answers=answers)
+    report = recover(student, subject.module, *data, recovery, checkpoint=checkpoint, team=team, answers=answers)
     return replace(pruned, model=write_back(student, pruned.model, probe), recovery=report)
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.light.kept_whole import by_reason
 from agfedge.pages.html import bar, page, section, table
 
 if TYPE_CHECKING:
     import onnx
 
-    from agfedge_export import ChannelGroups, GraphCosts, Group, Plan
+    from agfedge_export import ChannelGroups, GraphCosts, Group, KeptWhole, Plan
 
 # Shows the rows and groups that hold every word of the search; opens what is folded before printing.
 _SCRIPT = """\
@@ -31,6 +32,38 @@ addEventListener("beforeprint", () => {
   for (const each of document.querySelectorAll("details")) each.open = true;
 });
 """
+# What differs between two cases of one reason: the tensor that a sentence begins with, a number with decimals, or a
+# tensor's name such as relu_12, norm.0.bias or /layer1/Conv_output_0; an operator's name holds none of these marks.
+_VARIES = re.compile(
+    r"^\S+(?= has no channels)"
+    r"|(?<!\S)(?:-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+|(?=\S*[/_.:])(?=\S*\d)\S*[^\s,;:])(?!\w)"
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason, and where it was met.
+
+    Attributes:
+        text: the reason, with a dash for what differs from case to case.
+        axes: how many axes of parameters stay whole for it.
+        nodes: at how many nodes.
+        first: the first of them.
+    """
+
+    text: str
+    axes: int
+    nodes: int
+    first: KeptWhole
+
+
+def by_reason(kept: Iterable[KeptWhole]) -> tuple[Reason, ...]:
+    """Sums up by reason, the most frequent first: a transformer has hundreds of axes, for a handful of reasons."""
+    cases: dict[str, list[KeptWhole]] = {}
+    for axis in kept:
+        cases.setdefault(_VARIES.sub("\N{EN DASH}", axis.reason), []).append(axis)
+    reasons = [Reason(text, len(own), len({axis.node for axis in own}), own[0]) for text, own in cases.items()]
+    return tuple(sorted(reasons, key=lambda reason: -reason.axes))
 
 
 def model_report(
@@ -48,7 +81,7 @@ def model_report(
         model: the analysed graph.
         groups: its analysis.
         costs: of the whole graph.
-        stakes: for each group what its channels enter or leave, as of `agfedge_export.graph.costs.costs_at_stake`.
+        stakes: for each group what its channels enter or leave, as of `ChannelGroups.costs_at_stake`.
         plan: whose kept channels are shown too, or None.
     """
     kept = {} if plan is None else {each.name: len(each.keep) for each in plan.groups}

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agfedge.allocate import AllocationRequest, asked, plan_model
-from agfedge.allocate.per_layer import read_per_layer
+from agfedge.allocate import AllocationRequest, GroupChoice, plan_model
 from agfedge.base.progress import stages
 from agfedge.base.requests import check_file, check_given, check_seed, suggestion
 from agfedge.pages.tables import Result, Table, kept_table, plain
 from agfedge.scores import ScoreInputs, bare_score_names, score_groups
-from agfedge.scores.from_file import read_scores, scores_of_arrays, split_spec
-from agfedge.scores.group_names import select
+from agfedge.scores.files import read_scores, scores_of_arrays, split_spec
 from agfedge_export import ModelError, SurgeryError, analyse, check, graph_costs, load_model, mask
-from agfedge_export.graph.onnx_files import model_bytes, write_model
+from agfedge_export.graph.model_io import write_model
 from agfedge_export.surgery.check import compare, trial_inputs
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.errors import InputError
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
     from agfedge.allocate import Planned, Spent
     from agfedge.scores import Scores
-    from agfedge_export import ChannelGroups, CheckReport, Plan
+    from agfedge_export import ChannelGroups, CheckReport, GraphCosts, Plan
 
 
 # Of more groups no bars are shown: `agfedge inspect --plan` shows them.
@@ -46,9 +44,7 @@ class PruneRequest:
     score: str
     scores: Mapping[str, NDArray[np.generic]] | None
     seed: int
-    exclude: tuple[str, ...]
-    only: tuple[str, ...]
-    per_layer: str | None
+    choice: GroupChoice
     save_plan: str | None
     check: bool
     inexact: bool
@@ -57,15 +53,6 @@ class PruneRequest:
     def name(self) -> str:
         """The model, in messages."""
         return self.model if isinstance(self.model, str) else "the model"
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """A graph's bytes on disk, multiply-accumulates of one input, and parameters."""
-
-    size_bytes: int
-    macs: int
-    parameters: int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,8 +71,8 @@ class PruneResult(Result):
 
     request: PruneRequest
     model: onnx.ModelProto
-    before: ModelFacts
-    after: ModelFacts
+    before: GraphCosts
+    after: GraphCosts
     plan: Plan
     check: CheckReport | None
     spent: Spent | None
@@ -111,7 +98,7 @@ class PruneResult(Result):
         yield Table(
             ("model", "KiB", "MMACs", "parameters"),
             [
-                (name, f"{facts.size_bytes / 1024:,.0f}", f"{facts.macs / 1e6:,.2f}", f"{facts.parameters:,}")
+                (name, *size_cells(facts))
                 for name, facts in ((request.name, self.before), (request.out or "pruned", self.after))
             ],
         )
@@ -162,7 +149,7 @@ def prune_model(request: PruneRequest) -> PruneResult:
         step()
         report = _compared(model, pruned, plan, request) if request.check else None
         step()
-        result = PruneResult(request, pruned, _facts(model), _facts(pruned), plan, report, planned.spent)
+        result = PruneResult(request, pruned, graph_costs(model), graph_costs(pruned), plan, report, planned.spent)
         if request.save_plan is not None:
             write_text(Path(request.save_plan), plan.to_json())
         if request.out is not None:
@@ -176,7 +163,7 @@ def check_request(request: PruneRequest) -> None:
     Raises:
         InputError: names the option, what it is and what was expected.
     """
-    asked(request.amount)
+    request.amount.check()
     check_seed(request.seed)
     scores = split_spec(request.score)
     if request.scores is None and scores is None and request.score not in bare_score_names():
@@ -185,10 +172,10 @@ def check_request(request: PruneRequest) -> None:
             f"--score is {request.score!r}{suggestion(request.score, known)}: a bare graph can be scored by "
             f"{', '.join(known)} or by an .npz file"
         )
-    named = {"--score": None if scores is None else str(scores[0]), "--per-layer": request.per_layer}
-    for option, path in named.items():
-        check_given(option, path)
-    read = [path for path in named.values() if path is not None]
+    scores_file = None if scores is None else str(scores[0])
+    check_given("--score", scores_file)
+    request.choice.check()
+    read = [path for path in (scores_file, request.choice.per_layer) if path is not None]
     if request.out is not None:
         check_file("--out", request.out, taken=read)
     if request.save_plan is not None:
@@ -209,24 +196,15 @@ def make_prune_plan(model: onnx.ModelProto, request: PruneRequest) -> Planned:
         raise SurgeryError(
             f"no channel of {request.name} can be removed exactly: {first}; `agfedge inspect` lists what holds it"
         )
-    chosen = _chosen(groups, request)
-    per_group = {} if request.per_layer is None else read_per_layer(Path(request.per_layer), groups)
-    whole = frozenset(group.name for group in groups.groups) - chosen
-    amount = asked(request.amount)
-    how = amount.of_groups(per_group, whole)
-    return plan_model(model, groups, _scores(model, groups, chosen, request), how, amount.budget)
-
-
-def _chosen(groups: ChannelGroups, request: PruneRequest) -> frozenset[str]:
-    """Returns the names of the groups that --only and --exclude leave."""
-    everything = frozenset(group.name for group in groups.groups)
-    asked = select(request.only, groups, "--only") if request.only else everything
-    chosen = asked - select(request.exclude, groups, "--exclude")
+    whole = request.choice.whole(groups)
+    chosen = frozenset(group.name for group in groups.groups) - whole
     if not chosen:
         raise InputError(
-            f"--only and --exclude leave none of the {len(everything)} channel groups: list them with `agfedge inspect`"
+            f"--only and --exclude leave none of the {len(whole)} channel groups: list them with `agfedge inspect`"
         )
-    return chosen
+    amount = request.amount.amount()
+    allocation = amount.of_groups(request.choice.amounts(groups), whole)
+    return plan_model(model, groups, _scores(model, groups, chosen, request), allocation, amount.budget)
 
 
 def _scores(model: onnx.ModelProto, groups: ChannelGroups, chosen: frozenset[str], request: PruneRequest) -> Scores:
@@ -238,6 +216,11 @@ def _scores(model: onnx.ModelProto, groups: ChannelGroups, chosen: frozenset[str
     return score_groups(request.score, ScoreInputs(groups, model, seed=request.seed))
 
 
+def size_cells(costs: GraphCosts) -> tuple[str, str, str]:
+    """Returns KiB, MMACs and parameters as tables show them."""
+    return f"{costs.size_bytes / 1024:,.0f}", f"{costs.macs / 1e6:,.2f}", f"{costs.parameters:,}"
+
+
 def _compared(model: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, request: PruneRequest) -> CheckReport:
     """Compares removed with masked; where norms were crossed on request, only to say how far they lie apart."""
     masked = mask(model, plan)
@@ -247,8 +230,3 @@ def _compared(model: onnx.ModelProto, pruned: onnx.ModelProto, plan: Plan, reque
         return check(masked, pruned, request.seed)
     except ModelError as error:
         raise ModelError(f"the result cannot be checked: {error}; --no-check writes it unchecked") from error
-
-
-def _facts(model: onnx.ModelProto) -> ModelFacts:
-    costs = graph_costs(model)
-    return ModelFacts(model_bytes(model), costs.macs, costs.parameters)

@@ -1,11 +1,14 @@
-"""Scores of a model's channels, and the files that hold them."""
+"""Scores of a model's channels, the files that hold them, and what they say in few numbers."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from agfedge.base.distributed import Team
 from agfedge.base.progress import stages
@@ -13,21 +16,19 @@ from agfedge.base.requests import check_counts, check_file, check_seed
 from agfedge.data.dataset import UNDIVIDED
 from agfedge.pages.tables import Result, Table, plain
 from agfedge.scores import check_score, score_many, score_names
-from agfedge.scores.agreement import agreements, utility_of
-from agfedge.scores.from_file import SUFFIX
-from agfedge.scores.to_file import write_scores
+from agfedge.scores.files import SUFFIX, write_scores
 from agfedge.subject.subject import load_subject
-from agfedge_export.graph.onnx_files import write_model
+from agfedge_export.graph.model_io import write_model
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import onnx
+    from numpy.typing import NDArray
 
-    from agfedge.base.requests import Origin
     from agfedge.scores import Scores
-    from agfedge.scores.agreement import GroupUtility
+    from agfedge.subject.origin import Origin
     from agfedge_export import ChannelGroups
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,41 @@ class ScoreRequest:
     samples: int
     batch_size: int | None
     seed: int
+
+
+@dataclass(frozen=True)
+class GroupUtility:
+    """One score of one group.
+
+    Attributes:
+        lowest, highest: of its channels.
+        total: of all its channels.
+        upper_half: share of that total which the better half of its channels holds, 0.5 (all alike) to 1; NaN where
+            the total is zero or scores are negative.
+    """
+
+    lowest: float
+    highest: float
+    total: float
+    upper_half: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two scores, each keeping half of the channels.
+
+    Attributes:
+        first, second: the scores.
+        shared: share of the channels kept by the one that the other keeps too; one half by chance.
+        lowest_group: the group where it is lowest.
+        lowest_shared: that share there.
+    """
+
+    first: str
+    second: str
+    shared: float
+    lowest_group: str
+    lowest_shared: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,12 +155,12 @@ class ScoreResult(Result):
     def _groups(self) -> Table:
         utilities, groups = self.utilities, self.groups.groups
         if len(self.scores) == 1:
-            (found,) = utilities.values()
+            (alone,) = utilities.values()
             return Table(
                 ("group", "channels", "lowest", "highest", "better half holds"),
                 [
                     (group.name, group.size, f"{each.lowest:.3g}", f"{each.highest:.3g}", _percent(each.upper_half))
-                    for group, each in ((group, found[group.name]) for group in groups)
+                    for group, each in ((group, alone[group.name]) for group in groups)
                 ],
             )
         return Table(
@@ -138,6 +174,39 @@ class ScoreResult(Result):
 
 def _percent(share: float) -> str:
     return "-" if share != share else f"{share:.0%}"
+
+
+def utility_of(values: NDArray[np.float64]) -> GroupUtility:
+    """Sums up the scores of a group, float64 (size,)."""
+    total = float(values.sum())
+    upper = float(np.sort(values)[len(values) // 2 :].sum())
+    share = upper / total if total > 0 and values.min() >= 0 else float("nan")
+    return GroupUtility(float(values.min()), float(values.max()), total, share)
+
+
+def agreements(scores: Mapping[str, Scores], groups: ChannelGroups) -> tuple[Agreement, ...]:
+    """Compares every two scores by which half of each group they would keep; groups of one channel say nothing."""
+    strata = {group.name: group.strata for group in groups.groups if group.size > 1}
+    halves = {
+        name: {group: _better_half(each[group], strata[group]) for group in strata} for name, each in scores.items()
+    }
+    pairs = []
+    for first, second in combinations(scores, 2) if strata else ():
+        kept = {group: int(halves[first][group].sum()) for group in strata}
+        both = {group: int((halves[first][group] & halves[second][group]).sum()) for group in strata}
+        shares = {group: both[group] / kept[group] for group in strata}
+        lowest = min(shares, key=lambda group: shares[group])
+        pairs.append(Agreement(first, second, sum(both.values()) / sum(kept.values()), lowest, shares[lowest]))
+    return tuple(pairs)
+
+
+def _better_half(values: NDArray[np.float64], strata: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Returns which channels are kept, bool (size,): half of every stratum, as a plan keeps them."""
+    kept = np.zeros(len(values), dtype=bool)
+    for stratum in np.unique(strata):
+        own = np.flatnonzero(strata == stratum)
+        kept[own[np.argsort(-values[own], kind="stable")[: (len(own) + 1) // 2]]] = True
+    return kept
 
 
 def score_model(request: ScoreRequest, team: Team | None = None) -> ScoreResult:

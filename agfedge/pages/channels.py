@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.pages.figures import FAINT, LIGHT, inline_svg
+from agfedge.pages.figures import FAINT, LIGHT, WIDTH, inline_svg, legend_below, legend_height, short, style_of
 from agfedge.pages.html import figure, folded, table
-from agfedge.pages.style import WIDTH, legend_below, legend_height, short, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agfedge.pages.tables import Table
 
 _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -104,6 +108,15 @@ def _cell(text: str, tight: bool) -> str:
     return (
         f'<td class="text">{escape(text)}</td>' if tight and len(text) > _LONGEST_NUMBER else f"<td>{escape(text)}</td>"
     )
+
+
+def whole(shown: Table) -> str:
+    """Returns a table with its title and its note, tight, folded where it is."""
+    grid = table(shown.headers, shown.rows, tight=True)
+    note = f"<p>{escape(shown.note)}</p>" if shown.note else ""
+    if shown.folded:
+        return folded(shown.title, grid) + note
+    return (f"<h3>{escape(shown.title)}</h3>" if shown.title else "") + grid + note
 
 
 def figure(svg: str, label: str, caption: str) -> str:

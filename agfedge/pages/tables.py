@@ -20,24 +20,39 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """A table of text: the first column flush left, the others flush right unless `left` names them.
+    """A table of plain texts, the same on a terminal, on a page, in a notebook and in Markdown.
 
-    Args:
+    Its first column is flush left, the others are flush right unless `left` names them.
+
+    Attributes:
         headers: one a column.
         rows: of as many cells.
-        left: numbers of further columns that are flush left.
+        title: above it; empty where what stands around it says all.
+        note: below it; may be empty.
+        folded: whether a page shows it only when asked for.
     """
 
-    def __init__(self, headers: Sequence[str], rows: Iterable[Sequence[object]], left: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        headers: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        left: Sequence[int] = (),
+        *,
+        title: str = "",
+        note: str = "",
+        folded: bool = False,
+    ) -> None:
         self.headers = tuple(headers)
         self.rows = [tuple(str(cell) for cell in row) for row in rows]
+        self.title, self.note, self.folded = title, note, folded
         self._left = {0, *left}
 
     def __str__(self) -> str:
         lines = [self.headers, *self.rows]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.headers))]
-        texts = [self._line(line, widths) for line in lines]
-        return "\n".join([texts[0], "  ".join("-" * width for width in widths), *texts[1:]])
+        head, *rows = [self._line(line, widths) for line in lines]
+        grid = [head, "  ".join("-" * width for width in widths), *rows]
+        return "\n".join([*filter(None, [self.title]), *grid, *filter(None, [self.note])])
 
     def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
         placed = [
@@ -48,7 +63,8 @@ class Table:
 
     def html(self) -> str:
         """Returns the table as HTML, as a notebook shows it."""
-        return f"<table>{self._row('th', self.headers)}{''.join(self._row('td', row) for row in self.rows)}</table>"
+        grid = f"<table>{self._row('th', self.headers)}{''.join(self._row('td', row) for row in self.rows)}</table>"
+        return _paragraph(self.title) + grid + _paragraph(self.note)
 
     def _row(self, tag: str, cells: Sequence[str]) -> str:
         shown = [
@@ -56,6 +72,31 @@ class Table:
             for column, cell in enumerate(cells)
         ]
         return f"<tr>{''.join(shown)}</tr>"
+
+    def markdown(self, rule: str = "") -> str:
+        """Returns headers and rows as Markdown.
+
+        Args:
+            rule: the line between them, which says how columns are aligned; empty for the first column flush left and
+                the others flush right.
+        """
+        rule = rule or f"| --- |{' ---: |' * (len(self.headers) - 1)}"
+        head, *rows = ["| " + " | ".join(map(_in_markdown, line)) + " |" for line in (self.headers, *self.rows)]
+        return "\n".join((head, rule, *rows))
+
+
+def markdown(title: str, tables: Iterable[Table], notes: Sequence[str] = ()) -> str:
+    """Returns tables for a README, under a heading, after notes."""
+    parts = [f"## {_in_markdown(title)}", *map(_in_markdown, notes)]
+    for table in tables:
+        above = f"**{_in_markdown(table.title)}**" if table.title else ""
+        parts += [above, table.markdown(), _in_markdown(table.note)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _in_markdown(text: str) -> str:
+    """Returns text in one line, in which nothing ends a cell or begins a tag."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 class Result:
@@ -75,9 +116,10 @@ class Result:
         raise NotImplementedError
 
     def write(self, *, as_json: bool) -> None:
-        """Prints the result on stdout, as the command does."""
+        """Prints the result on stdout, as the command does; letters that a terminal lacks become question marks."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False) if as_json else str(self)
-        sys.stdout.write(f"{text}\n")
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(f"{text}\n".encode(encoding, "replace").decode(encoding))
 
     def __str__(self) -> str:
         return "\n".join(str(block) for block in self.blocks())

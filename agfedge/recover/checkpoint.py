@@ -55,12 +55,17 @@ class Course:
 
 
 def fingerprint(
-    student: Student, teacher: torch.nn.Module, x: NDArray[np.float32], y: NDArray[np.int64], how: Recovery, size: int
+    student: Student,
+    teacher: torch.nn.Module,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    recovery: Recovery,
+    size: int,
 ) -> dict[str, str]:
     """Returns what a recovery depends on, digested: a checkpoint of another one is not continued."""
     return {
         "plan": hashlib.sha256(student.plan.to_json().encode()).hexdigest(),
-        "options": json.dumps(asdict(how), sort_keys=True),
+        "options": json.dumps(asdict(recovery), sort_keys=True),
         "data": _digest({"x": x, "y": y}),
         "light expert": student.kind + " " + _digest(_arrays(student.module)),
         "heavy expert": _digest(_arrays(teacher)),

@@ -109,16 +109,11 @@ def laid_out(hardware: Hardware, module: torch.nn.Module, example: torch.Tensor)
     if example.ndim != 4 or not any(value.ndim == 4 for value in module.parameters()):
         return hardware
     module.eval()
+    layouts = (torch.contiguous_format, torch.channels_last)
     try:
         with torch.no_grad():
-            plain, other = (module(example.contiguous(memory_format=layout)) for layout in _layouts())
+            plain, other = (module(example.contiguous(memory_format=layout)) for layout in layouts)
     except RuntimeError:  # the module's own code does not take it
         return hardware
     near = float((plain - other).abs().max()) <= _NEAR * max(float(plain.abs().max()), 1e-30)
     return Hardware(hardware.device, hardware.dtype, channels_last=near)
-
-
-def _layouts() -> tuple[torch.memory_format, torch.memory_format]:
-    import torch
-
-    return torch.contiguous_format, torch.channels_last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agfedge.base.requests import check_seed
 from agfedge_runtime.errors import InputError
 
 AUGMENTS = ("none", "flip", "flip-crop")
@@ -58,6 +59,16 @@ class Recovery:
             raise InputError(f"precision is {self.precision!r}: choose {', '.join(PRECISIONS)}")
         if self.patience is not None and self.patience < 1:
             raise InputError(f"patience is {self.patience} epochs: give at least 1, or None to never stop early")
+
+    def check(self) -> None:
+        """Refuses what can never work.
+
+        Raises:
+            InputError: epochs below none, or a seed that no generator takes.
+        """
+        if self.epochs < 0:
+            raise InputError(f"--epochs is {self.epochs}: expected 0 or more")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agfedge.recover.program_norms import place, revive_norms
-from agfedge.recover.program_sizes import TENSOR, Sizes, resize_node
-from agfedge.recover.pruned_graph import PrunedGraph, read_pruned
-from agfedge.recover.slim import SlimError, names_of, parameter_cuts, sliced
+from agfedge.recover.program_sizes import TENSOR, PrunedGraph, Sizes, read_pruned, resize_node
+from agfedge.recover.slim import SlimError, names_of, parameter_cuts, place, sliced
 
 if TYPE_CHECKING:
     import onnx
@@ -41,6 +39,8 @@ def slim_program(
             output. Whether the rest fits shows when it is run.
     """
     import torch
+
+    from agfedge.recover.norms import revive_norms
 
     facts = read_pruned(pruned)
     root = torch.nn.Module()

@@ -140,3 +140,20 @@ def resize_layer(layer: torch.nn.Module, groups: int | None) -> None:
         layer.out_features, layer.in_features = layer.weight.shape
     elif isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
         layer.num_features = len(layer.running_mean)
+
+
+def place(root: torch.nn.Module, path: str, value: torch.Tensor | torch.nn.Module) -> None:
+    """Puts a parameter, buffer or module where its dotted name says."""
+    import torch
+
+    *folders, last = path.split(".")
+    for folder in folders:
+        if folder not in root._modules:
+            root.add_module(folder, torch.nn.Module())
+        root = root.get_submodule(folder)
+    if isinstance(value, torch.nn.Module):
+        root.add_module(last, value)
+    elif isinstance(value, torch.nn.Parameter):
+        root.register_parameter(last, value)
+    else:
+        root.register_buffer(last, value)

@@ -1,19 +1,25 @@
-"""The module that recovery trains: the slimmed one, or the dense one under a mask where slimming does not work."""
+"""The module that recovery trains: the slimmed one, or the dense one under a mask where slimming does not work.
+
+When it is trained, its weights go back into the graph that surgery made.
+"""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agfedge.base.factory import one_line
 from agfedge.base.onnx_run import OnnxRun
+from agfedge.recover.hardware import hardware_for, laid_out
+from agfedge.recover.lessons import cut
 from agfedge.recover.program import slim_program
 from agfedge.recover.slim import SlimError, names_of, parameter_cuts, sliced, slim
 from agfedge_export.errors import SurgeryError
 from agfedge_export.surgery.check import TOLERANCE
+from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +30,10 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from agfedge_export import Plan
+
+
+# How far the graph may lie from the trained module when its weights are back, of the output's scale.
+WRITE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Student:
 
     def train(self) -> None:
         """Puts the module into training mode; batch norms whose statistics are frozen stay in evaluation mode."""
+        from agfedge.recover.norms import norms_of
+
         self.module.train()
         for name, layer in norms_of(self.module).items():
             if name in self.frozen:
@@ -114,19 +126,34 @@ def make_student(
     return student
 
 
-def norms_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Returns a module's batch norms by the name of their running mean."""
-    import torch
+def write_back(student: Student, pruned: onnx.ModelProto, probe: NDArray[np.float32]) -> onnx.ModelProto:
+    """Returns the pruned graph with the student's parameters, checked against the student on `probe`.
 
-    from agfedge.recover.functional_norm import FunctionalNorm
+    Raises:
+        SurgeryError: a parameter has another shape in the graph, or the graph answers otherwise than the student.
+    """
+    import onnx
 
-    found: dict[str, torch.nn.Module] = {}
-    for prefix, layer in module.named_modules():
-        if isinstance(layer, FunctionalNorm):
-            found[layer.statistics] = layer
-        elif isinstance(layer, torch.nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
-            found[f"{prefix}.running_mean" if prefix else "running_mean"] = layer
-    return found
+    model = onnx.ModelProto()
+    model.CopyFrom(pruned)
+    state = student.state()
+    for tensor in model.graph.initializer:
+        value = state.get(tensor.name)
+        if value is None:
+            continue
+        if tuple(tensor.dims) != value.shape:
+            raise SurgeryError(
+                f"{tensor.name} is {tuple(tensor.dims)} in the graph and {value.shape} in the module: report this model"
+            )
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
+    difference = output_difference(student.module, model, probe)
+    if not difference <= WRITE_TOLERANCE:
+        raise SurgeryError(
+            f"the graph with recovered weights differs from the trained module by {difference:.1e} of the output's "
+            f"scale, expected at most {WRITE_TOLERANCE:.0e}: a parameter was folded away by the export; report this "
+            "model"
+        )
+    return model
 
 
 def _frozen(module: torch.nn.Module, names: frozenset[str]) -> frozenset[str]:
@@ -211,3 +238,42 @@ def masks_of(module: torch.nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
         factor[np.ix_(*[axes.get(axis, np.arange(size)) for axis, size in enumerate(factor.shape)])] = kept
         masks[name] = factor
     return masks
+
+
+def reestimate(student: Student, x: NDArray[np.float32], batch_size: int = 256) -> int:
+    """Sets running mean and variance of each batch norm to their mean over batches of `x`, and nothing else.
+
+    Frozen ones stay as they are.
+
+    Each batch counts by its number of samples. The batch norms run in training mode, everything else in evaluation
+    mode. The student is left in evaluation mode, on the CPU.
+
+    Args:
+        student: any kind.
+        x: inputs as the module takes them, float32 (N, ...); two at least.
+        batch_size: whose statistics are averaged.
+
+    Returns:
+        How many batch norms were re-estimated; without one nothing is run.
+
+    Raises:
+        InputError: fewer than two inputs.
+    """
+    import torch
+
+    from agfedge.recover.norms import by_batches, norms_of
+
+    norms: list[Any] = [layer for name, layer in norms_of(student.module).items() if name not in student.frozen]
+    if not norms:
+        return 0
+    if len(x) < 2:
+        raise InputError(f"batch norms are re-estimated from two inputs or more: got {len(x)}")
+    hardware = laid_out(hardware_for("float32"), student.module, torch.from_numpy(x[:2]))
+    seen = 0
+    with by_batches(student.module, norms, hardware), torch.no_grad():
+        for rows in cut(np.arange(len(x)), batch_size):
+            seen += len(rows)
+            for layer in norms:
+                layer.momentum = len(rows) / seen  # a running mean; the first batch replaces what was there
+            student.module(hardware.take(torch.from_numpy(x[rows])))
+    return len(norms)

@@ -20,10 +20,9 @@ import numpy as np
 
 from agfedge.base.distributed import Team
 from agfedge.base.progress import bar
-from agfedge.recover.batches import cut, held_out, shuffled
 from agfedge.recover.checkpoint import Course, fingerprint, load_course, save_course
 from agfedge.recover.hardware import Hardware, bring_home, hardware_for, laid_out
-from agfedge.recover.lessons import HeavyOutputs, Lessons, ask, logits_of, make_lessons
+from agfedge.recover.lessons import HeavyOutputs, Lessons, ask, cut, held_out, logits_of, make_lessons, shuffled
 from agfedge.recover.options import Recovery, RecoveryReport
 from agfedge_runtime.errors import InputError
 
@@ -46,7 +45,7 @@ def recover(
     teacher: torch.nn.Module,
     x: NDArray[np.float32],
     y: NDArray[np.int64],
-    how: Recovery,
+    recovery: Recovery,
     *,
     checkpoint: Path | None = None,
     team: Team | None = None,
@@ -63,7 +62,7 @@ def recover(
         teacher: the heavy expert's.
         x: training inputs as the modules take them, float32 (N, ...).
         y: labels, int64 (N,).
-        how: epochs, rates and the weight of the distillation.
+        recovery: epochs, rates and the weight of the distillation.
         checkpoint: a file that is written whole after each epoch. Where it is there already and belongs to this very
             recovery, that is continued as if it had never stopped.
         team: the processes that train together; None for this one alone.
@@ -75,52 +74,45 @@ def recover(
     """
     import torch
 
-    if how.epochs == 0:
+    if recovery.epochs == 0:
         return RecoveryReport("none", 0, ())
     team = team or Team()
-    held, training = held_out(len(x), how)
-    if len(training) < 2 * team.size:
-        raise InputError(f"{len(x)} training samples are too few to recover with: give more data, or --epochs 0")
-    if team.size > 1 and how.batch_size < 2 * team.size:
-        raise InputError(f"a batch of {how.batch_size} is too small for {team.size} processes: two samples for each")
-    mark = {} if checkpoint is None else fingerprint(student, teacher, x, y, how, team.size)
+    held, training = held_out(len(x), recovery)
+    _check_sizes(len(x), len(training), recovery, team)
+    mark = {} if checkpoint is None else fingerprint(student, teacher, x, y, recovery, team.size)
     course = None if checkpoint is None else _agreed(load_course(checkpoint, mark), team)
-    hardware = hardware_for(how.precision, team.rank)
+    hardware = hardware_for(recovery.precision, team.rank)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
-    lessons = _lessons(teacher, (inputs, labels), how, hardware, team, answers)
+    placed, where = _placed(teacher, inputs, hardware)
+    lessons = make_lessons(placed, (inputs, labels), recovery, where, team, answers)
     trainer = Trainer(student, lessons, laid_out(hardware, student.module, inputs[:2]), held, training)
     course = trainer.train(course, lambda done: _save(checkpoint, done, mark, team))
     trainer.finish(course)
-    return RecoveryReport(
-        student.kind, course.best_epoch, tuple(course.accuracies), student.reason, tuple(course.losses)
-    )
+    accuracies, losses = tuple(course.accuracies), tuple(course.losses)
+    return RecoveryReport(student.kind, course.best_epoch, accuracies, student.reason, losses)
 
 
-def heavy_answers(teacher: torch.nn.Module, x: NDArray[np.float32], how: Recovery) -> HeavyOutputs:
+def _check_sizes(samples: int, training: int, recovery: Recovery, team: Team) -> None:
+    if training < 2 * team.size:
+        raise InputError(f"{samples} training samples are too few to recover with: give more data, or --epochs 0")
+    if team.size > 1 and recovery.batch_size < 2 * team.size:
+        size = recovery.batch_size
+        raise InputError(f"a batch of {size} is too small for {team.size} processes: two samples for each")
+
+
+def heavy_answers(teacher: torch.nn.Module, x: NDArray[np.float32], recovery: Recovery) -> HeavyOutputs:
     """Asks the heavy expert once, for the recovery of several students.
 
     Args:
         teacher: the heavy expert's module.
         x: training inputs as the modules take them, float32 (N, ...).
-        how: its augmentation says which images, its precision how exactly.
+        recovery: its augmentation says which images, its precision how exactly.
     """
     import torch
 
     inputs = torch.from_numpy(x)
-    teacher, hardware = _placed(teacher, inputs, hardware_for(how.precision))
-    return ask(teacher, inputs, how, hardware, Team())
-
-
-def _lessons(
-    teacher: torch.nn.Module,
-    data: tuple[torch.Tensor, torch.Tensor],
-    how: Recovery,
-    hardware: Hardware,
-    team: Team,
-    answers: HeavyOutputs | None,
-) -> Lessons:
-    teacher, hardware = _placed(teacher, data[0], hardware)
-    return make_lessons(teacher, data, how, hardware, team, answers)
+    teacher, hardware = _placed(teacher, inputs, hardware_for(recovery.precision))
+    return ask(teacher, inputs, recovery, hardware, Team())
 
 
 def _placed(teacher: torch.nn.Module, inputs: torch.Tensor, hardware: Hardware) -> tuple[torch.nn.Module, Hardware]:
@@ -150,18 +142,18 @@ def _save(path: Path | None, course: Course, mark: dict[str, str], team: Team) -
         save_course(path, course, mark)
 
 
-def learning_rate(how: Recovery, step: int, steps: int) -> float:
+def learning_rate(recovery: Recovery, step: int, steps: int) -> float:
     """Returns the learning rate of a batch: a linear rise, then a cosine to 0.
 
     Args:
-        how: its height, and the share of the rise.
+        recovery: its height, and the share of the rise.
         step: of the batch, from 0.
         steps: of the whole training.
     """
-    rise = max(1, round(how.warm_up * steps))
+    rise = max(1, round(recovery.warm_up * steps))
     if step < rise:
-        return how.learning_rate * (step + 1) / rise
-    return how.learning_rate * (1 + cos(pi * (step - rise + 1) / (steps - rise + 1))) / 2
+        return recovery.learning_rate * (step + 1) / rise
+    return recovery.learning_rate * (1 + cos(pi * (step - rise + 1) / (steps - rise + 1))) / 2
 
 
 class Trainer:
@@ -190,11 +182,11 @@ class Trainer:
         masks = {name: mask.to(hardware.device) for name, mask in student.masks.items()}
         self.student = replace(student, masks=masks)
         self.lessons = replace(lessons, hardware=hardware) if lessons.teacher is None else lessons
-        self.how, self.team, self.hardware = lessons.how, lessons.team, hardware
+        self.recovery, self.team, self.hardware = lessons.recovery, lessons.team, hardware
         self.held, self.training = held, training
         self.trained = [value for value in student.module.parameters() if value.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.trained, lr=self.how.learning_rate, weight_decay=self.how.weight_decay, fused=True
+            self.trained, lr=self.recovery.learning_rate, weight_decay=self.recovery.weight_decay, fused=True
         )
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.dtype == torch.float16)
         self.batches = len(self._cut(training))
@@ -205,15 +197,15 @@ class Trainer:
             course = Course([self._accuracy()], [], 0, _copied(self.student.module))
         else:
             self._restore(course)
-            logger.info("recovery continues after epoch %d of %d", course.epoch, self.how.epochs)
+            logger.info("recovery continues after epoch %d of %d", course.epoch, self.recovery.epochs)
         with bar(
             title="recover",
             unit="batch",
-            total=self.how.epochs * self.batches,
+            total=self.recovery.epochs * self.batches,
             initial=course.epoch * self.batches,
             silent=not self.team.leads,
         ) as shown:
-            while course.epoch < self.how.epochs and not self._stops(course):
+            while course.epoch < self.recovery.epochs and not self._stops(course):
                 self._epoch(course, shown)
                 done(course)
         return course
@@ -224,10 +216,10 @@ class Trainer:
         bring_home(self.student.module)
 
     def _stops(self, course: Course) -> bool:
-        if self.how.patience is None:
+        if self.recovery.patience is None:
             return False
         better = int(np.argmax(course.accuracies))  # the first of the best: an equal one is no improvement
-        return course.epoch - better >= self.how.patience
+        return course.epoch - better >= self.recovery.patience
 
     def _epoch(self, course: Course, shown: tqdm[Any]) -> None:
         epoch = course.epoch + 1
@@ -247,10 +239,10 @@ class Trainer:
         import torch
 
         # Dropout draws from torch's generator: by epoch, so that a continued training draws the same.
-        torch.manual_seed(int(np.random.SeedSequence((self.how.seed, epoch, self.team.rank)).generate_state(1)[0]))
+        torch.manual_seed(int(np.random.SeedSequence((self.recovery.seed, epoch, self.team.rank)).generate_state(1)[0]))
         self.student.train()
         losses = []
-        for number, batch in enumerate(self._cut(shuffled(self.training, self.how.seed, epoch))):
+        for number, batch in enumerate(self._cut(shuffled(self.training, self.recovery.seed, epoch))):
             losses.append(self._step(batch, epoch, number))
             shown.update()
             shown.set_postfix(
@@ -264,12 +256,12 @@ class Trainer:
 
         for group in self.optimizer.param_groups:
             step = (epoch - 1) * self.batches + number
-            group["lr"] = learning_rate(self.how, step, self.how.epochs * self.batches)
+            group["lr"] = learning_rate(self.recovery, step, self.recovery.epochs * self.batches)
         x, labels, answers = self.lessons.lesson(batch, epoch, number)
         with self.hardware.autocast():
             logits = self.student.module(x)
         # The mean over the processes is then the mean over the samples.
-        loss = _loss(logits.float(), labels, answers, self.how) * (len(x) * self.team.size / len(batch))
+        loss = _loss(logits.float(), labels, answers, self.recovery) * (len(x) * self.team.size / len(batch))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         value = self._averaged(loss.detach())
@@ -278,8 +270,8 @@ class Trainer:
                 f"the loss is {value} in epoch {epoch}, batch {number}: lower the learning rate or check the data"
             )
         self.scaler.unscale_(self.optimizer)
-        if self.how.gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.trained, self.how.gradient_norm)
+        if self.recovery.gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.trained, self.recovery.gradient_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.student.hold()
@@ -311,7 +303,7 @@ class Trainer:
         return float(self.team.sum({"right": np.array([right])})["right"][0]) / len(self.held)
 
     def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        return cut(order, self.how.batch_size, 2 * self.team.size)
+        return cut(order, self.recovery.batch_size, 2 * self.team.size)
 
     def _moments(self) -> dict[str, torch.Tensor]:
         return {
@@ -342,13 +334,13 @@ def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
 
-def _loss(logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor, how: Recovery) -> torch.Tensor:
+def _loss(logits: torch.Tensor, labels: torch.Tensor, answers: torch.Tensor, recovery: Recovery) -> torch.Tensor:
     from torch.nn import functional
 
     hard = functional.cross_entropy(logits, labels)
     soft = functional.kl_div(
-        functional.log_softmax(logits / how.temperature, dim=1),
-        functional.softmax(answers / how.temperature, dim=1),
+        functional.log_softmax(logits / recovery.temperature, dim=1),
+        functional.softmax(answers / recovery.temperature, dim=1),
         reduction="batchmean",
     )
-    return (1 - how.distillation) * hard + how.distillation * how.temperature**2 * soft
+    return (1 - recovery.distillation) * hard + recovery.distillation * recovery.temperature**2 * soft

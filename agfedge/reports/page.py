@@ -3,62 +3,59 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from agfedge.pages.channels import channels
-from agfedge.pages.html import folded, page, section, table
-from agfedge.pages.words import duration, with_interval
-from agfedge.reports import tables
-from agfedge.reports.comparison import comparison_tables, sentence
-from agfedge.reports.plots.costs import four_costs
-from agfedge.reports.plots.latency import latencies
-from agfedge.reports.plots.pareto import pareto
-from agfedge.reports.plots.power import has_power, power
-from agfedge.reports.plots.waterfall import waterfall
-from agfedge.reports.verdict import agreement, verdict
+from agfedge.pages.html import page, section, table, whole
+from agfedge.pages.tables import markdown as tables_in_markdown
+from agfedge.pages.words import between, duration, sentence, with_interval
+from agfedge.reports.cost_plots import four_costs, pareto
+from agfedge.reports.numbers import comparison_tables, comparison_verdict
+from agfedge.reports.tables import TRUTH, device, sections
+from agfedge.reports.time_plots import has_power, latencies, power, waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from agfedge.reports.profile import Profile
-    from agfedge.reports.tables import Table
+    from agfedge.pages.tables import Table
+    from agfedge.reports.runs import MeasuredRun
     from agfedge_export import Plan
 
-_TRUTH = "Did pruning save time?"
 _NO_BUNDLE = "the bundle was not named beside the samples"
 
 
-def report_page(profiles: Sequence[Profile], warnings: Sequence[str] = (), command: str = "") -> str:
+def report_page(runs: Sequence[MeasuredRun], warnings: Sequence[str] = (), command: str = "") -> str:
     """Returns the page, self-contained.
 
     Args:
-        profiles: one or more.
+        runs: one or more.
         warnings: that stand before anything else, a sentence each.
         command: that made it, as it was typed; left out where empty.
     """
-    several = len(profiles) > 1
-    body = [*_wrong(profiles, warnings), f'<p class="verdict">{escape(verdict_of(profiles))}</p>']
-    body += _compared(profiles) if several else _single(profiles[0])
-    body.append(section("How this was made", _made(profiles, command)))
-    name = " beside ".join(profile.name for profile in profiles) if several else _title(profiles[0])
+    several = len(runs) > 1
+    body = [*_wrong(runs, warnings), f'<p class="verdict">{escape(verdict_of(runs))}</p>']
+    body += _compared(runs) if several else _single(runs[0])
+    body.append(section("How this was made", _made(runs, command)))
+    name = " beside ".join(run.name for run in runs) if several else _title(runs[0])
     return page(f"agfedge profile: {name}", body)
 
 
-def verdict_of(profiles: Sequence[Profile]) -> str:
+def verdict_of(runs: Sequence[MeasuredRun]) -> str:
     """Returns the sentence that a report begins with."""
-    return verdict(profiles[0]) if len(profiles) == 1 else sentence(profiles)
+    return verdict(runs[0]) if len(runs) == 1 else comparison_verdict(runs)
 
 
-def _title(profile: Profile) -> str:
-    return profile.name if profile.bundle is None else profile.bundle.manifest.name
+def _title(run: MeasuredRun) -> str:
+    return run.name if run.bundle is None else run.bundle.manifest.name
 
 
-def _wrong(profiles: Sequence[Profile], warnings: Sequence[str]) -> Iterator[str]:
+def _wrong(runs: Sequence[MeasuredRun], warnings: Sequence[str]) -> Iterator[str]:
     for text in warnings:
         yield _finding("warning", text)
-    for profile in profiles:
-        for finding in profile.account.findings:
-            text = f"{profile.name}: {finding.text}" if len(profiles) > 1 else finding.text
+    for run in runs:
+        for finding in run.account.findings:
+            text = f"{run.name}: {finding.text}" if len(runs) > 1 else finding.text
             yield _finding(finding.grade, text)
 
 
@@ -67,53 +64,36 @@ def _finding(grade: str, text: str) -> str:
     return f'<p class="finding {css_class}" role="note"><b>{escape(grade)}</b> {escape(text)}</p>'
 
 
-def _single(profile: Profile) -> Iterator[str]:
-    yield _tiles(profile)
+def _single(run: MeasuredRun) -> Iterator[str]:
+    yield _tiles(run)
     plots = (
-        section("Cost against accuracy", pareto([profile])),
-        section("Latency by branch", latencies([profile])),
-        section("Measured minus expected", _split(profile)),
-        section("The four costs", four_costs(profile.account.costs)),
-        section("Kept channels", _channels(profile)),
-        section("Power over time", _power(profile)),
+        section("Cost against accuracy", pareto([run])),
+        section("Latency by branch", latencies([run])),
+        section("Measured minus expected", _split(run)),
+        section("The four costs", four_costs(run.account.costs)),
+        section("Kept channels", _channels(run)),
+        section("Power over time", _power(run)),
     )
     yield _side_by_side(plots)
-    yield from (section(title, "".join(map(_table, found))) for title, found in _tables(profile).items() if found)
-    if profile.account.truth is None:
-        yield section(_TRUTH, _not(f"Not told: {_NO_BUNDLE if profile.bundle is None else 'nothing to compare'}."))
-    yield section("Device and software", _table(tables.device(profile)))
-
-
-def _tables(profile: Profile) -> dict[str, list[Table]]:
-    """Returns the tables by the section that they stand in."""
-    found: dict[str, Sequence[Table | None]] = {
-        "Experts and cascade": [tables.experts(profile)],
-        "Branches": [tables.branches(profile)],
-        "The terms of the difference": [tables.reconciliation(profile)],
-        "What a decision costs": [tables.costs(profile)],
-        "Escalation": [tables.escalation(profile)],
-        "Engines": [tables.stages(profile)],
-        _TRUTH: list(tables.truth(profile)),
-        "Predicted and measured": [tables.prediction(profile)],
-        "Energy": [tables.energy(profile)],
-        "Other loads": list(tables.served(profile)),
-    }
-    return {title: [each for each in those if each is not None] for title, those in found.items()}
+    yield from (section(title, "".join(map(whole, tables))) for title, tables in sections(run).items() if tables)
+    if run.account.truth is None:
+        yield section(TRUTH, _not(f"Not told: {_NO_BUNDLE if run.bundle is None else 'nothing to compare'}."))
+    yield section("Device and software", whole(device(run)))
 
 
 def _side_by_side(sections: Iterable[str]) -> str:
     return f'<div class="plots">{"".join(sections)}</div>'
 
 
-def _tiles(profile: Profile) -> str:
-    found = profile.account
+def _tiles(run: MeasuredRun) -> str:
+    found = run.account
     cost, cascade = found.costs.measured, found.cascade
     accuracy = cascade.accuracy
     tiles = [
         (f"{cost.value:.3f}", with_interval("of the heavy expert's latency", cost.low, cost.high, ".3f")),
         (duration(cascade.latency.mean_us), f"mean of {found.decisions:,} decisions"),
         (duration(cascade.latency.p99_us), "99th percentile"),
-        (f"{agreement(profile):.1%}", "answered as the heavy expert does")
+        (f"{run.agreement:.1%}", "answered as the heavy expert does")
         if accuracy is None
         else (f"{accuracy.value:.1%}", f"right, of {accuracy.samples:,} inputs"),
         (f"{found.escalated.value:.1%}", "reach the heavy expert"),
@@ -129,95 +109,106 @@ def _tiles(profile: Profile) -> str:
     return f'<div class="tiles">{inner}</div>'
 
 
-def _split(profile: Profile) -> str:
-    why = _NO_BUNDLE if profile.bundle is None else "this run did not record the cascade's stages"
-    return waterfall([profile]) or _not(f"Not split: {why}.")
+def _split(run: MeasuredRun) -> str:
+    why = _NO_BUNDLE if run.bundle is None else "this run did not record the cascade's stages"
+    return waterfall([run]) or _not(f"Not split: {why}.")
 
 
-def _channels(profile: Profile) -> str:
-    drawn = None if profile.plan is None else channels({profile.name: profile.plan})
+def _channels(run: MeasuredRun) -> str:
+    drawn = None if run.plan is None else channels({run.name: run.plan})
     if drawn is not None:
         return drawn
-    if profile.bundle is None:
+    if run.bundle is None:
         return _not(f"Not known: {_NO_BUNDLE}.")
     return _not("The light expert was not pruned out of the heavy one: there is no plan in the bundle.")
 
 
-def _power(profile: Profile) -> str:
-    drawn = power([profile]) or ""
-    if has_power(profile):
+def _power(run: MeasuredRun) -> str:
+    drawn = power([run]) or ""
+    if has_power(run):
         return drawn
-    why = "the device's state was not recorded" if profile.samples.state is None else "this device tells none"
+    why = "the device's state was not recorded" if run.samples.state is None else "this device tells none"
     return _not(f"Power: not measured ({why}).") + drawn
 
 
-def _compared(profiles: Sequence[Profile]) -> Iterator[str]:
-    plots = [section("Cost against accuracy", pareto(profiles)), section("Latency by branch", latencies(profiles))]
-    plots.append(section("Measured minus expected", waterfall(profiles) or _not(f"Not split: {_NO_BUNDLE}.")))
-    kept = channels(_plans(profiles))
+def _compared(runs: Sequence[MeasuredRun]) -> Iterator[str]:
+    plots = [section("Cost against accuracy", pareto(runs)), section("Latency by branch", latencies(runs))]
+    plots.append(section("Measured minus expected", waterfall(runs) or _not(f"Not split: {_NO_BUNDLE}.")))
+    kept = channels(_plans(runs))
     if kept is not None:
         plots.append(section("Kept channels", kept))
-    measured = any(has_power(profile) for profile in profiles)
-    plots.append(
-        section("Power over time", ("" if measured else _not("Power: not measured.")) + (power(profiles) or ""))
-    )
+    measured = any(has_power(run) for run in runs)
+    plots.append(section("Power over time", ("" if measured else _not("Power: not measured.")) + (power(runs) or "")))
     yield _side_by_side(plots)
-    yield section("Side by side", "".join(map(_table, comparison_tables(profiles))))
-    for profile in profiles:
-        yield section(f"Device and software: {profile.name}", _table(tables.device(profile)))
+    yield section("Side by side", "".join(map(whole, comparison_tables(runs))))
+    for run in runs:
+        yield section(f"Device and software: {run.name}", whole(device(run)))
 
 
-def _plans(profiles: Sequence[Profile]) -> dict[str, Plan]:
+def _plans(runs: Sequence[MeasuredRun]) -> dict[str, Plan]:
     """Plans that differ, by the first profile that has each."""
     found: dict[str, Plan] = {}
-    for profile in profiles:
-        if profile.plan is not None and profile.plan not in found.values():
-            found[profile.name] = profile.plan
+    for run in runs:
+        if run.plan is not None and run.plan not in found.values():
+            found[run.name] = run.plan
     return found
 
 
-def _made(profiles: Sequence[Profile], command: str) -> str:
-    from agfedge import __version__
+def _made(runs: Sequence[MeasuredRun], command: str) -> str:
+    from agfedge.base import __version__
 
-    rows = [(profile.name, f"{_title(profile)}, {profile.samples.bundle_digest[:12]}") for profile in profiles]
+    rows = [(run.name, f"{_title(run)}, {run.samples.bundle_digest[:12]}") for run in runs]
     head = f"<pre><code>{escape(command)}</code></pre>" if command else ""
     return (
         head + table(("profile", "bundle"), rows, tight=True) + f"<p><small>agfedge {escape(__version__)}</small></p>"
     )
 
 
-def _table(found: Table) -> str:
-    grid = table(found.headers, found.rows, tight=True)
-    note = f"<p>{escape(found.note)}</p>" if found.note else ""
-    if found.folded:
-        return folded(found.title, grid) + note
-    return (f"<h3>{escape(found.title)}</h3>" if found.title else "") + grid + note
-
-
 def _not(text: str) -> str:
     return f'<p class="none">{escape(text)}</p>'
 
 
-def markdown(profiles: Sequence[Profile], warnings: Sequence[str] = ()) -> str:
+def markdown(runs: Sequence[MeasuredRun], warnings: Sequence[str] = ()) -> str:
     """Returns the tables for a README, after what is wrong and the verdict."""
     notes = [f"**warning**: {text}" for text in warnings]
-    notes += [
-        f"**{finding.grade}**: {profile.name}: {finding.text}"
-        for profile in profiles
-        for finding in profile.account.findings
-    ]
-    notes.append(verdict_of(profiles))
-    title = "Profiles side by side" if len(profiles) > 1 else _title(profiles[0])
-    return tables.to_markdown(title, _every_table(profiles), notes)
+    notes += [f"**{finding.grade}**: {run.name}: {finding.text}" for run in runs for finding in run.account.findings]
+    notes.append(verdict_of(runs))
+    title = "Profiles side by side" if len(runs) > 1 else _title(runs[0])
+    return tables_in_markdown(title, _every_table(runs), notes)
 
 
-def notebook(profiles: Sequence[Profile]) -> str:
+def notebook(runs: Sequence[MeasuredRun]) -> str:
     """Returns the verdict and the tables as HTML, without a page around them."""
-    return f"<p>{escape(verdict_of(profiles))}</p>" + "".join(map(_table, _every_table(profiles)))
+    return f"<p>{escape(verdict_of(runs))}</p>" + "".join(map(whole, _every_table(runs)))
 
 
-def _every_table(profiles: Sequence[Profile]) -> Sequence[Table]:
-    if len(profiles) > 1:
-        return comparison_tables(profiles)
-    found = [each for those in _tables(profiles[0]).values() for each in those]
-    return [*found, tables.device(profiles[0])]
+def _every_table(runs: Sequence[MeasuredRun]) -> Sequence[Table]:
+    if len(runs) > 1:
+        return comparison_tables(runs)
+    return [*chain.from_iterable(sections(runs[0]).values()), device(runs[0])]
+
+
+def verdict(run: MeasuredRun) -> str:
+    """Returns the sentence."""
+    found = run.account
+    cost = found.costs.measured
+    interval = between(cost.low, cost.high, ".3f")
+    said = (
+        f"the cascade takes {duration(found.cascade.latency.mean_us)} a decision on {run.where}: {cost.value:.3f}"
+        f"{f' ({interval})' if interval else ''} of the heavy expert alone, where {found.costs.expected:.3f} was "
+        f"expected{_accuracy(run)}"
+    )
+    if cost.low > 1:
+        said += "; it is slower than the heavy expert, so run that alone here"
+    elif cost.high > 1:
+        said += "; whether it is faster than the heavy expert this run cannot say"
+    if not found.valid:
+        return f"These numbers do not count: {said}."
+    return sentence(said)
+
+
+def _accuracy(run: MeasuredRun) -> str:
+    cascade, heavy = run.account.cascade.accuracy, run.account.heavy.accuracy
+    if cascade is None or heavy is None:
+        return f"; it answers as the heavy expert does in {run.agreement:.1%} of the decisions"
+    return f"; it is right on {cascade.value:.1%} of the inputs, the heavy expert on {heavy.value:.1%}"

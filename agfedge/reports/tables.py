@@ -1,70 +1,92 @@
-"""The tables of a profile: as a page shows them, and as Markdown."""
+"""What is told of a measured run as tables: the command prints those that a page shows, and that become Markdown."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge.account.reconciliation import promised_rates
+from agfedge.pages.tables import Table
 from agfedge.pages.words import between, duration, sentence, share, with_interval
+from agfedge_runtime.bundle.router import asks_light
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from agfedge.account.latency import Latency
     from agfedge.account.truth import LayerTruth
-    from agfedge.reports.profile import Profile
+    from agfedge.reports.runs import MeasuredRun
 
+TRUTH = "Did pruning save time?"
+_ESCALATION, _TERMS, _ENERGY = "Escalation", "The terms of the difference", "Energy"
 _LAYERS = ("layer", "op", "channels", "MACs saved", "heavy", "light", "time saved", "why not, what to do")
 _TIMES = ("mean (95% interval)", "p50", "p90", "p99", "variation")
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of plain texts.
-
-    Attributes:
-        title: above it; empty where the section's says all.
-        headers: of the columns.
-        rows: as many cells each as there are headers.
-        note: below it; may be empty.
-        folded: whether a page shows it only when asked for.
-    """
-
-    title: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    folded: bool = False
+def sections(run: MeasuredRun) -> dict[str, list[Table]]:
+    """Returns the tables of a run by the section that they stand in; what was not measured has none."""
+    return {
+        "Experts and cascade": [experts(run)],
+        "Branches": [branches(run)],
+        _TERMS: list(reconciliation(run)),
+        "What a decision costs": [costs(run)],
+        _ESCALATION: [escalation(run)],
+        "Engines": [stages(run)],
+        TRUTH: list(truth(run)),
+        "Predicted and measured": list(prediction(run)),
+        _ENERGY: list(energy(run)),
+        "Other loads": list(served(run)),
+    }
 
 
-def to_markdown(title: str, tables: Sequence[Table], notes: Sequence[str] = ()) -> str:
-    """Returns tables for a README, under a heading, after notes."""
-    parts = [f"## {_cell(title)}", *(_cell(note) for note in notes)]
-    for table in tables:
-        lines = [table.headers, tuple("---" if not column else "---:" for column in range(len(table.headers)))]
-        grid = "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in (*lines, *table.rows))
-        parts += [f"**{_cell(table.title)}**" if table.title else "", grid, _cell(table.note)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+def blocks(run: MeasuredRun) -> Iterator[str | Table]:
+    """Gives what a terminal shows of a run: what speaks against it first, then every table that is not folded."""
+    account = run.account
+    for doubt in account.findings:
+        yield f"{doubt.grade.upper()}: {doubt.text}"
+    if account.findings:
+        yield ""
+    yield f"{account.decisions} decisions at batch 1, interleaved, {run.where}"
+    remarks = _remarks(run)
+    for title, tables in sections(run).items():
+        shown = [table for table in tables if not table.folded]
+        if shown or title in remarks:
+            yield from ("", title)
+        for number, table in enumerate(shown):
+            yield from ("", table) if number else (table,)
+        if title in remarks:
+            yield remarks[title]
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+def _remarks(run: MeasuredRun) -> dict[str, str]:
+    """Returns what only a terminal shows, by the section that it stands in: a page has it elsewhere."""
+    remarks, account = {}, run.account
+    if run.manifest is not None and not asks_light(run.manifest.router.confidence.threshold):
+        remarks[_ESCALATION] = "The router never asks the light expert: the heavy expert answers everything."
+    split = account.reconciliation
+    if split is not None:
+        unit = "multiply-accumulates" if split.promised_unit == "macs" else split.promised_unit
+        promised = duration(split.promised_us)
+        remarks[_TERMS] = f"By {unit} alone, as the bundle was calibrated, a decision would take {promised}."
+    if account.energy is None:
+        remarks[_ENERGY] = "energy: not measured: nothing read the device's power"
+    elif account.energy.decision.joules is None:
+        remarks[_ENERGY] = f"energy: not measured: {account.energy.decision.reason}"
+    return remarks
 
 
-def experts(profile: Profile) -> Table:
+def experts(run: MeasuredRun) -> Table:
     """Accuracy, size and latency of both experts and the cascade."""
-    found, manifest = profile.account, profile.manifest
+    account = run.account
     rows = []
-    for name, row in (("heavy alone", found.heavy), ("light alone", found.light), ("cascade", found.cascade)):
+    for name, row in (("heavy alone", account.heavy), ("light alone", account.light), ("cascade", account.cascade)):
         accuracy = "not labelled" if row.accuracy is None else share(row.accuracy)
-        rows.append((name, accuracy, *_of_graph(profile, name.split()[0]), *_times(row.latency)))
-    graph = () if manifest is None else ("MMACs", "KiB")
-    return Table("", ("", "accuracy (95% interval)", *graph, *_TIMES), tuple(rows))
+        rows.append((name, accuracy, *_of_graph(run, name.split()[0]), *_times(row.latency)))
+    graph = () if run.manifest is None else ("MMACs", "KiB")
+    return Table(("", "accuracy (95% interval)", *graph, *_TIMES), rows)
 
 
-def _of_graph(profile: Profile, name: str) -> tuple[str, ...]:
-    manifest = profile.manifest
+def _of_graph(run: MeasuredRun, name: str) -> tuple[str, ...]:
+    manifest = run.manifest
     if manifest is None:
         return ()
     parts = {"heavy": (manifest.experts.heavy,), "light": (manifest.experts.light,)}.get(name, ())
@@ -75,145 +97,144 @@ def _of_graph(profile: Profile, name: str) -> tuple[str, ...]:
     return f"{sum(graph.macs for graph in graphs) / 1e6:,.2f}", f"{size / 1024:,.0f}"
 
 
-def branches(profile: Profile) -> Table:
+def branches(run: MeasuredRun) -> Table:
     """Each branch apart."""
     rows = [
-        (f"{each.name}: {each.path}", str(each.share.count), share(each.share), *_times(each.latency))
-        for each in profile.account.branches
+        (f"{branch.name}: {branch.path}", str(branch.share.count), share(branch.share), *_times(branch.latency))
+        for branch in run.account.branches
     ]
-    return Table("", ("branch", "decisions", "share (95% interval)", *_TIMES), tuple(rows))
+    return Table(("branch", "decisions", "share (95% interval)", *_TIMES), rows)
 
 
-def stages(profile: Profile) -> Table:
+def stages(run: MeasuredRun) -> Table:
     """Each engine alone and inside the cascade."""
-    found = profile.account
+    account = run.account
     rows: list[tuple[str, ...]] = []
-    for each in found.stages:
-        rows.append((f"{each.name} alone", *_times(each.alone)))
-        if each.inside is not None:
-            rows.append((f"{each.name} in the cascade", *_times(each.inside)))
-        rows += [(f"{each.name} {part}, device's clock", *_times(found)) for part, found in each.device.items()]
-    if found.overhead is not None:
-        rows.append(("beside the stages", *_times(found.overhead)))
-    return Table("", ("stage", *_TIMES), tuple(rows))
+    for stage in account.stages:
+        rows.append((f"{stage.name} alone", *_times(stage.alone)))
+        if stage.inside is not None:
+            rows.append((f"{stage.name} in the cascade", *_times(stage.inside)))
+        rows += [(f"{stage.name} {part}, device's clock", *_times(times)) for part, times in stage.device.items()]
+    if account.overhead is not None:
+        rows.append(("beside the stages", *_times(account.overhead)))
+    return Table(("stage", *_TIMES), rows)
 
 
-def costs(profile: Profile) -> Table:
+def costs(run: MeasuredRun) -> Table:
     """The four costs."""
-    found = profile.account.costs
-    measured = with_interval(f"{found.measured.value:.3f}", found.measured.low, found.measured.high, ".3f")
+    four = run.account.costs
+    measured = with_interval(f"{four.measured.value:.3f}", *four.measured.interval, ".3f")
     rows = (
-        ("mixture", f"{found.mixture:.3f}", "the paper's estimate: the light expert charged only for what it keeps"),
-        ("sequential", f"{found.sequential:.3f}", "light first for every input"),
-        ("expected", f"{found.expected:.3f}", "what this runtime does, from the passes measured alone"),
+        ("mixture", f"{four.mixture:.3f}", "the paper's estimate: the light expert charged only for what it keeps"),
+        ("sequential", f"{four.sequential:.3f}", "light first for every input"),
+        ("expected", f"{four.expected:.3f}", "what this runtime does, from the passes measured alone"),
         ("measured", measured, "mean latency of the cascade over that of the heavy expert"),
     )
-    return Table("", ("cost", "heavy expert = 1", "what it is"), rows, sentence(found.explanation))
+    return Table(("cost", "heavy expert = 1", "what it is"), rows, left=(2,), note=sentence(four.explanation))
 
 
-def reconciliation(profile: Profile) -> Table | None:
-    """Measured minus expected, term by term; None where it was not split."""
-    found = profile.account.reconciliation
-    if found is None:
-        return None
+def reconciliation(run: MeasuredRun) -> Iterator[Table]:
+    """Measured minus expected, term by term; nothing where it was not split."""
+    split = run.account.reconciliation
+    if split is None:
+        return
     rows = [
-        ("expected", duration(found.expected_us), "", "passes measured alone, at the rates that the bundle promised")
+        ("expected", duration(split.expected_us), "", "passes measured alone, at the rates that the bundle promised"),
+        *(
+            (term.name, f"{term.us:+,.2f} µs", between(term.low_us, term.high_us, "+,.2f"), term.about)
+            for term in split.terms
+        ),
+        ("measured", duration(split.measured_us), "", "mean latency of a decision"),
     ]
-    rows += [
-        (each.name, f"{each.us:+,.2f} µs", between(each.low_us, each.high_us, "+,.2f"), each.about)
-        for each in found.terms
-    ]
-    rows.append(("measured", duration(found.measured_us), "", "mean latency of a decision"))
-    return Table("", ("term", "a decision", "95% interval, µs", "what it is"), tuple(rows), sentence(found.explanation))
+    headers = ("term", "a decision", "95% interval, µs", "what it is")
+    yield Table(headers, rows, left=(3,), note=sentence(split.explanation))
 
 
-def escalation(profile: Profile) -> Table:
+def escalation(run: MeasuredRun) -> Table:
     """Rates of this run beside those of the calibration split."""
-    found, manifest = profile.account, profile.manifest
+    account, manifest = run.account, run.manifest
     promised = None if manifest is None else promised_rates(manifest)
-    told = {} if promised is None else {"early": promised.early, "late": promised.late, "escalated": promised.heavy}
+    by_name = {} if promised is None else {"early": promised.early, "late": promised.late, "escalated": promised.heavy}
     about = {
         "early": "by the prior, without the light expert",
         "late": "by the light expert's confidence",
         "escalated": "reach the heavy expert",
     }
     rows = [
-        (name, about[name], share(getattr(found, name)), *([f"{told[name]:.1%}"] if told else [])) for name in about
+        (name, text, share(getattr(account, name)), *([f"{by_name[name]:.1%}"] if by_name else []))
+        for name, text in about.items()
     ]
-    last = ("calibration split",) if told else ()
-    return Table("", ("", "", f"of {found.decisions:,} decisions (95% interval)", *last), tuple(rows))
+    last = ("calibration split",) if by_name else ()
+    return Table(("", "", f"of {account.decisions:,} decisions (95% interval)", *last), rows, left=(1,))
 
 
-def truth(profile: Profile) -> Iterator[Table]:
-    """The pruning truth test: the experts, then the layers."""
-    found = profile.account.truth
-    if found is None:
+def truth(run: MeasuredRun) -> Iterator[Table]:
+    """The pruning truth test: the experts, then the layers; nothing where nobody knows what was pruned."""
+    tested = run.account.truth
+    if tested is None:
         return
-    stage = found.stage
+    stage = tested.stage
     rows = (
         ("heavy", f"{stage.heavy_macs / 1e6:,.2f}", duration(stage.heavy_us)),
         ("light", f"{stage.light_macs / 1e6:,.2f}", duration(stage.light_us)),
         ("saved", f"{stage.macs_saved:.1%}", f"{stage.time_saved:.1%}"),
     )
-    yield Table("Whole experts", ("expert", "MMACs", "time"), rows, found.note)
-    if not found.layers:
+    yield Table(("expert", "MMACs", "time"), rows, title="Whole experts", note=tested.note)
+    if not tested.layers:
         return
-    if found.slow:
-        yield Table("Layers that did not get faster", _LAYERS, tuple(map(_layer, found.slow)))
-    rest = ", ".join(f"{duration(us)} in the {name} expert" for name, us in found.rest_us.items())
-    fast = "" if found.slow else "No layer was made thinner without getting faster. "
+    if tested.slow:
+        yield Table(_LAYERS, map(_layer, tested.slow), left=(1, 7), title="Layers that did not get faster")
+    rest = ", ".join(f"{duration(us)} in the {name} expert" for name, us in tested.rest_us.items())
+    fast = "" if tested.slow else "No layer was made thinner without getting faster. "
     note = fast + (f"All that has no multiply-accumulates: {rest}." if rest else "")
-    yield Table(f"All {len(found.layers)} layers", _LAYERS, tuple(map(_layer, found.layers)), note, folded=True)
+    title = f"All {len(tested.layers)} layers"
+    yield Table(_LAYERS, map(_layer, tested.layers), left=(1, 7), title=title, note=note, folded=True)
 
 
-def _layer(found: LayerTruth) -> tuple[str, ...]:
-    gone = not found.light_us
+def _layer(layer: LayerTruth) -> tuple[str, ...]:
     return (
-        found.name,
-        found.op,
-        _channels(found.heavy_channels, found.channels),
-        f"{1 - found.light_macs / found.heavy_macs:.0%}" if found.heavy_macs else "",
-        duration(found.heavy_us),
-        "gone" if gone else duration(found.light_us),
-        f"{1 - found.light_us / found.heavy_us:.0%}" if found.heavy_us else "",
-        "; ".join(part for part in (found.reason, found.advice) if part),
+        layer.name,
+        layer.op,
+        _channels(layer.heavy_channels, layer.channels),
+        f"{1 - layer.light_macs / layer.heavy_macs:.0%}" if layer.heavy_macs else "",
+        duration(layer.heavy_us),
+        duration(layer.light_us) if layer.light_us else "gone",
+        f"{1 - layer.light_us / layer.heavy_us:.0%}" if layer.heavy_us else "",
+        "; ".join(part for part in (layer.reason, layer.advice) if part),
     )
 
 
 def _channels(heavy: tuple[int, int] | None, light: tuple[int, int] | None) -> str:
-    before, after = ("" if each is None else f"{each[0]}→{each[1]}" for each in (heavy, light))
+    before, after = ("" if sides is None else f"{sides[0]}→{sides[1]}" for sides in (heavy, light))
     return before if before == after or not after else f"{before}, now {after}"
 
 
-def prediction(profile: Profile) -> Table | None:
-    """The cost model beside the measurement; None where nothing was predicted."""
-    found = profile.account.prediction
-    if found is None:
-        return None
+def prediction(run: MeasuredRun) -> Iterator[Table]:
+    """The cost model beside the measurement; nothing where nothing was predicted."""
+    model = run.account.prediction
+    if model is None:
+        return
     rows = [
-        (each.stage, duration(each.predicted_us), duration(each.measured_us), f"{each.error:+.0%}")
-        for each in found.stages
+        (stage.stage, duration(stage.predicted_us), duration(stage.measured_us), f"{stage.error:+.0%}")
+        for stage in model.stages
     ]
-    note = f"By {found.device} at {found.precision}{f'; {found.note}' if found.note else ''}."
-    return Table("", ("stage", "predicted", "measured", "error"), tuple(rows), note)
+    note = f"By {model.device} at {model.precision}{f'; {model.note}' if model.note else ''}."
+    yield Table(("stage", "predicted", "measured", "error"), rows, note=note)
 
 
-def energy(profile: Profile) -> Table | None:
-    """Millijoules a decision; None where no power was read."""
-    found = profile.account.energy
-    if found is None:
-        return None
-    if not found.readings:
-        return None
-    rows = tuple(
-        (name, str(each.decisions), _mj(each.joules, each.interval), _mj(each.raw_joules), each.reason)
-        for name, each in (("all", found.decision), *found.branches.items())
-    )
-    idle = "not known" if found.idle_w is None else f"{found.idle_w:.2f} W"
-    mean = "" if found.mean_w is None else f"{found.mean_w:.2f} W during the run, "
-    note = f"{found.readings} readings: {mean}idle {idle}."
+def energy(run: MeasuredRun) -> Iterator[Table]:
+    """Millijoules a decision; nothing where no power was read."""
+    power = run.account.energy
+    if power is None or not power.readings:
+        return
+    rows = [
+        (name, str(branch.decisions), _mj(branch.joules, branch.interval), _mj(branch.raw_joules), branch.reason)
+        for name, branch in (("all", power.decision), *power.branches.items())
+    ]
+    idle = "not known" if power.idle_w is None else f"{power.idle_w:.2f} W"
+    mean = "" if power.mean_w is None else f"{power.mean_w:.2f} W during the run, "
     headers = ("branch", "decisions", "above idle (95% interval)", "with idle", "why not")
-    return Table("", headers, rows, note)
+    yield Table(headers, rows, left=(4,), note=f"{power.readings} readings: {mean}idle {idle}.")
 
 
 def _mj(joules: float | None, interval: tuple[float, float] | None = None) -> str:
@@ -223,30 +244,29 @@ def _mj(joules: float | None, interval: tuple[float, float] | None = None) -> st
     return with_interval(f"{1e3 * joules:,.2f} mJ", low, high, ",.2f")
 
 
-def served(profile: Profile) -> Iterator[Table]:
+def served(run: MeasuredRun) -> Iterator[Table]:
     """Runs at a fixed rate, and with several inputs a call."""
-    rate, batch = profile.account.rate, profile.account.batch
+    rate, batch = run.account.rate, run.account.batch
     if rate is not None:
         rows = (("from arrival to answer", *_times(rate.latency)), ("call alone", *_times(rate.service)))
         note = f"{share(rate.dropped)} of the inputs were dropped; {rate.queue} may wait."
-        yield Table(f"At {rate.fps:g} inputs a second", ("", *_TIMES), rows, note)
+        yield Table(("", *_TIMES), rows, title=f"At {rate.fps:g} inputs a second", note=note)
     if batch is not None:
-        calls = tuple((name, *_times(getattr(batch, name))) for name in ("heavy", "light", "cascade"))
+        calls = [(name, *_times(getattr(batch, name))) for name in ("heavy", "light", "cascade")]
         speed = "" if batch.inputs_per_s is None else f"The cascade answers {batch.inputs_per_s:,.0f} inputs a second."
-        yield Table(f"{batch.size} inputs a call", ("a whole call", *_TIMES), calls, speed)
+        yield Table(("a whole call", *_TIMES), calls, title=f"{batch.size} inputs a call", note=speed)
 
 
-def device(profile: Profile) -> Table:
+def device(run: MeasuredRun) -> Table:
     """What it ran on."""
-    found = profile.account
-    rows = [("backend", found.backend), ("threads", str(found.threads))]
-    rows += [(key.replace("_", " "), str(value)) for key, value in sorted(found.environment.items())]
-    rows += _state(profile)
-    return Table("", ("", ""), tuple(rows))
+    account = run.account
+    rows = [("backend", account.backend), ("threads", str(account.threads))]
+    rows += [(key.replace("_", " "), str(value)) for key, value in sorted(account.environment.items())]
+    return Table(("", ""), [*rows, *_state(run)], left=(1,))
 
 
-def _state(profile: Profile) -> Iterator[tuple[str, str]]:
-    state = profile.samples.state or {}
+def _state(run: MeasuredRun) -> Iterator[tuple[str, str]]:
+    state = run.samples.state or {}
     before, after = (_mapping(state.get(name)) for name in ("before", "after"))
     mode = _mapping(before.get("power_mode"))
     if mode:
@@ -261,16 +281,16 @@ def _state(profile: Profile) -> Iterator[tuple[str, str]]:
         ("over_current", "over-current events", ""),
     ):
         first, last = _mapping(before.get(key)), _mapping(after.get(key))
-        parts = [f"{each} {_number(value)} → {_number(last.get(each))}" for each, value in first.items()]
+        parts = [f"{part} {_number(value)} → {_number(last.get(part))}" for part, value in first.items()]
         if parts:
             yield f"{name}, before → after{f', {unit}' if unit else ''}", "; ".join(parts)
     problems = state.get("problems")
     if isinstance(problems, (list, tuple)) and problems:
-        yield "what could not be read", "; ".join(str(each) for each in problems)
+        yield "what could not be read", "; ".join(map(str, problems))
 
 
 def _mapping(value: object) -> dict[str, object]:
-    return {str(key): each for key, each in value.items()} if isinstance(value, dict) else {}
+    return {str(key): inner for key, inner in value.items()} if isinstance(value, dict) else {}
 
 
 def _number(value: object) -> str:
@@ -282,7 +302,7 @@ def _times(latency: Latency | None) -> tuple[str, ...]:
         return ("none", "", "", "", "")
     # An interval in the unit of its mean.
     scale, form = (1000, ",.2f") if abs(latency.mean_us) >= 10_000 else (1, ",.1f")
-    low, high = (None if each is None else each / scale for each in (latency.low_us, latency.high_us))
-    percentiles = (duration(each) for each in (latency.p50_us, latency.p90_us, latency.p99_us))
+    low, high = (None if end is None else end / scale for end in (latency.low_us, latency.high_us))
+    percentiles = map(duration, (latency.p50_us, latency.p90_us, latency.p99_us))
     spread = "" if latency.variation is None else f"{latency.variation:.1%}"
     return (with_interval(duration(latency.mean_us), low, high, form), *percentiles, spread)

@@ -21,7 +21,7 @@ from agfedge_runtime.state.series import column
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agfedge.reports.profile import Profile
+    from agfedge.reports.runs import MeasuredRun
     from agfedge_runtime.arrays import Float32Array, Float64Array
     from agfedge_runtime.profile.samples import Samples
 
@@ -32,21 +32,17 @@ _COUNTERS = {"total_w": "power, W", "temperature_c": "temperature, °C", "gpu_mh
 _DECISIONS = 1
 
 
-def to_trace(profiles: Sequence[Profile]) -> str:
+def to_trace(runs: Sequence[MeasuredRun]) -> str:
     """Returns the trace as JSON, a process a profile.
 
     Raises:
         InputError: the series of the device's state are malformed.
     """
-    events = [
-        event
-        for process, profile in enumerate(profiles, 1)
-        for event in _events(process, profile.name, profile.samples)
-    ]
+    events = [event for process, run in enumerate(runs, 1) for event in _events(process, run.name, run.samples)]
     document = {
         "traceEvents": events,
         "displayTimeUnit": "ns",
-        "otherData": {profile.name: profile.samples.bundle_digest for profile in profiles},
+        "otherData": {run.name: run.samples.bundle_digest for run in runs},
     }
     return json.dumps(document, allow_nan=False, ensure_ascii=False) + "\n"
 

@@ -1,8 +1,7 @@
 """Channel scores: one utility for each channel of each group."""
 
+from agfedge.scores.inputs import ScoreInputs, Scores
 from agfedge.scores.registry import (
-    ScoreInputs,
-    Scores,
     activation_score,
     bare_score_names,
     check_score,

@@ -12,29 +12,31 @@ samples are float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.scores.drawn import Batch, Drawn, draw
-from agfedge.scores.layout import Place, UnitIndex
-from agfedge.scores.places import find_places
-from agfedge.scores.probe import probed
-from agfedge.scores.program import Program
+from agfedge.scores.inputs import Batch, Drawn, draw
+from agfedge.scores.program import Place, TorchProgram, UnitIndex, find_places
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.scores.registry import GradientScore, ScoreInputs, Scores
+    from agfedge.scores.inputs import ScoreInputs, Scores
     from agfedge_export import ChannelGroups
 
     Sums = dict[str, NDArray[np.float64]]
     Totals = dict[tuple[str, str], torch.Tensor]
+    # Takes a value and the gradient with respect to it.
+    Felt = Callable[[torch.Tensor, torch.Tensor], None]
+    Finish = Callable[[torch.Tensor], torch.Tensor]
+
+GradientFunction = Callable[["ChannelGradients"], "torch.Tensor"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,19 @@ class ChannelGradients:
     def signed(self) -> torch.Tensor:
         """The sum over positions of Y * dL/dY, float64 (B, channels): minus the first-order change as it goes."""
         return self.product.sum(dim=2).double()
+
+
+@dataclass(frozen=True)
+class GradientScore:
+    """A score of feature maps and their gradients.
+
+    Attributes:
+        place: from a feature map to (B, C), what each sample says of each channel there; places add up.
+        finish: applied to those sums, (B, C) of a whole group, before the mean over samples; None leaves them.
+    """
+
+    place: GradientFunction
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +101,7 @@ def gradient_pass(scores: Mapping[str, GradientScore], inputs: ScoreInputs) -> d
             or a group whose channels no gradient reaches.
     """
     drawn = draw(inputs)
-    program = Program(drawn.export, inputs.groups.analysis.tracer.view)
+    program = TorchProgram(drawn.export, inputs.groups.analysis.tracer.view)
     _check_labels(drawn, program.classes)
     job = _Pass(scores, inputs.groups, program, drawn.x)
     for batch in drawn.batches():
@@ -96,19 +111,24 @@ def gradient_pass(scores: Mapping[str, GradientScore], inputs: ScoreInputs) -> d
 
 
 class _Pass:
-    """The sums of one pass over the data, by name, so that processes can add theirs up."""
+    """The sums of one pass over the data, by name, so that processes can add theirs up.
+
+    "agf/conv1.weight" is what a score says of a group; no score's name is empty, so that "/value/conv1" and the like,
+    which hold what is noted of a group or a node, are names of their own.
+    """
 
     def __init__(
-        self, scores: Mapping[str, GradientScore], groups: ChannelGroups, program: Program, x: NDArray[np.float32]
+        self, scores: Mapping[str, GradientScore], groups: ChannelGroups, program: TorchProgram, x: NDArray[np.float32]
     ) -> None:
         self._scores, self._program = scores, program
         self._sizes = {group.name: group.size for group in groups.groups}
         self._readings = _readings(groups, program, x)
-        self.sums: Sums = {_said(name, group): np.zeros(size) for name in scores for group, size in self._sizes.items()}
-        self.sums |= {_reached(group): np.zeros(1) for group in self._sizes}
+        self.sums: Sums = {f"{name}/{group}": np.zeros(size) for name in scores for group, size in self._sizes.items()}
+        self.sums |= {f"/reached/{group}": np.zeros(1) for group in self._sizes}
         for name in self._made_of_parameters():
             shape = [int(size) for size in program.shape(name)]
-            self.sums |= {_runs(name): np.zeros(1), _value(name): np.zeros(shape), _gradient(name): np.zeros(shape)}
+            self.sums |= {f"/runs/{name}": np.zeros(1)}
+            self.sums |= {f"/{kind}/{name}": np.zeros(shape) for kind in ("value", "gradient")}
 
     def add(self, batch: Batch) -> None:
         """Adds a batch's share to the sums.
@@ -134,11 +154,11 @@ class _Pass:
     def _felt(self, totals: Totals, name: str, y: torch.Tensor, dy: torch.Tensor, samples: int) -> None:
         """Takes a node's value and its gradient, as the backward pass comes by."""
         for reading in self._readings[name]:
-            self.sums[_reached(reading.group)] += 1
-        if _gradient(name) in self.sums:
-            self.sums[_runs(name)] += 1
-            self.sums[_value(name)] += y.double().numpy()
-            self.sums[_gradient(name)] += dy.double().numpy()
+            self.sums[f"/reached/{reading.group}"] += 1
+        if f"/gradient/{name}" in self.sums:
+            self.sums[f"/runs/{name}"] += 1
+            self.sums[f"/value/{name}"] += y.double().numpy()
+            self.sums[f"/gradient/{name}"] += dy.double().numpy()
         else:
             self._score(totals, name, y, dy, samples)
 
@@ -148,8 +168,8 @@ class _Pass:
         for reading in self._readings[name]:
             at = ChannelGradients(reading.channels(y, samples), reading.channels(dy, samples))
             units = torch.from_numpy(reading.index.units)
-            for score, how in self._scores.items():
-                said = how.place(at)
+            for score, kind in self._scores.items():
+                said = kind.place(at)
                 if said.shape != at.y.shape[:2]:
                     raise ValueError(f"score {score!r} returned {tuple(said.shape)}, expected {tuple(at.y.shape[:2])}")
                 zeros = torch.zeros(samples, reading.size, dtype=torch.float64)
@@ -158,7 +178,7 @@ class _Pass:
     def _add_totals(self, totals: Totals, weight: float = 1) -> None:
         for (score, group), total in totals.items():
             finish = self._scores[score].finish
-            self.sums[_said(score, group)] += weight * (finish(total) if finish else total).sum(dim=0).numpy()
+            self.sums[f"{score}/{group}"] += weight * (finish(total) if finish else total).sum(dim=0).numpy()
 
     def _made_of_parameters(self) -> list[str]:
         return [name for name, readings in self._readings.items() if readings[0].place.batch is None]
@@ -172,7 +192,7 @@ class _Pass:
         import torch
 
         self.sums = sums
-        silent = [group for group in self._sizes if not sums[_reached(group)].any()]
+        silent = [group for group in self._sizes if not sums[f"/reached/{group}"].any()]
         if silent:
             raise InputError(
                 f"no gradient reaches the channels of {silent[0]}: use a score that needs none (l1, l2), or find what "
@@ -180,46 +200,23 @@ class _Pass:
             )
         for name in self._made_of_parameters():
             totals: Totals = {}
-            y, dy = sums[_value(name)] / np.maximum(1, sums[_runs(name)]), sums[_gradient(name)] / samples
+            y, dy = sums[f"/value/{name}"] / np.maximum(1, sums[f"/runs/{name}"]), sums[f"/gradient/{name}"] / samples
             self._score(totals, name, torch.from_numpy(y), torch.from_numpy(dy), samples=1)
             self._add_totals(totals, samples)
-        return {score: {group: sums[_said(score, group)] / samples for group in self._sizes} for score in self._scores}
+        return {score: {group: sums[f"{score}/{group}"] / samples for group in self._sizes} for score in self._scores}
 
 
-def _said(score: str, group: str) -> str:
-    return f"{score}/{group}"
-
-
-# No score's name is empty, so that these are names of their own.
-
-
-def _reached(group: str) -> str:
-    return f"/reached/{group}"
-
-
-def _runs(node: str) -> str:
-    return f"/runs/{node}"
-
-
-def _value(node: str) -> str:
-    return f"/value/{node}"
-
-
-def _gradient(node: str) -> str:
-    return f"/gradient/{node}"
-
-
-def _readings(groups: ChannelGroups, program: Program, x: NDArray[np.float32]) -> dict[str, list[_Reading]]:
+def _readings(groups: ChannelGroups, program: TorchProgram, x: NDArray[np.float32]) -> dict[str, list[_Reading]]:
     """Returns what is read in each node's value."""
     sites = [(group, site) for group in groups.groups for site in group.sites]
     wanted = [(site.tensor, site.axes, site.units.shape) for _, site in sites]
     places = find_places(program, wanted, x)
-    found: dict[str, list[_Reading]] = {}
+    readings: dict[str, list[_Reading]] = {}
     for (group, site), where in zip(sites, wanted, strict=True):
         if where in places:
             node, place = places[where]
-            found.setdefault(node, []).append(_Reading(group.name, group.size, place, UnitIndex.of(site.units)))
-    return found
+            readings.setdefault(node, []).append(_Reading(group.name, group.size, place, UnitIndex.of(site.units)))
+    return readings
 
 
 def _check_labels(drawn: Drawn, classes: int) -> None:
@@ -246,3 +243,39 @@ def _loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     if not torch.isfinite(loss):
         raise InputError(f"the loss is {loss.item()} in batch {batch.number}: check the weights and the data for NaN")
     return loss
+
+
+def probed(value: torch.Tensor, leaf: torch.Tensor, felt: Felt) -> torch.Tensor:
+    """Returns a value unchanged; as the backward pass comes by, `felt` is told.
+
+    Args:
+        value: of floating point.
+        leaf: requires a gradient; asking autograd for its gradient brings the backward pass to every probe on it.
+        felt: is given the value and its gradient, which are not kept.
+    """
+    made: torch.Tensor = _function().apply(value, leaf, felt)  # type: ignore[no-untyped-call]  # torch's own
+    return made
+
+
+@cache
+def _function() -> type[torch.autograd.Function]:
+    import torch
+
+    class GradientProbe(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            ctx: torch.autograd.function.FunctionCtx, value: torch.Tensor, _leaf: torch.Tensor, felt: Felt
+        ) -> torch.Tensor:
+            ctx.save_for_backward(value)
+            ctx.felt = felt  # type: ignore[attr-defined]  # a context takes what one gives it
+            return value.view_as(value)
+
+        @staticmethod
+        def backward(
+            ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
+        ) -> tuple[torch.Tensor, None, None]:
+            (value,) = ctx.saved_tensors  # type: ignore[attr-defined]
+            ctx.felt(value.detach(), gradient)  # type: ignore[attr-defined]
+            return gradient, None, None
+
+    return GradientProbe

@@ -20,12 +20,12 @@ ROLES = ("produces", "carries", "consumes")
 
 def names_of(groups: ChannelGroups, roles: Collection[str] = ROLES) -> Names:
     """Lists every name that stands for groups: their own, and those of their members with one of these roles."""
-    found: dict[str, set[str]] = {}
+    owners_of: dict[str, set[str]] = {}
     for group in groups.groups:
         members = {member.tensor for member in group.members if member.role in roles}
         for name in (group.name, *members):
-            found.setdefault(name, set()).add(group.name)
-    return {name: frozenset(owners) for name, owners in found.items()}
+            owners_of.setdefault(name, set()).add(group.name)
+    return {name: frozenset(owners) for name, owners in owners_of.items()}
 
 
 def matching(pattern: str, names: Names) -> frozenset[str]:
@@ -42,13 +42,13 @@ def select(patterns: Sequence[str], groups: ChannelGroups, option: str) -> froze
         InputError: one of them stands for none; close matches are listed.
     """
     names = names_of(groups)
-    found: set[str] = set()
+    selected: set[str] = set()
     for pattern in patterns:
         matched = matching(pattern, names)
         if not matched:
             raise no_match(f"{option} {pattern!r}", pattern, names, groups)
-        found |= matched
-    return frozenset(found)
+        selected |= matched
+    return frozenset(selected)
 
 
 def no_match(what: str, pattern: str, names: Names, groups: ChannelGroups) -> InputError:

@@ -11,82 +11,48 @@ A package of one's own registers scores under the entry point group `agfedge.sco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from agfedge.base.distributed import Team
 from agfedge.base.requests import suggestion
+from agfedge.scores.activation import activation_pass
+from agfedge.scores.gradient import GradientScore, gradient_pass
+from agfedge.scores.inputs import ScoreInputs, Scores
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    import onnx
-    import torch
-    from numpy.typing import NDArray
-
     from agfedge.scores.activation import Activations
-    from agfedge.scores.gradient import ChannelGradients
+    from agfedge.scores.gradient import Finish, GradientFunction
     from agfedge_export import ChannelGroups
-    from agfedge_export.graph.from_torch import TorchExport
-
-Scores = Mapping[str, "NDArray[np.float64]"]
-
-
-@dataclass(frozen=True)
-class ScoreInputs:
-    """What a score may look at.
-
-    Attributes:
-        groups: the channel groups of `model`.
-        model: the heavy expert's graph.
-        export: the same graph in torch, or None for a bare ONNX file.
-        x: calibration inputs as the model takes them, float32 (N, ...), or None.
-        y: their labels, int64 (N,), or None.
-        samples: how many of the inputs a score of data looks at, drawn with the seed; all where there are fewer.
-        batch_size: how many at a time, which bounds the memory and leaves the scores alone; None takes up to 64.
-        seed: of everything that is drawn.
-        team: the processes that share the batches; each holds all of the data.
-    """
-
-    groups: ChannelGroups
-    model: onnx.ModelProto
-    export: TorchExport | None = None
-    x: NDArray[np.float32] | None = None
-    y: NDArray[np.int64] | None = None
-    samples: int = 1024
-    batch_size: int | None = None
-    seed: int = 0
-    team: Team = field(default_factory=Team)
-
 
 ScoreFunction = Callable[[ScoreInputs], Scores]
 ActivationFunction = Callable[["Activations"], Scores]
-GradientFunction = Callable[["ChannelGradients"], "torch.Tensor"]
-Finish = Callable[["torch.Tensor"], "torch.Tensor"]
+F = TypeVar("F", bound=Callable[..., object])
 
 
-@dataclass(frozen=True)
-class GradientScore:
-    """A score of feature maps and their gradients.
-
-    Attributes:
-        place: from a feature map to (B, C), what each sample says of each channel there; places add up.
-        finish: applied to those sums, (B, C) of a whole group, before the mean over samples; None leaves them.
-    """
-
-    place: GradientFunction
-    finish: Finish | None = None
-
-
-_FAMILIES = ("fluctuation", "magnitude", "sensitivity", "uniform", "weighted_inputs")
+_FAMILIES = ("of_weights", "of_activations", "of_gradients")
 _WEIGHTS: dict[str, ScoreFunction] = {}
 _ACTIVATIONS: dict[str, ActivationFunction] = {}
 _GRADIENTS: dict[str, GradientScore] = {}
+
+
+def _registering(name: str, put: Callable[[F], None]) -> Callable[[F], F]:
+    """Returns a decorator that puts a function under a free name."""
+
+    def register(function: F) -> F:
+        if name in _WEIGHTS or name in _ACTIVATIONS or name in _GRADIENTS:
+            raise ValueError(f"score {name!r} is registered already")
+        if not name or not all(letter.isalnum() or letter in "_-." for letter in name):
+            raise ValueError(f"a score cannot be called {name!r}: expected letters, digits, '_', '-' and '.'")
+        put(function)
+        return function
+
+    return register
 
 
 def score(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
@@ -95,13 +61,7 @@ def score(name: str) -> Callable[[ScoreFunction], ScoreFunction]:
     Raises:
         ValueError: the name is taken, or holds other than letters, digits, `_`, `-` and `.`.
     """
-
-    def register(function: ScoreFunction) -> ScoreFunction:
-        _check_free(name)
-        _WEIGHTS[name] = function
-        return function
-
-    return register
+    return _registering(name, lambda function: _WEIGHTS.__setitem__(name, function))
 
 
 def activation_score(name: str) -> Callable[[ActivationFunction], ActivationFunction]:
@@ -110,13 +70,7 @@ def activation_score(name: str) -> Callable[[ActivationFunction], ActivationFunc
     Raises:
         ValueError: as `score`.
     """
-
-    def register(function: ActivationFunction) -> ActivationFunction:
-        _check_free(name)
-        _ACTIVATIONS[name] = function
-        return function
-
-    return register
+    return _registering(name, lambda function: _ACTIVATIONS.__setitem__(name, function))
 
 
 def gradient_score(name: str, finish: Finish | None = None) -> Callable[[GradientFunction], GradientFunction]:
@@ -127,20 +81,7 @@ def gradient_score(name: str, finish: Finish | None = None) -> Callable[[Gradien
     Raises:
         ValueError: as `score`.
     """
-
-    def register(function: GradientFunction) -> GradientFunction:
-        _check_free(name)
-        _GRADIENTS[name] = GradientScore(function, finish)
-        return function
-
-    return register
-
-
-def _check_free(name: str) -> None:
-    if name in _WEIGHTS or name in _ACTIVATIONS or name in _GRADIENTS:
-        raise ValueError(f"score {name!r} is registered already")
-    if not name or not all(each.isalnum() or each in "_-." for each in name):
-        raise ValueError(f"a score cannot be called {name!r}: expected letters, digits, '_', '-' and '.'")
+    return _registering(name, lambda function: _GRADIENTS.__setitem__(name, GradientScore(function, finish)))
 
 
 @cache
@@ -192,20 +133,22 @@ def score_many(names: Sequence[str], inputs: ScoreInputs) -> dict[str, Scores]:
         InputError: an unknown score (the known ones are listed), data that does not fit, or a score that is not
             finite.
     """
-    from agfedge.scores.activation import activation_pass
-    from agfedge.scores.gradient import gradient_pass
-
     for name in names:
         check_score(name)
-    found = {name: _WEIGHTS[name](inputs) for name in names if name in _WEIGHTS}
+    scores = {name: _WEIGHTS[name](inputs) for name in names if name in _WEIGHTS}
     activations = {name: _ACTIVATIONS[name] for name in names if name in _ACTIVATIONS}
     gradients = {name: _GRADIENTS[name] for name in names if name in _GRADIENTS}
+    if (activations or gradients) and (inputs.export is None or inputs.x is None):
+        *others, last = bare_score_names()
+        raise InputError(
+            f"this score needs the torch model and its data: use {', '.join(others)} or {last} for a bare graph"
+        )
     if activations:
         statistics = activation_pass(inputs)
-        found |= {name: function(statistics) for name, function in activations.items()}
+        scores |= {name: function(statistics) for name, function in activations.items()}
     if gradients:
-        found |= gradient_pass(gradients, inputs)
-    return {name: _checked(name, found[name], inputs.groups) for name in names}
+        scores |= gradient_pass(gradients, inputs)
+    return {name: _checked(name, scores[name], inputs.groups) for name in names}
 
 
 def _checked(name: str, scores: Scores, groups: ChannelGroups) -> Scores:

@@ -37,15 +37,15 @@ def preprocessing_for(
     return Preprocessing(image, 1 / 255 if image else 1.0, mean or (0.0,), std or (1.0,))
 
 
-def model_input(x: NDArray[np.generic], how: Preprocessing) -> NDArray[np.float32]:
+def model_input(x: NDArray[np.generic], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Turns raw inputs into what the module takes: float32, images as (N, C, H, W)."""
     values = x.astype(np.float32)
-    if how.image:
+    if preprocessing.image:
         values = values.transpose(0, 3, 1, 2)
-    if how.trivial:
+    if preprocessing.trivial:
         return values
     shape = (1, -1, *[1] * (values.ndim - 2))
-    std = np.asarray(how.std, dtype=np.float64)
-    factor = (how.scale / std).astype(np.float32).reshape(shape)
-    shift = (-np.asarray(how.mean, dtype=np.float64) / std).astype(np.float32).reshape(shape)
+    std = np.asarray(preprocessing.std, dtype=np.float64)
+    factor = (preprocessing.scale / std).astype(np.float32).reshape(shape)
+    shift = (-np.asarray(preprocessing.mean, dtype=np.float64) / std).astype(np.float32).reshape(shape)
     return np.ascontiguousarray(values * factor + shift)

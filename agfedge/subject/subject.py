@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from agfedge.base.requests import Origin
     from agfedge.data import Dataset
+    from agfedge.subject.origin import Origin
     from agfedge_export import ChannelGroups
     from agfedge_export.graph.from_torch import TorchExport
     from agfedge_runtime.bundle.layout import Preprocessing

@@ -10,14 +10,14 @@ import onnx
 import pytest
 
 import agfedge_export as ax
-from agfedge_export.graph.onnx_files import LARGEST_FILE_BYTES, model_bytes, write_model
+from agfedge_export.graph.model_io import LARGEST_FILE_BYTES, model_bytes, write_model
 from nets import random_plan
 
 
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretends that a file can hold no more than a few KiB."""
-    for module in ("agfedge_export.surgery.check", "agfedge_export.graph.onnx_files"):
+    for module in ("agfedge_export.surgery.check", "agfedge_export.graph.model_io"):
         monkeypatch.setattr(import_module(module), "LARGEST_FILE_BYTES", 4096)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import Origin
+from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.bundles.export_request import ExportRequest
 from agfedge.recover import Recovery
 from agfedge.router import Bound
 from agfedge.study.compare import CompareRequest
 from agfedge.study.search import SearchRequest
 from agfedge.study.search.request import DEPTHS, KEEPS
+from agfedge.subject.origin import Origin
 
 ORIGIN = Origin("m:f", "data")
 
@@ -19,8 +19,7 @@ def export_request(**options: object) -> ExportRequest:
         "origin": ORIGIN,
         "out": "out",
         "amount": AllocationRequest(),
-        "exclude": (),
-        "per_layer": None,
+        "choice": GroupChoice(),
         "score": "agf",
         "recovery": Recovery(),
         "light": None,
@@ -42,8 +41,7 @@ def search_request(**options: object) -> SearchRequest:
         "lights": (),
         "score": "agf",
         "recovery": Recovery(),
-        "exclude": (),
-        "per_layer": None,
+        "choice": GroupChoice(),
         "costs": None,
         "target": None,
         "time_limit_s": None,

@@ -15,6 +15,7 @@ from agfedge_runtime.bundle.manifest import (
     Guarantee,
     InputSpec,
     Manifest,
+    Precision,
     Preprocessing,
     PriorRule,
     Reference,
@@ -112,13 +113,17 @@ def made_manifest(early: float = 0.05, late: float = 0.15, threshold: float = 0.
         name="made",
         input=InputSpec("x", (None, 4), "float32", "any", Preprocessing(False, 1.0, (0.0,), (1.0,))),
         classes=("a", "b"),
-        experts=Experts(Expert("light.onnx", 10, 10), Expert("heavy.onnx", 50, 50)),
-        router=Router(
-            PriorRule("input_energy", "prior", 0.5),
-            ConfidenceRule("max_probability", "confidence", threshold, 1.0),
-            Guarantee("none", 0.05, 0.1, 100, True),
-            Reference(100, early, late, (0,) * 20) if reference else None,
-        ),
+        precisions={
+            "fp32": Precision(
+                Experts(Expert("light.onnx", 10, 10), Expert("heavy.onnx", 50, 50)),
+                Router(
+                    PriorRule("input_energy", "prior.onnx", "prior", 0.5),
+                    ConfidenceRule("max_probability", "confidence", threshold, 1.0),
+                    Guarantee("none", 0.05, 0.1, 100),
+                    Reference(100, early, late, (0,) * 20) if reference else None,
+                ),
+            )
+        },
         costs=Costs("macs", 0.001, 0.2),
         provenance={},
         files={},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agfedge.study.search.points import DONE, FAILED, REJECTED, Estimate, Point
+from agfedge.study.search.points import DONE, FAILED, REJECTED, Estimate, SearchPoint
 
 HEAVY = Estimate(0.94, 0.92, 0.955)
 
@@ -13,9 +13,9 @@ def estimate(value: float, half: float = 0.01) -> Estimate:
     return Estimate(value, value - half, value + half)
 
 
-def done(name: str, cost: float, accuracy: float, **changes: object) -> Point:
+def done(name: str, cost: float, accuracy: float, **changes: object) -> SearchPoint:
     """A point that was measured; its confidence is certified at 0.9 unless told otherwise."""
-    point = Point(
+    point = SearchPoint(
         name=name,
         amount="--keep 0.25",
         trunk="none",
@@ -36,9 +36,11 @@ def done(name: str, cost: float, accuracy: float, **changes: object) -> Point:
     return replace(point, **changes)
 
 
-def rejected(name: str, light: float = 0.9) -> Point:
-    return Point(name, "--keep 0.9", "layer1", REJECTED, "a light pass alone costs more than the best", light=light)
+def rejected(name: str, light: float = 0.9) -> SearchPoint:
+    return SearchPoint(
+        name, "--keep 0.9", "layer1", REJECTED, "a light pass alone costs more than the best", light=light
+    )
 
 
-def failed(name: str, reason: str = "training gave NaN") -> Point:
-    return Point(name, "--keep 0.1", "none", FAILED, reason)
+def failed(name: str, reason: str = "training gave NaN") -> SearchPoint:
+    return SearchPoint(name, "--keep 0.1", "none", FAILED, reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge.base.requests import Origin
+from agfedge.subject.origin import Origin
 
 NETS = Path(__file__).with_name("nets.py")
 

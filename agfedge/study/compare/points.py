@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from agfedge.base.store import Store
 
@@ -15,7 +17,7 @@ HEAVY, SCRATCH = "heavy", "scratch"
 
 
 @dataclass(frozen=True)
-class Point:
+class ComparePoint:
     """One light expert.
 
     Attributes:
@@ -50,7 +52,7 @@ class Point:
         return f"{self.score}-{self.keep:g}-{self.seed}"
 
 
-def store_of(folder: Path, identity: Mapping[str, object]) -> Store[Point]:
+def store_of(folder: Path, identity: Mapping[str, object]) -> Store[ComparePoint]:
     """Opens the points of a comparison, or makes their folder.
 
     Raises:
@@ -59,9 +61,149 @@ def store_of(folder: Path, identity: Mapping[str, object]) -> Store[Point]:
     return Store(folder, "comparison", identity, _read)
 
 
-def _read(document: Mapping[str, Any]) -> Point:
-    point = Point(**document)
+def _read(document: Mapping[str, Any]) -> ComparePoint:
+    point = ComparePoint(**document)
     shares = [each for each in (point.one_shot, point.reestimated, point.recovered) if each is not None]
     if not all(math.isfinite(each) and 0 <= each <= 1 for each in shares) or point.samples < 1:
         raise ValueError("an accuracy is no share")
     return point
+
+
+STAGES = ("one_shot", "reestimated", "recovered")
+
+
+@dataclass(frozen=True)
+class MeanAccuracy:
+    """A mean accuracy with its 95% interval.
+
+    Attributes:
+        value: mean over seeds, in [0, 1].
+        low: of the interval.
+        high: likewise.
+        error: standard error: of the seeds, and of the test images.
+        freedom: degrees of freedom of that error (Welch-Satterthwaite); infinite where seeds make no difference.
+        seeds: how many there are.
+    """
+
+    value: float
+    low: float
+    high: float
+    error: float
+    freedom: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One score at one width.
+
+    Attributes:
+        score: its name.
+        keep: share of the channels that stayed.
+        macs: mean over seeds.
+        parameters: likewise.
+        one_shot: accuracy right after surgery; None where it was not measured.
+        reestimated: after batch normalisation saw calibration inputs.
+        recovered: after fine-tuning.
+    """
+
+    score: str
+    keep: float
+    macs: float
+    parameters: float
+    one_shot: MeanAccuracy | None
+    reestimated: MeanAccuracy | None
+    recovered: MeanAccuracy | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A difference between two scores at one width and stage, which its interval separates from zero.
+
+    Attributes:
+        better: the score that is better.
+        worse: the other.
+        keep: the width.
+        stage: where.
+        difference: of the mean accuracies, above 0.
+        low: of the difference's 95% interval, above 0.
+        high: likewise.
+    """
+
+    better: str
+    worse: str
+    keep: float
+    stage: str
+    difference: float
+    low: float
+    high: float
+
+
+def rows_of(points: Sequence[ComparePoint]) -> list[ScoreRow]:
+    """Averages the points over seeds; widest first, then by the score's first appearance."""
+    cells: dict[tuple[float, str], list[ComparePoint]] = {}
+    for point in points:
+        cells.setdefault((point.keep, point.score), []).append(point)
+    return [
+        ScoreRow(
+            score,
+            keep,
+            float(np.mean([each.macs for each in found])),
+            float(np.mean([each.parameters for each in found])),
+            *(_accuracy(found, stage) for stage in STAGES),
+        )
+        for (keep, score), found in sorted(cells.items(), key=lambda item: -item[0][0])
+    ]
+
+
+def claims_of(rows: Sequence[ScoreRow], score: str) -> list[Claim]:
+    """Returns where a score is better or worse than another, as far as a 95% interval says so.
+
+    The interval takes the two as independent. They were judged on the same test images, which only makes the true
+    interval narrower.
+    """
+    claims = []
+    for ours in (row for row in rows if row.score == score):
+        for theirs in (row for row in rows if row.keep == ours.keep and row.score != score):
+            for stage in STAGES:
+                found = _claim(ours, theirs, stage)
+                if found is not None:
+                    claims.append(found)
+    return claims
+
+
+def _accuracy(points: Sequence[ComparePoint], stage: str) -> MeanAccuracy | None:
+    from scipy.stats import t
+
+    found = [(getattr(point, stage), point.samples) for point in points if getattr(point, stage) is not None]
+    if not found:
+        return None
+    values = np.array([value for value, _ in found])
+    mean, images = float(values.mean()), min(samples for _, samples in found)
+    between = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+    # All seeds share one test split: averaging over seeds does not make it larger.
+    within = max(mean * (1 - mean), 1 / images) / images
+    error = math.sqrt(between + within)
+    freedom = (between + within) ** 2 / (between**2 / (len(values) - 1)) if between > 0 else math.inf
+    half = float(t.ppf(0.975, freedom)) * error
+    return MeanAccuracy(mean, max(0.0, mean - half), min(1.0, mean + half), error, freedom, len(values))
+
+
+def _claim(ours: ScoreRow, theirs: ScoreRow, stage: str) -> Claim | None:
+    from scipy.stats import t
+
+    a, b = getattr(ours, stage), getattr(theirs, stage)
+    if a is None or b is None or a.value == b.value:
+        return None
+    error = math.hypot(a.error, b.error)
+    freedom = (
+        error**4 / (a.error**4 / a.freedom + b.error**4 / b.freedom)
+        if min(a.freedom, b.freedom) < math.inf
+        else math.inf
+    )
+    half = float(t.ppf(0.975, freedom)) * error
+    difference = abs(a.value - b.value)
+    if difference <= half:
+        return None
+    better, worse = (ours, theirs) if a.value > b.value else (theirs, ours)
+    return Claim(better.score, worse.score, ours.keep, stage, difference, difference - half, difference + half)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from agfedge.study.compare.plot import TITLES
-from agfedge.study.compare.summary import STAGES
+from agfedge.pages.figures import write_figure
+from agfedge.pages.tables import Result, Table, plain
+from agfedge.study.compare.points import HEAVY, STAGES
 
 if TYPE_CHECKING:
-    from agfedge.study.compare.points import Point
-    from agfedge.study.compare.summary import Accuracy, Claim, Row
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from agfedge.study.compare.points import Claim, ComparePoint, MeanAccuracy, ScoreRow
+    from agfedge.study.compare.request import CompareRequest
 
 
-def table_of(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def table_of(rows: Sequence[ScoreRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Returns headers, and a row of text for each score and width."""
     headers = ("score", "kept width", "MMACs", "parameters", *(f"{TITLES[stage]}, %" for stage in STAGES))
     return headers, [
@@ -30,7 +35,7 @@ def table_of(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]
     ]
 
 
-def percent(accuracy: Accuracy | None) -> str:
+def percent(accuracy: MeanAccuracy | None) -> str:
     """Returns an accuracy with its interval, in percent; empty for None."""
     if accuracy is None:
         return ""
@@ -45,7 +50,7 @@ def sentence(claim: Claim) -> str:
     )
 
 
-def markdown_of(rows: Sequence[Row], claims: Sequence[Claim], plot: str | None = None) -> str:
+def markdown_of(rows: Sequence[ScoreRow], claims: Sequence[Claim], plot: str | None = None) -> str:
     """Returns the report as Markdown."""
     headers, cells = table_of(rows)
     lines = [f"| {' | '.join(headers)} |", "|---|" + "---:|" * (len(headers) - 1)]
@@ -57,7 +62,7 @@ def markdown_of(rows: Sequence[Row], claims: Sequence[Claim], plot: str | None =
     return "\n".join(lines) + "\n"
 
 
-def json_of(points: Sequence[Point], rows: Sequence[Row], claims: Sequence[Claim]) -> str:
+def json_of(points: Sequence[ComparePoint], rows: Sequence[ScoreRow], claims: Sequence[Claim]) -> str:
     """Returns raw points, means and claims as JSON; degrees of freedom without a bound are null."""
     document = {
         "points": [asdict(point) for point in points],
@@ -69,3 +74,79 @@ def json_of(points: Sequence[Point], rows: Sequence[Row], claims: Sequence[Claim
             if row[stage] is not None and row[stage]["freedom"] == float("inf"):
                 row[stage]["freedom"] = None
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+TITLES = {"one_shot": "one-shot", "reestimated": "batch norm re-estimated", "recovered": "recovered"}
+
+
+def write_plots(rows: Sequence[ScoreRow], stem: Path) -> tuple[Path, ...]:
+    """Draws one panel a stage, with 95% intervals; writes `stem`.png and `stem`.svg, each whole."""
+    stages = [stage for stage in STAGES if any(getattr(row, stage) is not None and row.score != HEAVY for row in rows)]
+    return write_figure(stem, (4.2 * max(1, len(stages)), 3.6), lambda figure: _panels(figure, rows, stages))
+
+
+def _panels(figure: Figure, rows: Sequence[ScoreRow], stages: Sequence[str]) -> None:
+    panels = figure.subplots(1, max(1, len(stages)), squeeze=False, sharey=True)[0]
+    for panel, stage in zip(panels, stages, strict=False):
+        _draw(panel, rows, stage)
+    panels[0].set_ylabel("test accuracy, %")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
+
+
+def _draw(panel: Axes, rows: Sequence[ScoreRow], stage: str) -> None:
+    heavy = next((row.one_shot for row in rows if row.score == HEAVY), None)
+    scores = list(dict.fromkeys(row.score for row in rows if row.score != HEAVY))
+    for number, score in enumerate(scores):
+        found = [(row.keep, accuracy) for row in rows if row.score == score and (accuracy := getattr(row, stage))]
+        if not found:
+            panel.plot([], [], label=score, color=f"C{number}", marker="o")  # one legend serves all panels
+            continue
+        x = [keep * 1.015 ** (number - len(scores) / 2) for keep, _ in found]  # beside each other, to be seen
+        y = [100 * each.value for _, each in found]
+        spread = [
+            [100 * (each.value - each.low) for _, each in found],
+            [100 * (each.high - each.value) for _, each in found],
+        ]
+        panel.errorbar(
+            x, y, yerr=spread, label=score, color=f"C{number}", marker="o", markersize=3, capsize=2, linewidth=1
+        )
+    if heavy is not None:
+        panel.axhline(100 * heavy.value, color="0.4", linestyle="--", linewidth=1)
+        panel.annotate("heavy", (0, 100 * heavy.value), xycoords=("axes fraction", "data"), va="bottom", color="0.4")
+    keeps = sorted({row.keep for row in rows if row.score != HEAVY})
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(keeps, [f"{keep:g}" for keep in keeps])
+    panel.set_xlabel("kept width")
+    panel.set_title(TITLES[stage])
+    panel.grid(alpha=0.3)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CompareResult(Result):
+    """Scores, compared.
+
+    Attributes:
+        request: what was asked for.
+        points: every point that was measured.
+        rows: of each score and width, its accuracies with intervals.
+        claims: the differences that the intervals bear.
+    """
+
+    request: CompareRequest
+    points: list[ComparePoint]
+    rows: list[ScoreRow]
+    claims: list[Claim]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `agfedge compare --json` prints."""
+        return {"out": self.request.out, "rows": plain(self.rows), "claims": plain(self.claims)}
+
+    def blocks(self) -> Iterator[str | Table]:
+        """Gives the accuracies, and where one score is better than another."""
+        yield Table(*table_of(self.rows))
+        yield ""
+        yield from map(sentence, self.claims)
+        if not self.claims:
+            yield f"no interval separates {self.request.scores[0]} from another score"
+        yield f"written: {self.request.out}/compare.md, .json, .svg, .png"

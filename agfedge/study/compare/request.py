@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge.base.requests import Origin, check_counts, check_seed, check_work_folder
+from agfedge.base.requests import check_counts, check_seed, check_work_folder
 from agfedge.recover import Recovery
 from agfedge.scores import check_score
+from agfedge.subject.origin import Origin
 from agfedge_runtime.errors import InputError
 
 # Random pruning is the floor that any score must beat: it is in every comparison.

@@ -14,9 +14,9 @@ from agfedge.allocate import Allocation, allocate
 from agfedge.base.progress import bar
 from agfedge.scores import score_many
 from agfedge.scores.group_names import select
-from agfedge.study.compare.points import HEAVY, SCRATCH, Point, store_of
+from agfedge.study.compare.points import HEAVY, SCRATCH, ComparePoint, store_of
 from agfedge.study.compare.request import CompareRequest, check_request
-from agfedge.study.compare.trial import Trial
+from agfedge.study.compare.trial import ScoreTrial
 from agfedge.subject.preprocess import model_input
 from agfedge.subject.subject import load_subject
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class PointTask:
     """A point to measure."""
 
     score: str
@@ -40,10 +40,10 @@ class Task:
     @property
     def key(self) -> str:
         """As of the point that it becomes."""
-        return Point(self.score, self.keep, self.seed, 1, 0, 0).key
+        return ComparePoint(self.score, self.keep, self.seed, 1, 0, 0).key
 
 
-def compare(request: CompareRequest) -> list[Point]:
+def compare(request: CompareRequest) -> list[ComparePoint]:
     """Measures every point that the folder lacks; returns all of them.
 
     Two processes may work on one folder with different seeds: a point is a file of its own.
@@ -56,7 +56,7 @@ def compare(request: CompareRequest) -> list[Point]:
     store = store_of(Path(request.out), _identity(request, subject))
     _left_alone(request, subject.groups)  # a name that matches nothing shows before any work
     x, y = _held_out(subject)
-    trial = Trial(subject, model_input(x, subject.preprocessing), y, request.samples, request.recovery)
+    trial = ScoreTrial(subject, model_input(x, subject.preprocessing), y, request.samples, request.recovery)
     missing = [task for task in tasks(request) if not _done(store.get(task.key), task)]
     scores: dict[int, dict[str, Scores]] = {}
     for task in bar(missing, title="compare", unit="point"):
@@ -72,22 +72,24 @@ def compare(request: CompareRequest) -> list[Point]:
     return store.all()
 
 
-def tasks(request: CompareRequest) -> Iterator[Task]:
+def tasks(request: CompareRequest) -> Iterator[PointTask]:
     """Lists the points, seed by seed, so that one seed's scores are needed at a time."""
-    yield Task(HEAVY, 1.0, 0, recover=False)
+    yield PointTask(HEAVY, 1.0, 0, recover=False)
     for seed in request.seeds:
         for keep in sorted(set(request.keeps) - {1.0}, reverse=True):
             for score in request.all_scores:
-                yield Task(score, keep, seed, request.recovers(score, keep))
+                yield PointTask(score, keep, seed, request.recovers(score, keep))
             if request.scratch and keep in request.recover_keeps:
-                yield Task(SCRATCH, keep, seed, recover=True)
+                yield PointTask(SCRATCH, keep, seed, recover=True)
 
 
-def _done(point: Point | None, task: Task) -> bool:
+def _done(point: ComparePoint | None, task: PointTask) -> bool:
     return point is not None and (point.recovered is not None or not task.recover)
 
 
-def _measured(trial: Trial, request: CompareRequest, task: Task, scores: Mapping[str, Scores]) -> Point:
+def _measured(
+    trial: ScoreTrial, request: CompareRequest, task: PointTask, scores: Mapping[str, Scores]
+) -> ComparePoint:
     if task.score == HEAVY:
         return trial.heavy()
     groups = trial.subject.groups

@@ -11,8 +11,7 @@ import numpy as np
 from agfedge.recover import heavy_answers, make_student, recover, reestimate
 from agfedge.recover.hardware import hardware_for, laid_out
 from agfedge.recover.lessons import logits_of
-from agfedge.study.compare.points import HEAVY, SCRATCH, Point
-from agfedge.study.compare.scratch import reinitialise
+from agfedge.study.compare.points import HEAVY, SCRATCH, ComparePoint
 from agfedge_export import graph_costs, make_plan, prune
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ BATCH = 250
 
 
 @dataclass(frozen=True)
-class Trial:
+class ScoreTrial:
     """What a point is measured with.
 
     Attributes:
@@ -52,13 +51,13 @@ class Trial:
         """The heavy expert's answers on the training split, which all light experts learn from."""
         return heavy_answers(self.subject.module, self.subject.x, self.recovery)
 
-    def heavy(self) -> Point:
+    def heavy(self) -> ComparePoint:
         """Measures the unpruned model."""
         costs = graph_costs(self.subject.exported.model)
         accuracy = self._accuracy(self.subject.module)
-        return Point(HEAVY, 1.0, 0, len(self.test_y), costs.macs, costs.parameters, accuracy)
+        return ComparePoint(HEAVY, 1.0, 0, len(self.test_y), costs.macs, costs.parameters, accuracy)
 
-    def light(self, score: str, share: float, seed: int, keep: Keep, recovers: bool) -> Point:
+    def light(self, score: str, share: float, seed: int, keep: Keep, recovers: bool) -> ComparePoint:
         """Prunes, and measures one-shot, after re-estimation, and after recovery where that is asked for.
 
         Args:
@@ -74,22 +73,22 @@ class Trial:
         point = replace(point, one_shot=one_shot, reestimated=self._accuracy(student.module))
         return self._recovered(point, student) if recovers else point
 
-    def scratch(self, share: float, seed: int, keep: Keep) -> Point:
+    def scratch(self, share: float, seed: int, keep: Keep) -> ComparePoint:
         """Trains the same small architecture from random weights, as long and as taught as recovery is."""
         student, point = self._student(SCRATCH, share, seed, keep)
         reinitialise(student, seed)
         return self._recovered(point, student)
 
-    def _student(self, score: str, share: float, seed: int, keep: Keep) -> tuple[Student, Point]:
+    def _student(self, score: str, share: float, seed: int, keep: Keep) -> tuple[Student, ComparePoint]:
         subject = self.subject
         plan = make_plan(subject.groups, keep)
         pruned = prune(subject.exported.model, plan).model
         probe = subject.x[:: max(1, len(subject.x) // PROBES)][:PROBES]
         student = make_student(subject.module, plan, pruned, probe, subject.exported.program)
         costs = graph_costs(pruned)
-        return student, Point(score, share, seed, len(self.test_y), costs.macs, costs.parameters)
+        return student, ComparePoint(score, share, seed, len(self.test_y), costs.macs, costs.parameters)
 
-    def _recovered(self, point: Point, student: Student) -> Point:
+    def _recovered(self, point: ComparePoint, student: Student) -> ComparePoint:
         subject = self.subject
         how = replace(self.recovery, seed=point.seed)
         y, answers = subject.data.train.y, self.heavy_answers
@@ -109,3 +108,31 @@ class Trial:
         x = torch.from_numpy(self.test_x)
         logits = logits_of(module, x, laid_out(hardware_for("float32"), module, x[:2]))
         return float((logits.argmax(1).numpy() == self.test_y).mean())
+
+
+def reinitialise(student: Student, seed: int) -> None:
+    """Gives a student random weights, in place.
+
+    Weights of two and more dimensions are drawn as torch's own convolutions and linear layers draw them (He et al.,
+    arXiv:1502.01852, uniform over the fan-in). Normalisations become the identity, biases zero. What a masked student
+    may not use stays zero.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in student.module.state_dict(keep_vars=True).items():
+            if value.is_floating_point():
+                _fill(name, value, generator)
+    student.hold()
+
+
+def _fill(name: str, value: torch.Tensor, generator: torch.Generator) -> None:
+    leaf = name.rpartition(".")[2]
+    if leaf == "running_var" or (leaf == "weight" and value.ndim == 1):
+        value.fill_(1.0)
+    elif value.ndim < 2:
+        value.zero_()
+    else:
+        bound = (1 / max(1, value[0].numel())) ** 0.5
+        value.uniform_(-bound, bound, generator=generator)

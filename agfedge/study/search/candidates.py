@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from agfedge.bundles.trunk_choice import AUTO, NONE, auto_cuts, place_of
 from agfedge.study.search.request import is_depth
-from agfedge_export.trunk.split import FEW, common_trunk, cut_at, trunk_cuts
+from agfedge_export.trunk.cuts import FEW, common_trunk, cut_at, trunk_cuts
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
 
     from agfedge.allocate import AllocationRequest
-    from agfedge_export.trunk.split import Cut
+    from agfedge_export.trunk.cuts import Cut
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from agfedge_runtime.bundle.router import asks_light
 
 DONE, REJECTED, FAILED = "done", "rejected", "failed"
 STATES = (DONE, REJECTED, FAILED)
@@ -21,7 +23,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Point:
+class SearchPoint:
     """One candidate.
 
     Costs are relative to the whole heavy expert. Shares and accuracies are of the rows that choose among candidates,
@@ -90,14 +92,14 @@ class Point:
 _ESTIMATES = ("expected", "accuracy", "light_accuracy", "heavy_accuracy")
 
 
-def point_of(document: Mapping[str, Any]) -> Point:
+def point_of(document: Mapping[str, Any]) -> SearchPoint:
     """Reads a point as JSON holds it.
 
     Raises:
         ValueError: a field is missing, unknown or out of range.
         TypeError: likewise.
     """
-    known = {each.name for each in fields(Point)}
+    known = {each.name for each in fields(SearchPoint)}
     if unknown := sorted(set(document) - known):
         raise ValueError(f"unknown field {unknown[0]}")
     given = dict(document)
@@ -105,7 +107,7 @@ def point_of(document: Mapping[str, Any]) -> Point:
         if given.get(name) is not None:
             given[name] = Estimate(**{side: float(value) for side, value in given[name].items()})
     given["curve"] = tuple((float(cost), float(share)) for cost, share in given.get("curve", ()))
-    point = Point(**given)
+    point = SearchPoint(**given)
     if point.state not in STATES:
         raise ValueError(f"state {point.state!r}")
     if point.state == DONE and any(getattr(point, name) is None for name in _ESTIMATES):
@@ -114,3 +116,81 @@ def point_of(document: Mapping[str, Any]) -> Point:
     if not all(math.isfinite(share) and 0 <= share <= 1 for share in shares):
         raise ValueError("a share outside [0, 1]")
     return point
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A point that is done.
+
+    Attributes:
+        point: all of it.
+        expected: expected cost, relative to the heavy expert.
+        accuracy: of the cascade.
+        light: accuracy of the light expert alone.
+        heavy: accuracy of the heavy expert alone.
+    """
+
+    point: SearchPoint
+    expected: Estimate
+    accuracy: Estimate
+    light: Estimate
+    heavy: Estimate
+
+    @property
+    def order(self) -> tuple[float, float, str]:
+        """The cheapest first; at the same cost the most accurate, then by name."""
+        return self.expected.value, -self.accuracy.value, self.point.name
+
+
+def measured(points: Iterable[SearchPoint]) -> list[Measured]:
+    """Returns the points that are done, cheapest first."""
+    found = []
+    for point in points:
+        expected, accuracy, light, heavy = point.expected, point.accuracy, point.light_accuracy, point.heavy_accuracy
+        if point.state == DONE and expected and accuracy and light and heavy:
+            found.append(Measured(point, expected, accuracy, light, heavy))
+    return sorted(found, key=lambda each: each.order)
+
+
+# The heavy expert alone, to which all costs are relative.
+HEAVY_COST = 1.0
+# Accuracies are quotients: one that loses just epsilon may come out a rounding error below.
+_ROUNDING = 1e-9
+
+
+def front(points: Iterable[SearchPoint]) -> tuple[SearchPoint, ...]:
+    """Returns the points that nothing else beats, neither another point nor the heavy expert alone; cheapest first.
+
+    A point is beaten by what costs no more and is right no less often, one of them strictly; by the heavy expert also
+    where both are equal. Estimates are compared, not their intervals.
+    """
+    found = measured(points)
+    return tuple(each.point for each in found if not _heavy_beats(each) and not any(_beats(one, each) for one in found))
+
+
+def best(points: Iterable[SearchPoint], epsilon: float) -> SearchPoint | None:
+    """Returns the point of the least expected cost that is cheaper than the heavy expert; None without one.
+
+    Args:
+        points: all that were tried.
+        epsilon: accuracy that the cascade may lose to the heavy expert, on the rows that the estimates come from.
+    """
+    return next((each.point for each in measured(points) if _saves(each) and _keeps_up(each, epsilon)), None)
+
+
+def _beats(one: Measured, other: Measured) -> bool:
+    mine, theirs = (one.expected.value, -one.accuracy.value), (other.expected.value, -other.accuracy.value)
+    return mine != theirs and mine[0] <= theirs[0] and mine[1] <= theirs[1]
+
+
+def _heavy_beats(each: Measured) -> bool:
+    return each.expected.value >= HEAVY_COST and each.accuracy.value <= each.heavy.value
+
+
+def _saves(each: Measured) -> bool:
+    """Whether the light expert answers anything, and the cascade is cheaper for it."""
+    return asks_light(each.point.threshold) and each.expected.value < HEAVY_COST
+
+
+def _keeps_up(each: Measured, epsilon: float) -> bool:
+    return each.accuracy.value >= each.heavy.value - epsilon - _ROUNDING

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from agfedge.study.search.front import HEAVY_COST, best, front
-from agfedge.study.search.measured import measured
-from agfedge.study.search.points import DONE, STATES, Estimate, Point
+from agfedge.pages.figures import write_figure
+from agfedge.pages.tables import Result, Table, plain
+from agfedge.study.search.points import DONE, HEAVY_COST, STATES, Estimate, SearchPoint, best, front, measured
 
 if TYPE_CHECKING:
-    from agfedge.study.search.measured import Measured
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from agfedge.bundles.export_result import ExportResult
+    from agfedge.study.search.points import Estimate, Measured, SearchPoint
+    from agfedge.study.search.request import SearchRequest
 
 HEADERS = (
     "point",
@@ -31,7 +37,7 @@ OPTIMISM = (
 )
 
 
-def table_of(points: Sequence[Point], *, reasons: bool = True) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def table_of(points: Sequence[SearchPoint], *, reasons: bool = True) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Returns headers, and a row of text a point: the front (marked *), others by cost, and what was not measured.
 
     Args:
@@ -44,12 +50,12 @@ def table_of(points: Sequence[Point], *, reasons: bool = True) -> tuple[tuple[st
     return HEADERS, [*(_row(each, each.point in ahead) for each in done), *others]
 
 
-def reasons_of(points: Sequence[Point]) -> list[str]:
+def reasons_of(points: Sequence[SearchPoint]) -> list[str]:
     """Returns a line for each point that was not measured, in the order of the table."""
     return [f"{point.name} {_why(point)}" for point in _unmeasured(points)]
 
 
-def verdict_of(points: Sequence[Point], epsilon: float) -> str:
+def verdict_of(points: Sequence[SearchPoint], epsilon: float) -> str:
     """Returns in words which point is best, or what would help where none is."""
     found = best(points, epsilon)
     if found is not None:
@@ -67,7 +73,7 @@ def verdict_of(points: Sequence[Point], epsilon: float) -> str:
     )
 
 
-def grounds_of(points: Iterable[Point]) -> str:
+def grounds_of(points: Iterable[SearchPoint]) -> str:
     """Returns in words what the estimates come from; empty where nothing was measured."""
     samples = sorted({each.point.samples for each in measured(points)})
     if not samples:
@@ -79,7 +85,7 @@ def grounds_of(points: Iterable[Point]) -> str:
 
 
 def markdown_of(
-    points: Sequence[Point], epsilon: float, cost_note: str, warnings: Sequence[str] = (), plot: str | None = None
+    points: Sequence[SearchPoint], epsilon: float, cost_note: str, warnings: Sequence[str] = (), plot: str | None = None
 ) -> str:
     """Returns the report as Markdown.
 
@@ -103,7 +109,7 @@ def markdown_of(
 
 
 def document_of(
-    points: Sequence[Point], epsilon: float, cost_note: str, warnings: Sequence[str] = ()
+    points: Sequence[SearchPoint], epsilon: float, cost_note: str, warnings: Sequence[str] = ()
 ) -> dict[str, object]:
     """Returns what `json_of` writes, as plain objects: points by name, and what they say."""
     found = best(points, epsilon)
@@ -117,21 +123,21 @@ def document_of(
     }
 
 
-def json_of(points: Sequence[Point], epsilon: float, cost_note: str, warnings: Sequence[str] = ()) -> str:
+def json_of(points: Sequence[SearchPoint], epsilon: float, cost_note: str, warnings: Sequence[str] = ()) -> str:
     """Returns every point, the front and the best as JSON; the same points give the same text."""
     return json.dumps(document_of(points, epsilon, cost_note, warnings), indent=1, allow_nan=False) + "\n"
 
 
-def _unmeasured(points: Iterable[Point]) -> list[Point]:
+def _unmeasured(points: Iterable[SearchPoint]) -> list[SearchPoint]:
     """Returns what was rejected, by what it would cost at least, and then what failed, by name."""
 
-    def order(point: Point) -> tuple[int, float, str]:
+    def order(point: SearchPoint) -> tuple[int, float, str]:
         return STATES.index(point.state), point.trunk_cost + point.light, point.name
 
     return sorted((point for point in points if point.state != DONE), key=order)
 
 
-def _why(point: Point) -> str:
+def _why(point: SearchPoint) -> str:
     return f"{point.state}: {point.reason}"
 
 
@@ -150,11 +156,11 @@ def _row(each: Measured, ahead: bool) -> tuple[str, ...]:
     )
 
 
-def _short_row(point: Point, note: str) -> tuple[str, ...]:
+def _short_row(point: SearchPoint, note: str) -> tuple[str, ...]:
     return (point.name, _light(point), point.trunk, "", "", "", "", _millions(point), note)
 
 
-def _light(point: Point) -> str:
+def _light(point: SearchPoint) -> str:
     return point.amount or "given"
 
 
@@ -167,7 +173,7 @@ def _note(each: Measured) -> str:
     return f"prior {point.prior_kind}: {100 * point.early:.1f} % early" if point.prior_kind else ""
 
 
-def _millions(point: Point) -> str:
+def _millions(point: SearchPoint) -> str:
     return f"{point.macs / 1e6:,.2f}" if point.macs else ""
 
 
@@ -186,3 +192,115 @@ def _line(cells: Iterable[str]) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+GREY = "0.6"
+# Ten colours go round; the shape then tells two points of one colour apart.
+_COLOURS, _SHAPES = 10, "osD^vP"
+
+
+def write_plot(points: Sequence[SearchPoint], stem: Path) -> tuple[Path, ...]:
+    """Draws every point that is done, with 95% intervals and the curve over its confidence thresholds.
+
+    The front has colours and a legend, the other points are grey. Writes `stem`.png and `stem`.svg, each whole.
+    """
+    return write_figure(stem, (7.2, 4.8), lambda figure: _draw(figure, points))
+
+
+def _draw(figure: Figure, points: Sequence[SearchPoint]) -> None:
+    panel, found, ahead = figure.subplots(), measured(points), front(points)
+    behind = [each for each in found if each.point not in ahead]
+    for number, each in enumerate(behind):
+        _point(panel, each, GREY, "o", None if number else "not on the front", front=False)
+    for number, each in enumerate(each for each in found if each.point in ahead):
+        shape = _SHAPES[number // _COLOURS % len(_SHAPES)]
+        _point(panel, each, f"C{number % _COLOURS}", shape, each.point.name, front=True)
+    if found:
+        heavy = found[0].heavy
+        panel.axhline(100 * heavy.value, color="0.4", linestyle="--", linewidth=0.8, zorder=1)
+        panel.plot(
+            [HEAVY_COST], [100 * heavy.value], "*", color="black", markersize=11, label="heavy expert alone", zorder=4
+        )
+        _frame(panel, found)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    else:
+        panel.annotate("nothing was measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="0.4")
+    panel.set_xlabel("expected cost, relative to the heavy expert")
+    panel.set_ylabel("accuracy, %")
+    panel.grid(alpha=0.3)
+
+
+def _point(panel: Axes, each: Measured, colour: str, shape: str, label: str | None, *, front: bool) -> None:
+    if each.point.curve:
+        costs, shares = zip(*each.point.curve, strict=True)
+        panel.plot(
+            costs, [100 * share for share in shares], color=colour, linewidth=0.8, alpha=0.7 if front else 0.4, zorder=2
+        )
+    panel.errorbar(
+        [each.expected.value],
+        [100 * each.accuracy.value],
+        xerr=_reach(each.expected, 1),
+        yerr=_reach(each.accuracy, 100),
+        label=label,
+        color=colour,
+        marker=shape,
+        markersize=6 if front else 3,
+        linewidth=1.4 if front else 0.8,
+        capsize=2,
+        linestyle="none",
+        zorder=3 if front else 2,
+    )
+
+
+def _reach(estimate: Estimate, scale: float) -> list[list[float]]:
+    """Returns how far an interval reaches below and above its value; never less than nothing."""
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    return [[scale * max(0.0, below)], [scale * max(0.0, above)]]
+
+
+def _frame(panel: Axes, found: Sequence[Measured]) -> None:
+    """Shows all intervals; curves that fall to a light expert's own accuracy leave the picture below."""
+    costs = [side for each in found for side in (each.expected.low, each.expected.high)]
+    shares = [side for each in found for side in (each.accuracy.low, each.accuracy.high, each.heavy.value)]
+    tall = max(100 * (max(shares) - min(shares)), 0.5)
+    panel.set_xlim(max(0.0, min(costs) - 0.1), max(HEAVY_COST, *costs) + 0.05)
+    panel.set_ylim(100 * min(shares) - 0.6 * tall, min(100 * max(shares) + 0.2 * tall, 100.5))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SearchResult(Result):
+    """What a search knows by now.
+
+    Attributes:
+        request: what was asked for.
+        points: one a candidate that was looked at, in the order of their names.
+        cost_note: what costs were measured by, in words.
+        warnings: what a reader must know, a sentence each.
+        accepted: the bundle of the accepted point, or None.
+    """
+
+    request: SearchRequest
+    points: tuple[SearchPoint, ...]
+    cost_note: str
+    warnings: tuple[str, ...] = ()
+    accepted: ExportResult | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `agfedge search --json` prints."""
+        known = document_of(self.points, self.request.bound.epsilon, self.cost_note, self.warnings)
+        made = None if self.accepted is None else self.accepted.to_dict()
+        return {"out": self.request.out, **plain(known), "accepted": made}
+
+    def blocks(self) -> Iterator[str | Table]:
+        """Gives the front and the other points, the verdict, and the bundle of the accepted point."""
+        points, epsilon, out = self.points, self.request.bound.epsilon, self.request.out
+        yield Table(*table_of(points, reasons=False))
+        yield ""
+        yield from filter(None, [*reasons_of(points), verdict_of(points, epsilon), grounds_of(points)])
+        yield f"costs: {self.cost_note}"
+        yield f"written: {out}/search.md, .json, .svg, .png"
+        if self.accepted is not None:
+            yield ""
+            yield from self.accepted.blocks()
+        elif best(points, epsilon) is not None:
+            yield "the same command with --accept best (or another point) and --bundle FOLDER makes its bundle"

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agfedge.allocate import AllocationRequest, asked
-from agfedge.base.requests import Origin, check_given, check_seed, check_work_folder
+from agfedge.allocate import AllocationRequest, GroupChoice
+from agfedge.base.requests import check_given, check_work_folder
 from agfedge.recover import Recovery
 from agfedge.router import Bound
 from agfedge.scores import check_score
 from agfedge.study.search.charges import charges_of
+from agfedge.subject.origin import Origin
 from agfedge_runtime.errors import InputError
 
 # Widths and depths that recovery brings back on most networks.
@@ -42,8 +43,7 @@ class SearchRequest:
     lights: tuple[str, ...]
     score: str
     recovery: Recovery
-    exclude: tuple[str, ...]
-    per_layer: str | None
+    choice: GroupChoice
     costs: str | None
     target: str | None
     time_limit_s: float | None
@@ -101,20 +101,18 @@ def check_request(request: SearchRequest) -> None:
     if wrong:
         raise InputError(f"--depth holds {wrong[0]:g}: expected shares in (0, 1], such as 0.33")
     for amount in request.amounts:
-        asked(amount)
+        amount.check()
     if not request.amounts and not request.depths and not request.lights:
         raise InputError("there is nothing to try: give --keep, --depth or --budget, or a --light expert")
     if (request.amounts or request.depths) and not request.trunks:
         raise InputError("--share-trunk is empty: expected none, auto or stages, such as none,layer1")
     for path in request.lights:
         check_given("--light", path)
-    check_given("--per-layer", request.per_layer)
+    request.choice.check()
     charges_of(request.costs, request.target)
     if request.time_limit_s is not None and not request.time_limit_s > 0:
         raise InputError(f"--time-limit is {request.time_limit_s:g} seconds: expected more than none")
-    if request.recovery.epochs < 0:
-        raise InputError(f"--epochs is {request.recovery.epochs}: expected 0 or more")
-    check_seed(request.seed)
+    request.recovery.check()
     request.bound.check()
     check_score(request.score)
     request.origin.check()

@@ -17,17 +17,16 @@ from agfedge.base.requests import check_bundle_place
 from agfedge.base.store import Store
 from agfedge.bundles.assembling import Assembly, assemble
 from agfedge.bundles.experts import experts_of
-from agfedge.data.split import shares, stratified
+from agfedge.data.dataset import shares, stratified
 from agfedge.light.foreign import foreign_light
 from agfedge.light.light import LightExpert
 from agfedge.recover import RecoveryReport
 from agfedge.study.search.candidates import Candidate, candidates
 from agfedge.study.search.charges import MACS, charges_of
-from agfedge.study.search.front import best
-from agfedge.study.search.points import DONE, FAILED, REJECTED, Point, point_of
+from agfedge.study.search.points import DONE, FAILED, REJECTED, SearchPoint, best, point_of
+from agfedge.study.search.report import SearchResult
 from agfedge.study.search.request import SearchRequest, check_request
-from agfedge.study.search.result import SearchResult
-from agfedge.study.search.trial import Trial, Tried, point_of_costs
+from agfedge.study.search.trial import CandidateTrial, Tried, point_of_costs
 from agfedge.subject.subject import load_subject
 from agfedge_export import Plan
 from agfedge_export.graph.model_io import load_model
@@ -66,8 +65,8 @@ class Search:
         self._choosing, self._certifying = (
             calibration.take(rows) for rows in stratified(calibration.y, sizes, request.seed)
         )
-        self._trial = Trial(self._subject, request, self._choosing, sizes[1])
-        self._store: Store[Point] = Store(Path(request.out), "search", self._identity(), point_of)
+        self._trial = CandidateTrial(self._subject, request, self._choosing, sizes[1])
+        self._store: Store[SearchPoint] = Store(Path(request.out), "search", self._identity(), point_of)
         self._artefacts = Path(request.out) / "experts"
         self._artefacts.mkdir(exist_ok=True)
 
@@ -172,7 +171,7 @@ class Search:
             self._store.put(_failed(candidate, error))
             return None
 
-    def _point(self, tried: Tried) -> Point:
+    def _point(self, tried: Tried) -> SearchPoint:
         beaten = best(self._store.all(), self._request.bound.epsilon)
         if tried.floor >= 1:
             reason = f"costs {tried.floor:.3f} even if its light expert answers everything: as much as the heavy expert"
@@ -204,7 +203,7 @@ class Search:
         if expert.plan is not None:
             write_text(stem.with_name(f"{stem.name}.plan.json"), expert.plan.to_json())
 
-    def _kept(self, candidate: Candidate, point: Point) -> LightExpert:
+    def _kept(self, candidate: Candidate, point: SearchPoint) -> LightExpert:
         stem = self._artefacts / candidate.name
         model = load_model(stem.with_name(f"{stem.name}.onnx"))
         plan = stem.with_name(f"{stem.name}.plan.json")
@@ -212,7 +211,7 @@ class Search:
         recovery = RecoveryReport(point.training or "none", point.epochs, (), point.training_reason)
         return LightExpert(model, removed, recovery=recovery)
 
-    def _chosen(self, name: str) -> tuple[Point, Candidate]:
+    def _chosen(self, name: str) -> tuple[SearchPoint, Candidate]:
         points = self._store.all()
         point = (
             best(points, self._request.bound.epsilon)
@@ -247,12 +246,12 @@ class Search:
         data = hashlib.sha256()
         for part in (self._subject.data.train, self._subject.data.calibration):
             data.update(np.ascontiguousarray(part.x).tobytes() + part.y.tobytes())
-        per_layer = None if request.per_layer is None else Path(request.per_layer).read_bytes()
+        per_layer = None if request.choice.per_layer is None else Path(request.choice.per_layer).read_bytes()
         return {
             "model_sha256": self._subject.groups.model_sha256,
             "data_sha256": data.hexdigest(),
             "score": request.score,
-            "exclude": list(request.exclude),
+            "exclude": list(request.choice.exclude),
             "per_layer_sha256": None if per_layer is None else hashlib.sha256(per_layer).hexdigest(),
             "recovery": asdict(request.recovery),
             "costs": request.costs,
@@ -272,8 +271,8 @@ class Search:
             else {}
         )
 
-    def _provenance(self, point: Point) -> dict[str, str | int | float | bool | None]:
-        from agfedge import __version__
+    def _provenance(self, point: SearchPoint) -> dict[str, str | int | float | bool | None]:
+        from agfedge.base import __version__
 
         request = self._request
         made: dict[str, str | int | float | bool | None] = {
@@ -287,9 +286,9 @@ class Search:
         return made
 
 
-def _settled(point: Point | None) -> bool:
+def _settled(point: SearchPoint | None) -> bool:
     return point is not None and point.state != FAILED
 
 
-def _failed(candidate: Candidate, error: AgfedgeError) -> Point:
-    return Point(candidate.name, candidate.options, candidate.trunk, FAILED, " ".join(str(error).split()))
+def _failed(candidate: Candidate, error: AgfedgeError) -> SearchPoint:
+    return SearchPoint(candidate.name, candidate.options, candidate.trunk, FAILED, " ".join(str(error).split()))

@@ -15,7 +15,7 @@ from agfedge.light.light import LightExpert, prune_light, recover_light, score_s
 from agfedge.recover import heavy_answers
 from agfedge.router import choose_estimate
 from agfedge.study.search.charges import charges_of
-from agfedge.study.search.points import DONE, Estimate, Point
+from agfedge.study.search.points import DONE, Estimate, SearchPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Trial:
+class CandidateTrial:
     """What candidates are tried with.
 
     Attributes:
@@ -82,10 +82,7 @@ class Trial:
         if expert is None:
             if candidate.amount is None:
                 raise ValueError("a light expert of another origin must be given")
-            per_layer = None if request.per_layer is None else Path(request.per_layer)
-            expert = prune_light(
-                subject, self.scores, candidate.amount, candidate.cut, request.exclude, per_layer, request.seed
-            )
+            expert = prune_light(subject, self.scores, candidate.amount, candidate.cut, request.choice, request.seed)
         experts = experts_of(expert.model, subject.exported.model, subject.preprocessing, candidate.cut)
         _, costs_of = charges_of(request.costs, request.target)
         return Tried(candidate, expert, experts, costs or costs_of(experts, self.choosing.x[:1]))
@@ -102,7 +99,7 @@ class Trial:
         experts = experts_of(expert.model, tried.experts.heavy, tried.experts.preprocessing, cut)
         return replace(tried, expert=expert, experts=experts)
 
-    def judged(self, tried: Tried) -> Point:
+    def judged(self, tried: Tried) -> SearchPoint:
         """Chooses a router on the choosing rows, and says what the cascade would cost and get right there.
 
         Raises:
@@ -131,10 +128,10 @@ class Trial:
         )
 
 
-def point_of_costs(tried: Tried, state: str, reason: str = "") -> Point:
+def point_of_costs(tried: Tried, state: str, reason: str = "") -> SearchPoint:
     """Returns a point that knows its costs alone."""
     candidate, costs, size = tried.candidate, tried.costs, tried.experts.light_costs
-    return Point(
+    return SearchPoint(
         candidate.name,
         candidate.options,
         candidate.trunk,

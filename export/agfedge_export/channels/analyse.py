@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.channels.groups import ChannelGroups, Group, KeptWhole, Member, Rows, Site
+from agfedge_export.channels.groups import Analysis, ChannelGroups, Composite, Group, KeptWhole, Member, Site, TiedRows
 from agfedge_export.channels.rules import find_rule
 from agfedge_export.channels.rules.elementwise import BROADCAST
 from agfedge_export.channels.tracer import PRODUCES, Touch, Tracer
@@ -30,33 +28,6 @@ _WITHOUT_CHANNELS = frozenset(
 
 # Operators whose inputs are all feature maps, which their rules join.
 _OF_EQUALS = frozenset((*BROADCAST, "Attention", "CastLike", "Concat", "Gemm", "MatMul"))
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What the surgery needs beside the groups.
-
-    Attributes:
-        tracer: what the rules recorded.
-        unit_of: int64 (atoms,), each atom's unit counted through all groups; -1 where it is kept whole.
-        composites: for classes of composite atoms, their atoms and the rows that they stand for.
-    """
-
-    tracer: Tracer
-    unit_of: NDArray[np.int64]
-    composites: tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...]
-
-    @cached_property
-    def first_parts(self) -> dict[int, int]:
-        """For each composite atom, a unit of those that it stands for."""
-        return {int(atom): int(self.unit_of[rows[0]].max()) for own, rows in self.composites for atom in own}
-
-    def removed_atoms(self, removed_units: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Returns which atoms go when these units, counted through all groups, do: bool (atoms,)."""
-        removed: NDArray[np.bool_] = np.append(removed_units, False)[self.unit_of]  # the last entry serves unit -1
-        for atoms, rows in self.composites:
-            removed[atoms] = all(removed[row].all() for row in rows)
-        return removed
 
 
 def analyse(source: ModelSource, *, inexact: bool = False) -> ChannelGroups:
@@ -98,7 +69,7 @@ def _visit(tracer: Tracer, node: NodeView) -> None:
     reason = f"no rule for {node.op}" + (f" of domain {node.domain}" if node.domain else "")
     if rule is not None:
         reason = f"a shape around {node.op} is unknown"
-    for name in {*node.inputs, *node.inner_reads}:
+    for name in node.reads:
         tracer.block(node, name, reason)
 
 
@@ -155,7 +126,7 @@ def _groups(tracer: Tracer, model: onnx.ModelProto) -> ChannelGroups:
 def _touched(
     tracer: Tracer,
     roots: NDArray[np.int64],
-    composites: tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...],
+    composites: tuple[Composite, ...],
 ) -> NDArray[np.bool_]:
     """Returns which atoms a parameter runs along, bool (atoms,); padding has none."""
     touched = np.zeros(len(roots), dtype=bool)
@@ -167,18 +138,15 @@ def _touched(
     return touched[roots]
 
 
-def _composites(
-    tracer: Tracer, roots: NDArray[np.int64]
-) -> tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...]:
-    """Returns the classes of composite atoms, each with the rows that it stands for."""
+def _composites(tracer: Tracer, roots: NDArray[np.int64]) -> tuple[Composite, ...]:
     made = [root for root in np.unique(roots) if tracer.atoms.parts(int(root))]
-    return tuple((np.flatnonzero(roots == root), tuple(tracer.atoms.parts(int(root)))) for root in made)
+    return tuple(Composite(np.flatnonzero(roots == root), tuple(tracer.atoms.parts(int(root)))) for root in made)
 
 
 def _components(
     tracer: Tracer,
     roots: NDArray[np.int64],
-    composites: tuple[tuple[NDArray[np.int64], tuple[NDArray[np.int64], ...]], ...],
+    composites: tuple[Composite, ...],
 ) -> NDArray[np.int64]:
     """Returns each atom's component: producers whose channels depend on each other are chosen together."""
     parent = list(range(len(tracer.atoms.space_names)))
@@ -211,10 +179,10 @@ def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
     members: list[list[Member]] = [[] for _ in sizes]
     sites: list[dict[tuple[str, tuple[int, ...]], Site]] = [{} for _ in sizes]
     joints: list[dict[bytes, NDArray[np.int64]]] = [{} for _ in sizes]
-    rows: list[list[Rows]] = [[] for _ in sizes]
+    rows: list[list[TiedRows]] = [[] for _ in sizes]
     for touch in tracer.touches:
         for index, units in _by_group(_followed(analysis, touch.atoms), offsets):
-            members[index].append(Member(touch.tensor, touch.node, touch.input, touch.axis, touch.role, units))
+            members[index].append(Member(touch.tensor, *touch.place, touch.role, units))
     for read in tracer.reads:
         for index, units in _by_group(unit_of[read.atoms], offsets):
             sites[index].setdefault((read.tensor, read.axes), Site(read.tensor, read.axes, units))
@@ -228,7 +196,9 @@ def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
         fixed = tracer.atoms.pin_of(int(atoms[0])) is not None
         together = [_by_group(unit_of[part], offsets) for part in parts]
         for index in sorted({index for found in together for index, _ in found}):
-            rows[index].append(Rows(tuple(units for found in together for at, units in found if at == index), fixed))
+            rows[index].append(
+                TiedRows(tuple(units for found in together for at, units in found if at == index), fixed)
+            )
     names = _names(members)
     tensors = _wholly(analysis, offsets)
     return tuple(

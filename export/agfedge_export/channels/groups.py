@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from agfedge_export.channels.tracer import ParameterAxis
+from agfedge_export.graph.costs import GraphCosts, node_macs
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
-    from agfedge_export.channels.analyse import Analysis
+    from agfedge_export.channels.tracer import Tracer
 
 
 @dataclass(frozen=True)
-class Member:
+class Member(ParameterAxis):
     """One axis of one parameter that a group's channels run along.
 
     Attributes:
-        tensor: the parameter's name in the original graph.
-        node: index of the reading node in the original node list.
-        input: position among that node's inputs.
-        axis: the axis.
-        role: "produces", "carries" or "consumes".
         units: int64 (size of the axis,), the group's unit at each index; -1 where another group's channel, or one
             that is kept whole, stands.
     """
 
-    tensor: str
-    node: int
-    input: int
-    axis: int
-    role: str
     units: NDArray[np.int64]
 
 
@@ -51,7 +47,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TiedRows:
     """Sets of units of which all go together or none does: the dimensions of one attention head, say.
 
     Attributes:
@@ -87,7 +83,7 @@ class Group:
     sites: tuple[Site, ...]
     strata: NDArray[np.int64]
     joints: tuple[NDArray[np.int64], ...] = ()
-    rows: tuple[Rows, ...] = ()
+    rows: tuple[TiedRows, ...] = ()
     may_vanish: bool = False
 
 
@@ -99,6 +95,45 @@ class KeptWhole:
     axis: int
     node: str
     reason: str
+
+
+class Composite(NamedTuple):
+    """A class of composite atoms.
+
+    Attributes:
+        atoms: int64, the atoms of the class.
+        rows: int64 arrays, the atoms that each of the rows it stands for is made of; it goes when all of them do.
+    """
+
+    atoms: NDArray[np.int64]
+    rows: tuple[NDArray[np.int64], ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """How atoms became units: what the surgery needs beside the groups.
+
+    Attributes:
+        tracer: what the rules recorded.
+        unit_of: int64 (atoms,), each atom's unit counted through all groups; -1 where it is kept whole.
+        composites: the classes of composite atoms.
+    """
+
+    tracer: Tracer
+    unit_of: NDArray[np.int64]
+    composites: tuple[Composite, ...]
+
+    @cached_property
+    def first_parts(self) -> dict[int, int]:
+        """For each composite atom, a unit of those that it stands for."""
+        return {int(atom): int(self.unit_of[rows[0]].max()) for own, rows in self.composites for atom in own}
+
+    def removed_atoms(self, removed_units: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Returns which atoms go when these units, counted through all groups, do: bool (atoms,)."""
+        removed: NDArray[np.bool_] = np.append(removed_units, False)[self.unit_of]  # the last entry serves unit -1
+        for atoms, rows in self.composites:
+            removed[atoms] = all(removed[row].all() for row in rows)
+        return removed
 
 
 @dataclass(frozen=True)
@@ -123,12 +158,31 @@ class ChannelGroups:
         Raises:
             KeyError: there is none.
         """
-        return next((group for group in self.groups if group.name == name), None) or _missing(name)
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise KeyError(name)
 
     def offsets(self) -> NDArray[np.int64]:
         """Returns each group's first unit in the count through all groups, int64 (len(groups) + 1,)."""
         return np.cumsum([0, *(group.size for group in self.groups)])
 
+    def counted(self, units: Iterable[NDArray[np.int64]]) -> NDArray[np.bool_]:
+        """Returns which units, counted through all groups, are among those given for each group: bool (units,)."""
+        own = zip(self.groups, units, strict=True)
+        return np.concatenate([np.zeros(0, dtype=bool), *(np.isin(np.arange(group.size), kept) for group, kept in own)])
 
-def _missing(name: str) -> Group:
-    raise KeyError(name)
+    def costs_at_stake(self) -> list[GraphCosts]:
+        """Returns for each group what the convolutions and products cost that its channels enter or leave.
+
+        Removing a share of a group's channels saves that share of these figures (of those nodes that other groups do
+        not shrink as well).
+        """
+        view = self.analysis.tracer.view
+        stakes = []
+        for group in self.groups:
+            macs = sum(node_macs(view, view.nodes[index]) for index in {member.node for member in group.members})
+            weights = [view.constant(tensor) for tensor in {member.tensor for member in group.members}]
+            size_bytes = sum(weight.nbytes for weight in weights if weight is not None)
+            stakes.append(GraphCosts(size_bytes, macs, sum(weight.size for weight in weights if weight is not None)))
+        return stakes

@@ -176,10 +176,19 @@ class Field:
         column = None if self.column is None else self.column + extra
         return Field(self.atoms.reshape(shape), self.dead.reshape(shape), column)
 
-    def with_dead(self, dead: NDArray[np.float64]) -> Field:
-        """Returns the same labels with other dead values, of the same shape."""
-        return Field(self.atoms, dead, self.column)
+    def with_dead(self, dead: NDArray[np.float64] | float) -> Field:
+        """Returns the same labels with other dead values: of the same shape, or one for all."""
+        return Field(self.atoms, np.broadcast_to(np.asarray(dead, dtype=np.float64), self.atoms.shape), self.column)
+
+    def taken(self, indices: NDArray[np.int64], axis: int) -> Field:
+        """Returns the labels at some indices along an axis."""
+        return Field(self.atoms.take(indices, axis), self.dead.take(indices, axis), self.column)
 
     def with_zero_kept(self) -> Field:
         """Returns the same labels where zero stays zero and any other dead value becomes unknown."""
         return self.with_dead(np.where(self.dead == 0, 0.0, np.nan))
+
+
+def spanning(fields: Iterable[Field], axis: int) -> Field | None:
+    """Returns the first field that depends on an axis, or None."""
+    return next((labels for labels in fields if labels.spans(axis)), None)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.channels.labels import Atoms, Field, Pin
+from agfedge_export.channels.labels import Atoms, Field, Pin, spanning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -20,7 +20,7 @@ PRODUCES, CARRIES, CONSUMES = "produces", "carries", "consumes"
 
 
 @dataclass(frozen=True)
-class Touch:
+class ParameterAxis:
     """One axis of one parameter, as one node reads it.
 
     Attributes:
@@ -28,7 +28,6 @@ class Touch:
         node: index of the reading node in the original node list.
         input: position among that node's inputs.
         axis: the axis that channels run along.
-        atoms: int64 (size of the axis,), the channel of every index.
         role: "produces" (zeroing an entry zeroes its channel), "carries" or "consumes".
     """
 
@@ -36,8 +35,19 @@ class Touch:
     node: int
     input: int
     axis: int
-    atoms: NDArray[np.int64]
     role: str
+
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """The reading node, the input and the axis, which tell it from all others."""
+        return self.node, self.input, self.axis
+
+
+@dataclass(frozen=True)
+class Touch(ParameterAxis):
+    """The axis of a parameter with the channel of every index: `atoms`, int64 (size of the axis,)."""
+
+    atoms: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -113,15 +123,13 @@ class Tracer:
                 atoms = self.new_atoms(node, f"passive {position} {axis}", size, name, passive=True)
                 found.append(Field.along(axis, len(shape), atoms))
                 self._passive[int(atoms[0])] = len(self.touches)
-                self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, PRODUCES))
+                self.touches.append(Touch(self.view.root(name), node.index, position, axis, PRODUCES, atoms))
         return tuple(found)
 
     def field(self, tensor: str, axis: int) -> Field | None:
         """Returns the field along one axis, or None. Channels that span other axes too are tied along those."""
-        for each in self.fields(tensor):
-            if each.spans(axis):
-                return each if each.axes == (axis,) else self.tie(tensor, each, (axis,))
-        return None
+        labels = spanning(self.fields(tensor), axis)
+        return labels if labels is None or labels.axes == (axis,) else self.tie(tensor, labels, (axis,))
 
     # -- atoms ------------------------------------------------------------------------------------------------
 
@@ -138,6 +146,13 @@ class Tracer:
         self.met.setdefault(self.node, []).append((left, right))
         self.atoms.union(left, right)
 
+    def unite_all(self, rows: Sequence[NDArray[np.int64]] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Makes equally long rows of atoms live and die together, entry by entry; returns the first row."""
+        for row in rows[1:]:
+            self.unite(rows[0], row)
+        first: NDArray[np.int64] = rows[0]
+        return first
+
     def coarse(self, labels: Field, axis: int) -> NDArray[np.int64]:
         """Returns an atom for each index along one axis: the label itself, or composites of the rows.
 
@@ -146,10 +161,7 @@ class Tracer:
         if labels.axes == (axis,):
             return labels.atoms.ravel()
         if axis == (labels.axes[-1] if labels.column is None else labels.column):
-            columns = labels.rows(axis)
-            for other in columns.T[1:]:
-                self.unite(columns[:, 0], other)
-            return columns[:, 0]
+            return self.unite_all(labels.rows(axis).T)
         key = (labels.atoms.tobytes() + str(labels.atoms.shape).encode(), axis)
         if key not in self._coarse:
             self._coarse[key] = self.atoms.composite(labels.rows(axis), "rows")
@@ -199,9 +211,11 @@ class Tracer:
         self._fields[tensor] = [tied if each is labels else each for each in self._fields.get(tensor, [])]
         return tied
 
-    def produce(self, node: NodeView, tensor: str, axis: int, count: int, name: str) -> NDArray[np.int64]:
-        """Gives one axis of a node's output fresh atoms; returns them."""
-        atoms = self.new_atoms(node, f"{tensor} {axis}", count, name)
+    def produce(self, node: NodeView, axis: int, weight: int) -> NDArray[np.int64]:
+        """Gives one axis of a node's output fresh atoms, which its input `weight` makes; returns them."""
+        tensor = node.outputs[0]
+        count = self.view.shapes[tensor][axis]
+        atoms = self.new_atoms(node, f"{tensor} {axis}", count, self.view.root(node.inputs[weight]))
         if count > 1:
             self.lay(tensor, Field.along(axis, self.rank(tensor), atoms))
         else:
@@ -215,7 +229,7 @@ class Tracer:
         """
         name = node.input(position)
         if self.view.is_constant(name):
-            self.touches.append(Touch(self.view.root(name), node.index, position, axis, atoms, role))
+            self.touches.append(Touch(self.view.root(name), node.index, position, axis, role, atoms))
             return
         labels = self.field(name, axis) if self.view.is_derived(name) else None
         if labels is None or labels.atoms.size != len(atoms):
@@ -249,8 +263,13 @@ class Tracer:
             return
         atoms = labels.atoms.ravel()
         self.require_zero(node, tensor, labels)
-        self.reads.append(Read(tensor, (axis,), atoms))
+        self.read(tensor, labels)
         self.touch(node, weight, weight_axis, atoms, CONSUMES)
+
+    def read(self, tensor: str, labels: Field) -> None:
+        """Records where channels can be scored, by labels that may have more axes in front than the tensor."""
+        extra = labels.atoms.ndim - self.rank(tensor)
+        self.reads.append(Read(tensor, tuple(axis - extra for axis in labels.axes), labels.atoms.squeeze()))
 
     def require_zero(self, node: NodeView, tensor: str, labels: Field) -> None:
         """Pins the channels that hold anything but zero once they are dead."""
@@ -281,6 +300,16 @@ class Tracer:
                 self.tie(tensor, each, rest)
             else:
                 self.pin(each.atoms, tensor, each.axes[0], node, reason)
+
+    def block_inputs(self, node: NodeView, reason: str) -> None:
+        """Keeps every channel whole that a node reads."""
+        for name in node.inputs:
+            self.block(node, name, reason)
+
+    def block_beside(self, node: NodeView, tensor: str, axis: int) -> None:
+        """Keeps every channel of a tensor whole that runs along another axis than `axis`: the node runs over those."""
+        others = tuple(other for other in range(self.rank(tensor)) if other != axis)
+        self.block(node, tensor, f"{node.op} runs over this axis", axes=others)
 
     def merge_operands(self, tensor: str, operands: Iterable[Iterable[Field]]) -> list[Field]:
         """Makes channels of several operands that meet on an axis live and die together.

@@ -1,4 +1,4 @@
-"""Multiply-accumulates and parameters of a graph."""
+"""What a graph costs: bytes, multiply-accumulates, parameters."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from agfedge_export.graph.model_io import FLOAT_TYPES, model_bytes
 from agfedge_export.graph.view import GraphView, NodeView, view_of
 
 if TYPE_CHECKING:
     import onnx
 
-    from agfedge_export.channels.groups import ChannelGroups
-
 
 @dataclass(frozen=True)
 class GraphCosts:
-    """What one inference costs.
+    """What a graph, or a part of it, costs.
 
     Attributes:
+        size_bytes: what it takes on disk, graph and weights; of a part, its weights alone.
         macs: multiply-accumulates of convolutions and matrix products for one input (batch size 1).
         parameters: numbers in floating-point initializers and Constant nodes of at least one dimension.
     """
 
+    size_bytes: int
     macs: int
     parameters: int
 
 
 def graph_costs(model: onnx.ModelProto) -> GraphCosts:
-    """Counts multiply-accumulates and parameters.
+    """Counts bytes, multiply-accumulates and parameters.
 
     Raises:
         ModelError: shapes cannot be inferred.
     """
     view = view_of(model)
-    return GraphCosts(sum(node_macs(view, node) for node in view.nodes), _parameters(model))
+    return GraphCosts(model_bytes(model), sum(node_macs(view, node) for node in view.nodes), _parameters(model))
 
 
 def node_macs(view: GraphView, node: NodeView) -> int:
@@ -53,36 +54,6 @@ def node_macs(view: GraphView, node: NodeView) -> int:
 
 
 def _parameters(model: onnx.ModelProto) -> int:
-    import onnx
-
-    real = {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.BFLOAT16,
-    }
-    total: int = sum(
-        prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type in real and tensor.dims
-    )
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value" and attribute.t.data_type in real and attribute.t.dims:
-                    total += prod(attribute.t.dims)
-    return total
-
-
-def costs_at_stake(model: onnx.ModelProto, groups: ChannelGroups) -> list[GraphCosts]:
-    """Returns for each group what the convolutions and products cost that its channels enter or leave.
-
-    Removing a share of a group's channels saves that share of these figures (of those nodes that other groups do not
-    shrink as well).
-    """
-    view = view_of(model)
-    found = []
-    for group in groups.groups:
-        nodes = {member.node for member in group.members}
-        tensors = {member.tensor for member in group.members}
-        macs = sum(node_macs(view, view.nodes[index]) for index in nodes)
-        found.append(GraphCosts(macs, sum(prod(view.constant_shape(tensor) or ()) for tensor in tensors)))
-    return found
+    constants = [attribute for node in model.graph.node if node.op_type == "Constant" for attribute in node.attribute]
+    tensors = [*model.graph.initializer, *(attribute.t for attribute in constants if attribute.name == "value")]
+    return sum(prod(tensor.dims) for tensor in tensors if tensor.data_type in FLOAT_TYPES and tensor.dims)

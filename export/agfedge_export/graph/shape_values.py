@@ -6,7 +6,7 @@ nodes whose inputs are known integers are run here, and what inference left open
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agfedge_export.errors import ModelError
+from agfedge_export.graph.model_io import copied, skeleton
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
+
+    from agfedge_runtime.errors import AgfedgeError
 
     Evaluate = Callable[[onnx.NodeProto, list[NDArray[Any]]], NDArray[Any]]
 
@@ -56,7 +59,7 @@ def concrete_shapes(small: onnx.ModelProto, batch: int, spatial: int) -> Concret
 
     _fix_symbols(small, batch, spatial)
     graph = infer(small)
-    shapes, types = _known_shapes(graph), _element_types(graph)
+    shapes, types = _known_shapes(graph), element_types(graph)
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in small.graph.initializer}
     computed: dict[str, NDArray[Any]] = {}
     for node in small.graph.node:
@@ -109,11 +112,12 @@ def _inferred_outputs(
     return found
 
 
-def _element_types(graph: onnx.GraphProto) -> dict[str, int]:
+def element_types(graph: onnx.GraphProto) -> dict[str, int]:
+    """Returns the ONNX element types of a graph's tensors, as far as they are known."""
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         types[value.name] = value.type.tensor_type.elem_type
-    return types
+    return {name: kind for name, kind in types.items() if kind}
 
 
 def infer(model: onnx.ModelProto) -> onnx.GraphProto:
@@ -130,6 +134,24 @@ def infer(model: onnx.ModelProto) -> onnx.GraphProto:
         return onnx.shape_inference.infer_shapes(model, strict_mode=known, data_prop=True).graph
     except Exception as error:  # the native library raises its own types
         raise ModelError(f"shapes cannot be inferred: {str(error).strip()[:300]}") from error
+
+
+def checked(model: onnx.ModelProto, problem: str, error: type[AgfedgeError]) -> onnx.ModelProto:
+    """Returns a model that was made here, once ONNX's checker and its shape inference take it.
+
+    Args:
+        model: the model.
+        problem: what to say where they do not; their reason follows.
+        error: of this type.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(skeleton(model))
+        infer(skeleton(model))
+    except Exception as reason:  # the native libraries raise their own types
+        raise error(f"{problem}: {str(reason).strip()[:300]}") from reason
+    return model
 
 
 def given_shapes(model: onnx.ModelProto, batch: int, spatial: int) -> dict[str, tuple[int, ...]]:
@@ -210,6 +232,31 @@ def _run(node: onnx.NodeProto, inputs: list[NDArray[Any] | None]) -> NDArray[Any
         return None
     result = np.asarray(next(iter(results)))
     return result if result.size <= MOST_ELEMENTS and isinstance(node, onnx.NodeProto) else None
+
+
+def run_node(node: onnx.NodeProto, inputs: Sequence[NDArray[Any] | None], opset: int) -> NDArray[Any]:
+    """Runs one node on constants through ONNX's reference implementation; returns its first output.
+
+    Args:
+        node: of ONNX's own domain.
+        inputs: one an input; None where an optional one is absent.
+        opset: of its model.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {f"x{position}": value for position, value in enumerate(inputs) if value is not None}
+    alone = copied(node)
+    alone.input[:] = ["" if value is None else f"x{position}" for position, value in enumerate(inputs)]
+    alone.output[:] = ["y"]
+    types = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in feeds.items()
+    ]
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph([alone], "node", types, [output])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    return np.asarray(next(iter(ReferenceEvaluator(model).run(None, feeds))))
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:

@@ -55,22 +55,17 @@ class NodeView:
         """Attribute values by name, as Python values."""
         import onnx
 
-        return {each.name: onnx.helper.get_attribute_value(each) for each in self.proto.attribute}
+        return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in self.proto.attribute}
 
     @cached_property
     def inner_reads(self) -> frozenset[str]:
         """Names that the node's subgraphs (of If, Loop, Scan) read, those of their own tensors among them."""
-        import onnx
+        return inner_reads(self.proto)
 
-        names: set[str] = set()
-        pending = [each.g for each in self.proto.attribute if each.type == onnx.AttributeProto.GRAPH]
-        while pending:
-            graph = pending.pop()
-            names.update(value.name for value in graph.output)
-            for inner in graph.node:
-                names.update(inner.input)
-                pending.extend(each.g for each in inner.attribute if each.type == onnx.AttributeProto.GRAPH)
-        return frozenset(names)
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of all that the node reads, its subgraphs included; "" where an optional input is absent."""
+        return (*self.inputs, *sorted(self.inner_reads))
 
     def input(self, position: int) -> str:
         """Returns the name of an input, "" where it is absent."""
@@ -172,16 +167,28 @@ class GraphView:
 
     @cached_property
     def _derived(self) -> frozenset[str]:
-        found: set[str] = {""}
+        derived: set[str] = {""}
         for node in self.nodes:
-            reads = {*node.inputs, *node.inner_reads}
-            if reads and all(name in found or self.is_constant(name) for name in reads):
-                found.update(node.outputs)
-        return frozenset(found)
+            if node.reads and all(name in derived or self.is_constant(name) for name in node.reads):
+                derived.update(node.outputs)
+        return frozenset(derived)
 
     def is_derived(self, name: str) -> bool:
         """Whether a tensor is constant or depends on constants alone."""
         return name in self._derived or self.is_constant(name)
+
+
+def inner_reads(node: onnx.NodeProto) -> frozenset[str]:
+    """Returns the names that a node's subgraphs read, those of their own tensors among them."""
+    names: set[str] = set()
+    pending = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    while pending:
+        graph = pending.pop()
+        names.update(value.name for value in graph.output)
+        for inner in graph.node:
+            names.update(inner.input)
+            pending.extend(attribute.g for attribute in inner.attribute if attribute.HasField("g"))
+    return frozenset(names)
 
 
 def constant_of(node: onnx.NodeProto) -> NDArray[Any]:

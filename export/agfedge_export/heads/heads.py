@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.errors import SurgeryError
-from agfedge_export.graph.model_io import skeleton
-from agfedge_export.graph.shape_values import infer
-from agfedge_export.heads.confidences import CONFIDENCES, confidence_nodes
+from agfedge_export.graph.model_io import copied
+from agfedge_export.graph.shape_values import checked
 from agfedge_runtime.bundle.layout import Preprocessing
 
 if TYPE_CHECKING:
     import onnx
     import onnx_graphsurgeon as gs
 
-__all__ = ["CONFIDENCE", "CONFIDENCES", "IMAGE", "PRIOR", "PROBABILITIES", "attach_heads", "expose_logits", "planes_of"]
-
+# Measures of confidence: each in [0, 1], higher is surer.
+CONFIDENCES = ("max_probability", "margin", "entropy", "energy")
 IMAGE, PROBABILITIES, CONFIDENCE, PRIOR = "image", "probabilities", "confidence", "prior"
 # Nodes by which the logits are found again.
 _COOL, _SOFTMAX = "logits__div", "probabilities__softmax"
@@ -51,13 +50,9 @@ def attach_heads(
     Raises:
         SurgeryError: the core has more than one input or output, or the result is not valid.
     """
-    import onnx
     import onnx_graphsurgeon as gs
 
-    own = onnx.ModelProto()
-    # A copy, because graphsurgeon writes names into the tensors that it was given.
-    own.CopyFrom(core)
-    graph = gs.import_onnx(own)
+    graph = gs.import_onnx(copied(core))  # which writes names into the tensors that it was given
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise SurgeryError(f"an expert has one input and one output: got {len(graph.inputs)} and {len(graph.outputs)}")
     body_input, logits = graph.inputs[0], graph.outputs[0]
@@ -72,12 +67,7 @@ def attach_heads(
     model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
     model.ir_version = min(max(core.ir_version, 8), 10)
     del model.graph.value_info[:]
-    try:
-        onnx.checker.check_model(skeleton(model))
-        infer(skeleton(model))
-    except Exception as error:  # the native libraries raise their own types
-        raise SurgeryError(f"the expert's graph is not valid: {str(error).strip()[:300]}") from error
-    return model
+    return checked(model, "the expert's graph is not valid", SurgeryError)
 
 
 def _free_names(graph: gs.Graph, taken: set[str]) -> None:
@@ -141,8 +131,7 @@ def expose_logits(expert: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
 
     nodes = {node.name: node for node in expert.graph.node}
     logits = nodes.get(_COOL, nodes[_SOFTMAX]).input[0]
-    opened = onnx.ModelProto()
-    opened.CopyFrom(expert)
+    opened = copied(expert)
     opened.graph.output.append(onnx.helper.make_tensor_value_info(logits, onnx.TensorProto.FLOAT, None))
     return opened, logits
 
@@ -164,5 +153,109 @@ def _answers(
     if kind is None:
         return [probabilities]
     confidence = gs.Variable(CONFIDENCE, np.float32, ["batch"])
-    graph.nodes.extend(confidence_nodes(kind, cooled, probabilities, confidence, temperature, energy))
+    graph.nodes.extend(_confidence_nodes(kind, cooled, probabilities, confidence, temperature, energy))
     return [probabilities, confidence]
+
+
+def _confidence_nodes(
+    kind: str,
+    cooled: gs.Variable,
+    probabilities: gs.Variable,
+    output: gs.Variable,
+    temperature: float,
+    energy: tuple[float, float],
+) -> list[gs.Node]:
+    """Returns the nodes of a measure.
+
+    Args:
+        kind: one of `CONFIDENCES`.
+        cooled: logits over the temperature, (N, classes).
+        probabilities: their softmax, (N, classes).
+        output: the confidence, (N,).
+        temperature: as it was applied.
+        energy: mean and deviation of the negative free energy (Liu et al., arXiv:2010.03759).
+
+    Raises:
+        SurgeryError: there is no such measure, or entropy of an unknown number of classes.
+    """
+    if kind == "max_probability":
+        return [_reduced("ReduceMax", probabilities, output, "confidence__max")]
+    if kind == "margin":
+        return _margin(probabilities, output)
+    if kind == "entropy":
+        return _entropy(cooled, probabilities, output)
+    if kind == "energy":
+        return _energy(cooled, probabilities, output, temperature, energy)
+    raise SurgeryError(f"confidence {kind!r} is none of {', '.join(CONFIDENCES)}")
+
+
+def _reduced(op: str, source: gs.Variable, target: gs.Variable, name: str) -> gs.Node:
+    import onnx_graphsurgeon as gs
+
+    axes = gs.Constant(f"{name}__axes", np.array([1], dtype=np.int64))
+    return gs.Node(op, name, {"keepdims": 0}, [source, axes], [target])
+
+
+def _scalar(name: str, value: float) -> gs.Constant:
+    import onnx_graphsurgeon as gs
+
+    return gs.Constant(f"confidence__{name}", np.array(value, dtype=np.float32))
+
+
+def _margin(probabilities: gs.Variable, output: gs.Variable) -> list[gs.Node]:
+    """The two greatest probabilities, times (1, -1), summed."""
+    import onnx_graphsurgeon as gs
+
+    top, signed = (gs.Variable(f"confidence__{name}", np.float32) for name in ("top", "signed"))
+    indices = gs.Variable("confidence__indices", np.int64)
+    two = gs.Constant("confidence__two", np.array([2], dtype=np.int64))
+    signs = gs.Constant("confidence__signs", np.array([[1, -1]], dtype=np.float32))
+    return [
+        gs.Node("TopK", "confidence__topk", {"axis": 1}, [probabilities, two], [top, indices]),
+        gs.Node("Mul", "confidence__mul", {}, [top, signs], [signed]),
+        _reduced("ReduceSum", signed, output, "confidence__sum"),
+    ]
+
+
+def _entropy(cooled: gs.Variable, probabilities: gs.Variable, output: gs.Variable) -> list[gs.Node]:
+    """1 + sum(p log p) / log(classes); log p by LogSoftmax, which is finite where p is 0."""
+    import onnx_graphsurgeon as gs
+
+    classes = (cooled.shape or probabilities.shape or [None])[-1] or probabilities.shape[-1]
+    if not isinstance(classes, int):
+        raise SurgeryError("confidence entropy needs a known number of classes: the logits' last axis is symbolic")
+    logs, terms, total, share = (
+        gs.Variable(f"confidence__{name}", np.float32) for name in ("logs", "terms", "total", "share")
+    )
+    return [
+        gs.Node("LogSoftmax", "confidence__logsoftmax", {"axis": 1}, [cooled], [logs]),
+        gs.Node("Mul", "confidence__mul", {}, [probabilities, logs], [terms]),
+        _reduced("ReduceSum", terms, total, "confidence__sum"),
+        gs.Node("Div", "confidence__div", {}, [total, _scalar("most", float(np.log(classes)))], [share]),
+        gs.Node("Add", "confidence__add", {}, [share, _scalar("one", 1.0)], [output]),
+    ]
+
+
+def _energy(
+    cooled: gs.Variable,
+    probabilities: gs.Variable,
+    output: gs.Variable,
+    temperature: float,
+    energy: tuple[float, float],
+) -> list[gs.Node]:
+    """logsumexp(z) = max z - log max p: no exponential can overflow, whatever the backend does."""
+    import onnx_graphsurgeon as gs
+
+    peak, best, log, total, scaled, shifted = (
+        gs.Variable(f"confidence__{name}", np.float32) for name in ("peak", "best", "log", "total", "scaled", "shifted")
+    )
+    center, scale = energy
+    return [
+        _reduced("ReduceMax", cooled, peak, "confidence__peak_"),
+        _reduced("ReduceMax", probabilities, best, "confidence__best_"),
+        gs.Node("Log", "confidence__log_", {}, [best], [log]),
+        gs.Node("Sub", "confidence__sub", {}, [peak, log], [total]),
+        gs.Node("Mul", "confidence__mul", {}, [total, _scalar("factor", temperature / scale)], [scaled]),
+        gs.Node("Add", "confidence__add", {}, [scaled, _scalar("shift", -center / scale)], [shifted]),
+        gs.Node("Sigmoid", "confidence__sigmoid", {}, [shifted], [output]),
+    ]

@@ -266,9 +266,7 @@ def append_features(model: onnx.ModelProto, features: Sequence[str], energy: str
     import onnx
     import onnx_graphsurgeon as gs
 
-    own = onnx.ModelProto()
-    own.CopyFrom(onnx.shape_inference.infer_shapes(model))
-    graph = gs.import_onnx(own)
+    graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model))
     tensors = graph.tensors()
     missing = [name for name in features if name not in tensors]
     if missing:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agfedge_export.graph.view import GraphView, NodeView, view_of
+from agfedge_export.graph.model_io import copied
+from agfedge_export.graph.view import GraphView, NodeView, inner_reads, view_of
 
 if TYPE_CHECKING:
     import onnx
@@ -29,8 +30,7 @@ def without_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
 
     view = view_of(model)
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    made = copied(model)
     replaced: dict[int, list[onnx.NodeProto]] = {}
     weights: dict[str, NDArray[Any]] = {}
     for node in view.nodes:
@@ -55,7 +55,7 @@ def without_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def drop_unread(model: onnx.ModelProto) -> None:
     """Removes initializers that nothing reads, in place."""
-    read = {name for node in view_of(model).nodes for name in (*node.inputs, *node.inner_reads)}
+    read = {name for node in model.graph.node for name in (*node.input, *inner_reads(node))}
     read.update(value.name for value in model.graph.output)
     for index in range(len(model.graph.initializer) - 1, -1, -1):
         if model.graph.initializer[index].name not in read:
@@ -82,7 +82,7 @@ def _convolution(view: GraphView, norm: NodeView) -> NodeView | None:
     node = view.producer.get(source)
     if node is None or node.op != "Conv" or source in view.graph_outputs or len(view.consumers[source]) > 1:
         return None
-    if any(source in each.inner_reads for each in view.nodes):
+    if any(source in reader.inner_reads for reader in view.nodes):
         return None
     return node if all(view.constant(name) is not None for name in node.inputs[1:] if name) else None
 
@@ -91,8 +91,6 @@ def _folded(
     view: GraphView, node: NodeView, norm: NodeView, factors: tuple[Doubles, Doubles], weights: dict[str, NDArray[Any]]
 ) -> onnx.NodeProto:
     """Returns a convolution that does what it did and its batch norm."""
-    import onnx
-
     factor, shift = factors
     kernel = view.constant(node.inputs[1])
     assert kernel is not None  # noqa: S101 - of _convolution
@@ -100,11 +98,9 @@ def _folded(
     names = [f"{node.inputs[1]}__folded_{node.index}", f"{node.outputs[0]}__bias"]
     weights[names[0]] = (kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))).astype(kernel.dtype)
     weights[names[1]] = ((0.0 if bias is None else bias) * factor + shift).astype(kernel.dtype)
-    folded = onnx.NodeProto()
-    folded.CopyFrom(node.proto)
-    del folded.input[:], folded.output[:]
-    folded.input.extend([node.inputs[0], *names])
-    folded.output.append(norm.outputs[0])
+    folded = copied(node.proto)
+    folded.input[:] = [node.inputs[0], *names]
+    folded.output[:] = norm.outputs[:1]
     return folded
 
 

@@ -7,23 +7,29 @@ they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from agfedge_export.graph.view import NodeView, constant_of
+from agfedge_export.errors import ModelError
+from agfedge_export.graph.model_io import copied
+from agfedge_export.graph.view import NodeView, constant_of, inner_reads
 from agfedge_export.precision.batch_norms import drop_unread
 from agfedge_export.precision.regions import FLOAT, HALF, Regions, holds
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
     from agfedge_export.graph.view import GraphView
 
 LARGEST = 65504.0  # that float16 holds
 HEADROOM = 4  # other inputs may be so much larger than those that were looked at
+# Inputs that are looked at for how large tensors get, and how many at once: all tensors are held at the same time.
+_INPUTS, _BATCH = 64, 4
 # What carries its type in an attribute, or must keep it.
 _TYPED = frozenset(
     ("Cast", "CastLike", "Constant", "ConstantOfShape", "DequantizeLinear", "EyeLike", "QuantizeLinear", "RandomNormal",
@@ -48,6 +54,13 @@ class Clamped:
     largest: float
 
 
+class Spots(NamedTuple):
+    """Positions of a node's inputs and outputs that become float16."""
+
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+
+
 @dataclass
 class Halving:
     """A graph on its way to float16.
@@ -55,13 +68,11 @@ class Halving:
     Attributes:
         regions: what stays float32.
         largest: the greatest magnitude of tensors on real inputs, where it is known.
-        half: names under which tensors exist in float16.
         clamped: constants that did not fit.
     """
 
     regions: Regions
-    largest: dict[str, float] = field(default_factory=dict)
-    half: dict[str, str] = field(default_factory=dict)
+    largest: dict[str, float]
     clamped: list[Clamped] = field(default_factory=list)
 
     @property
@@ -69,45 +80,66 @@ class Halving:
         """The graph as it was."""
         return self.regions.view
 
-    def spots(self, node: NodeView) -> tuple[list[int], list[int]] | None:
-        """Returns which inputs and outputs of a node become float16; None where it stays float32."""
-        if node.index in self.regions.kept or node.op in _TYPED or node.inner_reads or node.domain:
-            return None
-        inputs = self._halves(node, node.inputs, "inputs")
-        outputs = self._halves(node, node.outputs, "outputs")
-        if not outputs or inputs is None or any(self._too_fine(node.inputs[spot]) for spot in inputs):
-            return None
-        return None if self.overflows(node) else (inputs, outputs)
+    @cached_property
+    def spots(self) -> dict[int, Spots]:
+        """What becomes float16 of each node that computes in it, by its index."""
+        found = ((node.index, self._spots_of(node)) for node in self.view.nodes)
+        return {index: spots for index, spots in found if spots is not None}
+
+    @cached_property
+    def read_half(self) -> frozenset[str]:
+        """Names of the tensors that some node reads in float16."""
+        return frozenset(
+            self.view.nodes[index].inputs[at] for index, spots in self.spots.items() for at in spots.inputs
+        )
+
+    @cached_property
+    def read_single(self) -> frozenset[str]:
+        """Names of the tensors that some node, or who runs the graph, reads as they were."""
+        names = set(self.view.graph_outputs)
+        for node in self.view.nodes:
+            half = self.spots.get(node.index, Spots()).inputs
+            names.update(name for at, name in enumerate(node.inputs) if at not in half)
+            names.update(node.inner_reads)
+        return frozenset(names)
+
+    @cached_property
+    def made_half(self) -> frozenset[str]:
+        """Names of the tensors that a node answers in float16."""
+        nodes = self.view.nodes
+        return frozenset(nodes[index].outputs[at] for index, spots in self.spots.items() for at in spots.outputs)
+
+    @cached_property
+    def half(self) -> dict[str, str]:
+        """Names under which tensors exist in float16."""
+        taken = {*self.regions.types, *(value.name for value in self.view.model.graph.input)}
+        half: dict[str, str] = {}
+        for name in sorted(self.read_half | self.made_half):
+            half[name] = f"{name}__half"
+            while half[name] in taken:
+                half[name] += "_"
+            taken.add(half[name])
+        return half
 
     def overflows(self, node: NodeView) -> bool:
         """Whether what a node reads or answers comes near the end of float16 on real inputs."""
         return any(self.largest.get(name, 0.0) > LARGEST / HEADROOM for name in (*node.inputs, *node.outputs))
 
-    def _halves(self, node: NodeView, names: tuple[str, ...], side: str) -> list[int] | None:
-        """Returns the positions of float tensors that may be float16, None where types are not known or not free."""
-        import onnx
+    def converted(self, node: NodeView) -> Iterator[onnx.NodeProto]:
+        """Yields a node as it becomes, and casts behind it where its outputs are read in the other type."""
+        spots = self.spots.get(node.index, Spots())
+        made = copied(node.proto)
+        for names, positions in ((made.input, spots.inputs), (made.output, spots.outputs)):
+            for at in positions:
+                names[at] = self.half[names[at]]
+        yield made
+        for name in filter(None, node.outputs):
+            if name in self.made_half and name in self.read_single:
+                yield _cast(self.half[name], name, FLOAT)
+            elif name in self.read_half and name not in self.made_half and node.op != "Constant":
+                yield _cast(name, self.half[name], HALF)
 
-        schema = onnx.defs.get_schema(node.op, self.view.opset, "")
-        free = {each.type_param_str for each in schema.type_constraints if _free(each.allowed_type_strs)}
-        formal = getattr(schema, side)
-        found = []
-        for spot, name in enumerate(names):
-            kind = self.regions.types.get(name)
-            if name and kind is None:
-                return None
-            if kind == FLOAT and formal[min(spot, len(formal) - 1)].type_str in free:
-                found.append(spot)
-        return found
-
-    def _too_fine(self, name: str) -> bool:
-        """Whether a tensor is one number that float16 does not hold, such as a norm's epsilon or a mask's infinity."""
-        shape = self.view.constant_shape(name)
-        if shape is None or np.prod(shape) > 1:
-            return False
-        value = self.view.constant(name)
-        return value is not None and not holds(np.asarray(value, dtype=np.float32))
-
-    def clamp(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> onnx.TensorProto:
+    def clamp(self, name: str, value: NDArray[np.float32]) -> onnx.TensorProto:
         """Returns a constant in float16, and records what did not fit; infinities stay."""
         import onnx
 
@@ -121,82 +153,68 @@ class Halving:
             self.clamped.append(Clamped(name, beyond, vanished, largest))
         return onnx.numpy_helper.from_array(half, self.half[name])
 
+    def _spots_of(self, node: NodeView) -> Spots | None:
+        """Returns which inputs and outputs of a node become float16; None where it stays float32."""
+        if node.index in self.regions.kept or node.op in _TYPED or node.inner_reads or node.domain:
+            return None
+        inputs = self._halves(node, node.inputs, "inputs")
+        outputs = self._halves(node, node.outputs, "outputs")
+        if not outputs or inputs is None or any(self._too_fine(node.inputs[at]) for at in inputs):
+            return None
+        return None if self.overflows(node) else Spots(inputs, outputs)
 
-def _free(types: Iterable[str]) -> bool:
-    return {"tensor(float)", "tensor(float16)"} <= set(types)
+    def _halves(self, node: NodeView, names: tuple[str, ...], side: str) -> tuple[int, ...] | None:
+        """Returns the positions of float tensors that may be float16, None where types are not known or not free."""
+        import onnx
+
+        if any(name and name not in self.regions.types for name in names):
+            return None
+        schema = onnx.defs.get_schema(node.op, self.view.opset, "")
+        free = {
+            constraint.type_param_str
+            for constraint in schema.type_constraints
+            if {"tensor(float)", "tensor(float16)"} <= set(constraint.allowed_type_strs)
+        }
+        formal = getattr(schema, side)
+        floats = [at for at, name in enumerate(names) if self.regions.types.get(name) == FLOAT]
+        return tuple(at for at in floats if formal[min(at, len(formal) - 1)].type_str in free)
+
+    def _too_fine(self, name: str) -> bool:
+        """Whether a tensor is one number that float16 does not hold, such as a norm's epsilon or a mask's infinity."""
+        shape = self.view.constant_shape(name)
+        if shape is None or np.prod(shape) > 1:
+            return False
+        value = self.view.constant(name)
+        return value is not None and not holds(np.asarray(value, dtype=np.float32))
 
 
-def halve(
-    model: onnx.ModelProto, regions: Regions, largest: dict[str, float] | None = None
-) -> tuple[onnx.ModelProto, Halving]:
+def halve(regions: Regions, largest: dict[str, float] | None = None) -> tuple[onnx.ModelProto, Halving]:
     """Returns a graph in float16 wherever it may be, and what did not fit.
 
     Args:
-        model: not changed; its shapes are known.
-        regions: of it.
+        regions: of a graph whose shapes are known; it is not changed.
         largest: the greatest magnitude of tensors on real inputs, where it is known.
     """
     import onnx
 
     work = Halving(regions, largest or {})
-    spots = {node.index: work.spots(node) for node in regions.view.nodes}
-    asked = {node.inputs[spot] for node in regions.view.nodes if (own := spots[node.index]) for spot in own[0]}
-    made_half = {node.outputs[spot] for node in regions.view.nodes if (own := spots[node.index]) for spot in own[1]}
-    taken = set(regions.types) | {value.name for value in model.graph.input}
-    for name in sorted(asked | made_half):
-        work.half[name] = _fresh(f"{name}__half", taken)
-    asked_single = {name for node in regions.view.nodes for name in _singles(node, spots[node.index])}
-    asked_single.update(regions.view.graph_outputs)
-
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    model = regions.view.model
+    made = copied(model)
     del made.graph.node[:], made.graph.value_info[:]
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for name in sorted(asked & constants.keys()):
+    for name in sorted(work.read_half & constants.keys()):
         made.graph.initializer.append(work.clamp(name, onnx.numpy_helper.to_array(constants[name])))
     for value in model.graph.input:
-        if value.name in asked and value.name not in constants:
+        if value.name in work.read_half and value.name not in constants:
             made.graph.node.append(_cast(value.name, work.half[value.name], HALF))
     for node in regions.view.nodes:
-        if node.op == "Constant" and node.outputs[0] in asked:
+        if node.op == "Constant" and node.outputs[0] in work.read_half:
             made.graph.initializer.append(work.clamp(node.outputs[0], constant_of(node.proto)))
-        made.graph.node.append(_retyped(node, spots[node.index], work.half))
-        for name in filter(None, node.outputs):
-            if name in made_half and name in asked_single:
-                made.graph.node.append(_cast(work.half[name], name, FLOAT))
-            elif name in asked and name not in made_half and node.op != "Constant":
-                made.graph.node.append(_cast(name, work.half[name], HALF))
+        made.graph.node.extend(work.converted(node))
     _drop_unread_constants(made)
     drop_unread(made)
     _plain_names(made, work.half)
     return made, work
-
-
-def _fresh(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
-def _singles(node: NodeView, spots: tuple[list[int], list[int]] | None) -> Iterator[str]:
-    """Yields what a node reads as it was."""
-    half = spots[0] if spots else []
-    yield from (name for spot, name in enumerate(node.inputs) if spot not in half)
-    yield from node.inner_reads
-
-
-def _retyped(node: NodeView, spots: tuple[list[int], list[int]] | None, half: dict[str, str]) -> onnx.NodeProto:
-    import onnx
-
-    made = onnx.NodeProto()
-    made.CopyFrom(node.proto)
-    if spots:
-        for spot in spots[0]:
-            made.input[spot] = half[node.inputs[spot]]
-        for spot in spots[1]:
-            made.output[spot] = half[node.outputs[spot]]
-    return made
 
 
 def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:
@@ -208,10 +226,8 @@ def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:
 def _drop_unread_constants(model: onnx.ModelProto) -> None:
     """Removes Constant nodes that nothing reads any longer."""
     read = {name for node in model.graph.node for name in node.input} | {each.name for each in model.graph.output}
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                return  # a subgraph may read them
+    if any(inner_reads(node) for node in model.graph.node):
+        return
     for index in range(len(model.graph.node) - 1, -1, -1):
         if model.graph.node[index].op_type == "Constant" and model.graph.node[index].output[0] not in read:
             del model.graph.node[index]
@@ -228,3 +244,35 @@ def _plain_names(model: onnx.ModelProto, half: dict[str, str]) -> None:
         for names in (node.input, node.output):
             for spot, name in enumerate(names):
                 names[spot] = plain.get(name, name)
+
+
+def largest_values(regions: Regions, inputs: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """Returns the greatest magnitude of each float tensor that a node answers, over some inputs.
+
+    Args:
+        regions: of the graph, which is not changed.
+        inputs: real ones by name, (N, ...), as the graph takes them.
+
+    Raises:
+        ModelError: ONNX Runtime cannot run the graph on them.
+    """
+    import onnx
+    import onnxruntime
+
+    names = [name for node in regions.view.nodes for name in node.outputs if regions.types.get(name) == FLOAT]
+    watched = copied(regions.view.model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.helper.make_tensor_value_info(name, FLOAT, None) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    greatest = dict.fromkeys(names, 0.0)
+    try:
+        session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        for start in range(0, min(_INPUTS, *(len(value) for value in inputs.values())), _BATCH):
+            values = session.run(names, {name: value[start : start + _BATCH] for name, value in inputs.items()})
+            for name, value in zip(names, values, strict=True):
+                greatest[name] = max(greatest[name], float(np.abs(value).max(initial=0.0, where=np.isfinite(value))))
+    except Exception as error:  # ONNX Runtime raises types of its own native module
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"ONNX Runtime cannot run the graph on the inputs given: {reason}") from error
+    return greatest

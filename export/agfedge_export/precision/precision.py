@@ -14,9 +14,8 @@ from agfedge_export.errors import ModelError
 from agfedge_export.graph.model_io import load_model, skeleton
 from agfedge_export.graph.shape_values import infer
 from agfedge_export.precision.batch_norms import without_batch_norms
-from agfedge_export.precision.half import Clamped, halve
+from agfedge_export.precision.half import Clamped, halve, largest_values
 from agfedge_export.precision.quantise import OLDEST_OPSET, quantise, quantised_nodes
-from agfedge_export.precision.ranges import largest_values
 from agfedge_export.precision.regions import regions_of
 
 if TYPE_CHECKING:
@@ -61,8 +60,8 @@ def to_fp16(source: ModelSource, inputs: Mapping[str, NDArray[Any]] | None = Non
     """
     model = without_batch_norms(load_model(source))
     regions = regions_of(model)
-    made, work = halve(model, regions, largest_values(model, regions, inputs) if inputs else None)
-    lower = tuple(node.name for node in work.view.nodes if work.spots(node) is not None)
+    made, work = halve(regions, largest_values(regions, inputs) if inputs else None)
+    lower = tuple(node.name for node in work.view.nodes if node.index in work.spots)
     overflowing = tuple(node.name for node in work.view.nodes if work.overflows(node))
     return Converted(_checked(made, FP16), lower, tuple(work.clamped), overflowing)
 
@@ -88,7 +87,7 @@ def to_int8(source: ModelSource, inputs: Mapping[str, NDArray[Any]]) -> Converte
     missing = [name for name in regions.view.graph_inputs if name not in inputs or not len(inputs[name])]
     if missing:
         raise ModelError(f"int8 is calibrated on real inputs: got none for {missing[0]}")
-    made = quantise(model, regions, {name: inputs[name] for name in regions.view.graph_inputs})
+    made = quantise(regions, {name: inputs[name] for name in regions.view.graph_inputs})
     return Converted(_checked(made, INT8), tuple(node.name for node in quantised_nodes(regions)))
 
 

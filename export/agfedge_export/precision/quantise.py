@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agfedge_export.errors import ModelError
+from agfedge_export.graph.model_io import copied
 from agfedge_export.precision.regions import FLOAT, Regions
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _is_residual(regions: Regions, node: NodeView) -> bool:
     return left is not None and left == right and len(left) > 1
 
 
-class Reader:
+class CalibrationBatches:
     """Feeds the quantizer: real inputs in small batches."""
 
     def __init__(self, inputs: Feed) -> None:
@@ -78,49 +79,26 @@ class Reader:
         return next(self._batches, None)
 
 
-def quantise(model: onnx.ModelProto, regions: Regions, inputs: Feed) -> onnx.ModelProto:
+def quantise(regions: Regions, inputs: Feed) -> onnx.ModelProto:
     """Returns a graph with Q/DQ pairs around what `quantised_nodes` names.
 
     Args:
-        model: not changed; its nodes have distinct names.
-        regions: of it.
+        regions: of a graph whose nodes have distinct names; it is not changed.
         inputs: real ones by name, (N, ...), as the graph takes them.
 
     Raises:
         ModelError: the quantizer refuses the graph.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     names = [node.proto.name for node in quantised_nodes(regions)]
-    own = onnx.ModelProto()
-    own.CopyFrom(model)
+    model = regions.view.model
     if not names:
-        return own
-    add_pre_process_metadata(own)  # batch norms are folded already, and the quantizer would say so at length
-    options = {
-        "ActivationSymmetric": True,
-        "WeightSymmetric": True,
-        "QuantizeBias": False,
-        "OpTypesToExcludeOutputQuantization": [*_LAYERS, "Add"],
-    }
+        return copied(model)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         try:
-            quantize_static(
-                own,
-                str(path),
-                Reader(inputs),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=sorted({*_LAYERS, "Add"}),
-                per_channel=True,
-                activation_type=QuantType.QInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_quantize=names,
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options=options,
-            )
+            _quantize_static(copied(model), path, CalibrationBatches(inputs), names)
             made = onnx.load(path)
         except Exception as error:  # the quantizer raises whatever meets it
             raise ModelError(f"ONNX Runtime cannot quantize the graph: {' '.join(str(error).split())[:300]}") from error
@@ -128,6 +106,33 @@ def quantise(model: onnx.ModelProto, regions: Regions, inputs: Feed) -> onnx.Mod
     made.metadata_props.extend(model.metadata_props)
     made.ir_version = max(model.ir_version, 8)
     return made
+
+
+def _quantize_static(own: onnx.ModelProto, path: Path, batches: CalibrationBatches, names: list[str]) -> None:
+    """Lets ONNX Runtime quantize the nodes of these names, and write the graph."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    add_pre_process_metadata(own)  # batch norms are folded already, and the quantizer would say so at length
+    options = {
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "QuantizeBias": False,
+        "OpTypesToExcludeOutputQuantization": [*_LAYERS, "Add"],
+    }
+    quantize_static(
+        own,
+        str(path),
+        batches,
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=sorted({*_LAYERS, "Add"}),
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_quantize=names,
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options=options,
+    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.graph.model_io import skeleton
-from agfedge_export.graph.shape_values import infer
+from agfedge_export.graph.shape_values import element_types, infer
 from agfedge_export.graph.view import GraphView, NodeView, view_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Regions:
         behind: set[str] = set()
         front: set[int] = set()
         for node in self.view.nodes:
-            after = any(name in behind for name in (*node.inputs, *node.inner_reads))
+            after = any(name in behind for name in node.reads)
             if node.op in WEIGHTED or (after and node.op not in _SHAPES):
                 behind.update(node.outputs)
             if not after and node.op not in WEIGHTED:
@@ -90,7 +90,7 @@ class Regions:
             if weighted and not ahead:
                 last.add(node.index)
             if weighted or ahead:
-                reached.update((*node.inputs, *node.inner_reads))
+                reached.update(node.reads)
         return frozenset(last)
 
     def _leading_to(self, outputs: Collection[str]) -> frozenset[int]:
@@ -101,7 +101,7 @@ class Regions:
         found = set()
         for node in reversed(self.view.nodes):
             if any(name in elsewhere for name in node.outputs):
-                elsewhere.update((*node.inputs, *node.inner_reads))
+                elsewhere.update(node.reads)
             else:
                 found.add(node.index)
         return frozenset(found)
@@ -143,15 +143,11 @@ def regions_of(model: onnx.ModelProto) -> Regions:
     Raises:
         ModelError: its shapes cannot be inferred.
     """
-    graph = infer(skeleton(model))
-    values = [*graph.input, *graph.output, *graph.value_info]
-    types = {value.name: value.type.tensor_type.elem_type for value in values if value.type.HasField("tensor_type")}
-    types.update({tensor.name: tensor.data_type for tensor in model.graph.initializer})
+    types = element_types(infer(skeleton(model)))
     view = view_of(model)
-    known = {name: kind for name, kind in types.items() if kind}
     for node in view.nodes:
-        _complete(known, node, view.opset)
-    return Regions(view, known)
+        _complete(types, node, view.opset)
+    return Regions(view, types)
 
 
 def _complete(types: dict[str, int], node: NodeView, opset: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agfedge_export.errors import ModelError, SurgeryError
-from agfedge_export.graph.onnx_files import LARGEST_FILE_BYTES, model_bytes, write_model
+from agfedge_export.graph.model_io import LARGEST_FILE_BYTES, model_bytes, write_model
 from agfedge_export.graph.shape_values import given_shapes
 from agfedge_export.graph.view import SIZES
 

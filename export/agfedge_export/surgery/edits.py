@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agfedge_export.errors import SurgeryError
-from agfedge_export.surgery.rewrites import rewrite_shapes
 
 if TYPE_CHECKING:
-    import onnx
     import onnx_graphsurgeon as gs
     from numpy.typing import NDArray
 
-    from agfedge_export.channels.analyse import Analysis
+    from agfedge_export.channels.groups import Analysis
+    from agfedge_export.channels.tracer import ParameterAxis
     from agfedge_export.graph.view import GraphView
 
     # For each axis of a parameter the indices that stay, in their new order.
     Keeps = dict[int, NDArray[np.int64]]
+    # For each node and input position the parameter that it reads and what stays of it.
+    Edges = dict[tuple[int, int], tuple[str, Keeps]]
     Cut = Callable[[NDArray[Any], Keeps], NDArray[Any]]
 
 
-def edited(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]], cut: Cut) -> gs.Graph:
+def edges_of(kept: Iterable[tuple[ParameterAxis, NDArray[np.int64]]]) -> Edges:
+    """Gathers what stays along each axis by the node and the input that reads the parameter."""
+    edges: Edges = {}
+    for along, keep in kept:
+        _, keeps = edges.setdefault((along.node, along.input), (along.tensor, {}))
+        keeps[along.axis] = keep
+    return edges
+
+
+def edited(analysis: Analysis, edges: Edges, cut: Cut) -> gs.Graph:
     """Imports the model and replaces each parameter, at each node that reads it, by its new value.
 
     A parameter that several nodes read alike stays one parameter, under its own name.
@@ -71,21 +81,6 @@ def zeroed(value: NDArray[Any], keeps: Keeps) -> NDArray[Any]:
     return value
 
 
-def cut_in_order(analysis: Analysis, gone: NDArray[np.bool_]) -> onnx.ModelProto:
-    """Returns the graph without the atoms that go, every axis in ascending order, node for node as the original."""
-    import onnx_graphsurgeon as gs
-
-    edges: dict[tuple[int, int], tuple[str, Keeps]] = {}
-    for touch in analysis.tracer.touches:
-        name_and_keeps = edges.setdefault((touch.node, touch.input), (touch.tensor, {}))
-        name_and_keeps[1][touch.axis] = np.flatnonzero(~gone[touch.atoms])
-    graph = edited(analysis, edges, taken)
-    rewrite_shapes(graph, analysis.tracer, gone)
-    forget_shapes(graph)
-    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    return model
-
-
 def forget_shapes(graph: gs.Graph) -> None:
     """Drops the recorded shapes of computed tensors, which may be stale now."""
     import onnx_graphsurgeon as gs
@@ -114,7 +109,7 @@ def _cuts(view: GraphView, name: str, keeps: Keeps) -> Keeps:
     return {axis: keep for axis, keep in keeps.items() if not np.array_equal(keep, np.arange(shape[axis]))}
 
 
-def _unread_after(analysis: Analysis, edges: dict[tuple[int, int], tuple[str, Keeps]]) -> set[str]:
+def _unread_after(analysis: Analysis, edges: Edges) -> set[str]:
     """Returns the parameters that no node reads any more once each edge reads a constant of its own."""
     view = analysis.tracer.view
 

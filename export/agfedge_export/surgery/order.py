@@ -15,12 +15,14 @@ from agfedge_export.channels.analyse import trace
 from agfedge_export.channels.tracer import Tracer
 from agfedge_export.errors import OrderError
 from agfedge_export.graph.view import view_of
-from agfedge_export.surgery.edits import cut_in_order
+from agfedge_export.surgery.edits import edges_of, edited, forget_shapes, taken
+from agfedge_export.surgery.rewrites import rewrite_shapes
 
 if TYPE_CHECKING:
+    import onnx
     from numpy.typing import NDArray
 
-    from agfedge_export.channels.analyse import Analysis
+    from agfedge_export.channels.groups import Analysis
     from agfedge_export.channels.labels import Field
     from agfedge_export.graph.view import NodeView
 
@@ -42,21 +44,32 @@ def kept_orders(analysis: Analysis, gone: NDArray[np.bool_]) -> Orders:
     """
     if not any(_ragged(gone[labels.atoms], labels) for labels in analysis.tracer.joints):
         return {}
-    again = Replay(view_of(cut_in_order(analysis, gone)), analysis.tracer.inexact, first=analysis.tracer, gone=gone)
+    again = Replay(view_of(_cut_in_order(analysis, gone)), analysis.tracer.inexact, first=analysis.tracer, gone=gone)
     trace(again)
     orders: Orders = {}
-    landed = {(touch.node, touch.input, touch.axis): touch.atoms for touch in again.touches}
+    landed = {touch.place: touch.atoms for touch in again.touches}
     for touch in analysis.tracer.touches:
-        key = (touch.node, touch.input, touch.axis)
-        if key in landed and gone[touch.atoms].any():
-            order = _order(touch.atoms, landed[key], gone)
+        if touch.place in landed and gone[touch.atoms].any():
+            order = _order(touch.atoms, landed[touch.place], gone)
             if order is None:
                 again.conflicts.extend(touch.atoms.tolist())
             else:
-                orders[key] = order
+                orders[touch.place] = order
     if again.conflicts:
         raise OrderError(again.conflicts)
     return orders
+
+
+def _cut_in_order(analysis: Analysis, gone: NDArray[np.bool_]) -> onnx.ModelProto:
+    """Returns the graph without the atoms that go, every axis in ascending order, node for node as the original."""
+    import onnx_graphsurgeon as gs
+
+    edges = edges_of((touch, np.flatnonzero(~gone[touch.atoms])) for touch in analysis.tracer.touches)
+    graph = edited(analysis, edges, taken)
+    rewrite_shapes(graph, analysis.tracer, gone)
+    forget_shapes(graph)
+    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
+    return model
 
 
 def _ragged(gone: NDArray[np.bool_], labels: Field) -> bool:

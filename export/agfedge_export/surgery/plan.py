@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.channels.balance import violation
-from agfedge_export.channels.tracer import CONSUMES
+from agfedge_export.channels.groups import KeptWhole
+from agfedge_export.channels.tracer import CONSUMES, ParameterAxis
 from agfedge_export.channels.vanish import end_well
 from agfedge_export.errors import OrderError, PlanError
 from agfedge_export.surgery.order import kept_orders
@@ -18,14 +19,15 @@ from agfedge_export.surgery.order import kept_orders
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge_export.channels.groups import ChannelGroups, Group, KeptWhole
+    from agfedge_export.channels.groups import ChannelGroups, Group
+    from agfedge_export.surgery.order import Orders
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class PlanMember:
-    """One axis of one parameter, and the indices along it that stay, in their new order.
+class PlanMember(ParameterAxis):
+    """One axis of one parameter, and the indices along it that stay, in their new order: `keep`.
 
     The order is ascending but behind a channel shuffle whose rows lost different columns.
 
@@ -33,11 +35,6 @@ class PlanMember:
     the indices that all of them keep.
     """
 
-    tensor: str
-    node: int
-    input: int
-    axis: int
-    role: str
     keep: tuple[int, ...]
 
 
@@ -94,8 +91,6 @@ class Plan:
         Raises:
             PlanError: the text is no plan of this version.
         """
-        from agfedge_export.channels.groups import KeptWhole
-
         try:
             document = json.loads(text)
             version = document["version"]
@@ -134,35 +129,38 @@ def make_plan(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> P
     Raises:
         PlanError: an unknown group, a unit out of range, or a group that would lose every channel.
     """
-    tracer = groups.analysis.tracer
     names = {group.name for group in groups.groups}
     unknown = sorted(set(keep) - names)
     if unknown:
         raise PlanError(f"no group is called {unknown[0]!r}: list them with `agfedge inspect`")
-    kept = [np.unique(np.asarray(keep.get(group.name, np.arange(group.size)))) for group in groups.groups]
-    stays = np.zeros(int(groups.offsets()[-1]), dtype=bool)
-    for group, offset, units in zip(groups.groups, groups.offsets(), kept, strict=False):
+    kept = _kept_units(groups, keep)
+    for group, units in zip(groups.groups, kept, strict=True):
         _check_units(group, units)
-        stays[offset + units] = True
     _check_branches(groups, kept)
-    return Plan(groups.model_sha256, _plan_groups(groups, kept, ~stays), groups.kept_whole, tracer.inexact)
+    return Plan(groups.model_sha256, _plan_groups(groups, kept), groups.kept_whole, groups.analysis.tracer.inexact)
 
 
 def order_conflicts(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> set[str]:
     """Returns the groups whose channels would come in different orders where they meet: see `balance.aligned_units`."""
-    removed = np.zeros(int(groups.offsets()[-1]), dtype=bool)
-    for group, offset in zip(groups.groups, groups.offsets(), strict=False):
-        units = keep.get(group.name, np.arange(group.size))
-        removed[offset : offset + group.size] = ~np.isin(np.arange(group.size), units) & bool(len(units))
     try:
-        kept_orders(groups.analysis, groups.analysis.removed_atoms(removed))
+        _orders(groups, _kept_units(groups, keep))
     except OrderError as error:
         units = groups.analysis.unit_of[error.atoms]
         owners = np.searchsorted(groups.offsets(), units[units >= 0], side="right") - 1
-        found = {groups.groups[index].name for index in np.unique(owners)}
+        names = {groups.groups[index].name for index in np.unique(owners)}
         # Where it shows on channels that are kept whole, any group that is spread may be the reason.
-        return found or {group.name for group in groups.groups if group.joints}
+        return names or {group.name for group in groups.groups if group.joints}
     return set()
+
+
+def _kept_units(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    return [np.unique(np.asarray(keep.get(group.name, np.arange(group.size)))) for group in groups.groups]
+
+
+def _orders(groups: ChannelGroups, kept: list[NDArray[np.int64]]) -> Orders:
+    """Returns the order of what stays; a branch that goes whole changes none, and would leave no axis to trace."""
+    partly = [units if len(units) else np.arange(group.size) for group, units in zip(groups.groups, kept, strict=True)]
+    return kept_orders(groups.analysis, groups.analysis.removed_atoms(~groups.counted(partly)))
 
 
 def _check_units(group: Group, units: NDArray[np.int64]) -> None:
@@ -189,33 +187,25 @@ def _check_branches(groups: ChannelGroups, kept: list[NDArray[np.int64]]) -> Non
         raise PlanError(f"groups {names} cannot all go whole, nothing live is left where they meet: keep one of them")
 
 
-def _plan_groups(
-    groups: ChannelGroups, kept: list[NDArray[np.int64]], removed: NDArray[np.bool_]
-) -> tuple[PlanGroup, ...]:
-    gone = groups.analysis.removed_atoms(removed)
-    # A branch that goes whole changes no other order, and would leave axes of size zero to trace.
-    partly = removed.copy()
-    for offset, group, units in zip(groups.offsets(), groups.groups, kept, strict=False):
-        partly[offset : offset + group.size] &= bool(len(units))
-    orders = kept_orders(groups.analysis, groups.analysis.removed_atoms(partly))
-    pending = {(touch.node, touch.input, touch.axis): touch for touch in groups.analysis.tracer.touches}
+def _plan_groups(groups: ChannelGroups, kept: list[NDArray[np.int64]]) -> tuple[PlanGroup, ...]:
+    gone = groups.analysis.removed_atoms(~groups.counted(kept))
+    orders = _orders(groups, kept)
+    pending = {touch.place: touch for touch in groups.analysis.tracer.touches}
     made = []
     for group, units in zip(groups.groups, kept, strict=True):
         members = []
         for member in group.members:
-            key = (member.node, member.input, member.axis)
-            touch = pending.pop(key, None)
+            touch = pending.pop(member.place, None)
             if touch is None:
                 continue
-            keep = orders.get(key) if len(units) else None
+            keep = orders.get(member.place) if len(units) else None
             keep = np.flatnonzero(~gone[touch.atoms]) if keep is None else keep
             if not len(keep) and len(units):
                 raise PlanError(
                     f"axis {member.axis} of {member.tensor!r} would lose every channel: "
                     f"keep one of group {group.name!r}"
                 )
-            made_keep = tuple(keep.tolist())
-            members.append(PlanMember(member.tensor, member.node, member.input, member.axis, member.role, made_keep))
+            members.append(PlanMember(member.tensor, *member.place, member.role, tuple(keep.tolist())))
         made.append(PlanGroup(group.name, group.size, tuple(units.tolist()), tuple(members)))
     return tuple(made)
 
@@ -234,7 +224,4 @@ def removed_units(plan: Plan, groups: ChannelGroups) -> NDArray[np.bool_]:
     again = make_plan(groups, {group.name: np.array(group.keep, dtype=np.int64) for group in plan.groups})
     if again.groups != plan.groups:
         raise PlanError("the plan's members are not those of its groups: edit `keep` of groups only through agfedge")
-    removed = np.ones(int(groups.offsets()[-1]), dtype=bool)
-    for offset, group in zip(groups.offsets(), plan.groups, strict=False):
-        removed[offset + np.array(group.keep, dtype=np.int64)] = False
-    return removed
+    return ~groups.counted(np.array(group.keep, dtype=np.int64) for group in plan.groups)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from agfedge_export.channels.labels import Field
     from agfedge_export.channels.tracer import Tracer
-    from agfedge_export.graph.view import NodeView
+    from agfedge_export.graph.view import GraphView, NodeView
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Surgeon:
     graph: gs.Graph
     tracer: Tracer
     removed: NDArray[np.bool_]
+
+    @property
+    def view(self) -> GraphView:
+        """The original graph."""
+        return self.tracer.view
 
     def fields(self, tensor: str, reader: NodeView | None = None) -> tuple[Field, ...]:
         """Returns the fields of a tensor; a constant has those that its `reader` gave it, as its first input."""
@@ -63,12 +68,6 @@ class Surgeon:
                 sizes.update(_sizes_left(labels, ~self.removed[labels.atoms]))
         return sizes
 
-    def constant(self, name: str, values: NDArray[np.generic]) -> gs.Constant:
-        """Makes a constant of its own for one node's input."""
-        import onnx_graphsurgeon as gs
-
-        return gs.Constant(name, np.asarray(values, order="C"))  # a scalar stays one
-
 
 def _sizes_left(labels: Field, kept: NDArray[np.bool_]) -> dict[int, int]:
     """Returns what is left of each axis that a field spans: whole slices of rows, and columns of the rows that stay."""
@@ -80,6 +79,14 @@ def _sizes_left(labels: Field, kept: NDArray[np.bool_]) -> dict[int, int]:
             kept = np.compress(kept.any(axis=others), kept, axis=axis)
             sizes[axis] = kept.shape[axis]
     return {**sizes, column: int(kept.sum(axis=column).max(initial=0))}
+
+
+def _constant(name: str, values: NDArray[np.generic] | list[int]) -> gs.Constant:
+    """Makes a constant of its own for one node's input; lists become int64."""
+    import onnx_graphsurgeon as gs
+
+    dtype = np.int64 if isinstance(values, list) else None
+    return gs.Constant(name, np.asarray(values, dtype, order="C"))  # a scalar stays one
 
 
 Rewrite = Callable[[Surgeon, "NodeView", "gs.Node"], None]
@@ -102,7 +109,7 @@ def _freeze_shapes(surgeon: Surgeon) -> None:
 
     A scale of 1 / sqrt(channels) must stay what it was; sizes that name channels are rewritten one by one below.
     """
-    view = surgeon.tracer.view
+    view = surgeon.view
     tainted: set[str] = set()
     for node_view, node in zip(view.nodes, list(surgeon.graph.nodes), strict=True):
         shape_of = node_view.inputs[0] if node_view.op in ("Shape", "Size") and node_view.inputs else None
@@ -115,7 +122,7 @@ def _freeze_shapes(surgeon: Surgeon) -> None:
         elif tainted.intersection(node_view.inputs):
             for position, name in enumerate(node_view.inputs):
                 if name in tainted and name in view.static_values:
-                    node.inputs[position] = surgeon.constant(f"{node_view.name}__{position}", view.static_values[name])
+                    node.inputs[position] = _constant(f"{node_view.name}__{position}", view.static_values[name])
 
 
 def _restore_shape(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
@@ -126,7 +133,7 @@ def _restore_shape(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
         return
     rank = surgeon.tracer.rank(view.inputs[0])
     offered = list(range(rank))[view.attributes.get("start", 0) : view.attributes.get("end", rank)]
-    sizes = surgeon.tracer.view.static_shapes[view.inputs[0]]
+    sizes = surgeon.view.static_shapes[view.inputs[0]]
     changed = surgeon.new_sizes(view.inputs[0])
     original = {at: size for at, axis in enumerate(offered) if axis in changed and (size := sizes[axis]) is not None}
     if not original.keys() & _positions_read(surgeon, view.outputs[0], len(offered)):
@@ -135,12 +142,12 @@ def _restore_shape(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     restored = node.outputs[0]
     node.outputs[0] = shrunk
     place = surgeon.graph.nodes.index(node) + 1
-    surgeon.graph.nodes[place:place] = _splice(surgeon, view.name, shrunk, restored, len(offered), original)
+    surgeon.graph.nodes[place:place] = _splice(view.name, shrunk, restored, len(offered), original)
 
 
 def _positions_read(surgeon: Surgeon, shape: str, length: int) -> set[int]:
     """Returns which entries of a shape are read, as far as Gather and Slice by constants tell."""
-    view = surgeon.tracer.view
+    view = surgeon.view
     read: set[int] = set(range(length)) if shape in view.graph_outputs else set()
     for reader, position in view.consumers.get(shape, []):
         parts = [view.fixed(reader.input(at)) for at in range(1, 5)]
@@ -153,9 +160,7 @@ def _positions_read(surgeon: Surgeon, shape: str, length: int) -> set[int]:
     return read
 
 
-def _splice(
-    surgeon: Surgeon, name: str, source: gs.Tensor, target: gs.Tensor, length: int, new: dict[int, int]
-) -> list[gs.Node]:
+def _splice(name: str, source: gs.Tensor, target: gs.Tensor, length: int, new: dict[int, int]) -> list[gs.Node]:
     """Returns nodes that copy a vector with some entries replaced: slices and constants, which every runtime folds."""
     import onnx_graphsurgeon as gs
 
@@ -165,39 +170,31 @@ def _splice(
     for position in [*sorted(new), length]:
         if position > start:
             bounds = [
-                surgeon.constant(f"{name}__{label}_{start}", np.array([value], dtype=np.int64))
+                _constant(f"{name}__{label}_{start}", [value])
                 for label, value in (("from", start), ("to", position), ("axis", 0))
             ]
             part = gs.Variable(f"{name}__part_{start}", np.int64)
             nodes.append(gs.Node("Slice", f"{name}__slice_{start}", {}, [source, *bounds], [part]))
             parts.append(part)
         if position in new:
-            parts.append(surgeon.constant(f"{name}__size_{position}", np.array([new[position]], dtype=np.int64)))
+            parts.append(_constant(f"{name}__size_{position}", [new[position]]))
         start = position + 1
     return [*nodes, gs.Node("Concat", f"{name}__splice", {"axis": 0}, parts, [target])]
 
 
 def _groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
-    """Grouped convolution: whole groups are gone."""
-    groups = int(view.attributes.get("group", 1))
+    """Grouped convolution and normalisation: whole groups are gone."""
+    name = "group" if view.op == "Conv" else "num_groups"
+    groups = int(view.attributes.get(name, 1))
     stays = surgeon.stays(view.inputs[0], 1)
     if groups > 1 and stays is not None:
-        kept_rows = stays.reshape(groups, -1)
-        node.attrs["group"] = int(kept_rows.any(axis=1).sum())
+        node.attrs[name] = int(stays.reshape(groups, -1).any(axis=1).sum())
 
 
 def _attention_scale(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Attention: the scale that follows from the number of dimensions stays what it was."""
     if "scale" not in view.attributes and 3 in surgeon.new_sizes(view.inputs[0]):
-        node.attrs["scale"] = float(surgeon.tracer.view.shapes[view.inputs[0]][3] ** -0.5)
-
-
-def _norm_groups(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
-    """Group normalisation: whole groups are gone."""
-    stays = surgeon.stays(view.inputs[0], 1)
-    if stays is not None:
-        groups = int(view.attributes["num_groups"])
-        node.attrs["num_groups"] = int(stays.reshape(groups, -1).any(axis=1).sum())
+        node.attrs["scale"] = float(surgeon.view.shapes[view.inputs[0]][3] ** -0.5)
 
 
 def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
@@ -205,7 +202,7 @@ def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     changed = surgeon.new_sizes(view.outputs[0])
     if not changed and not surgeon.new_sizes(view.inputs[0]):
         return
-    old = surgeon.tracer.view.fixed(view.inputs[1])
+    old = surgeon.view.fixed(view.inputs[1])
     target = _symbolic_target(surgeon, view) if old is None else old.astype(np.int64).copy()
     if target is None:
         _patch_computed(surgeon, view, node, changed)
@@ -216,12 +213,12 @@ def _reshape_target(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
         if axis + offset >= 0 and axis not in copied and target[axis + offset] != (-1 if view.op == "Reshape" else 1):
             target[axis + offset] = size
     _write_copied(surgeon, view, target, copied)
-    node.inputs[1] = surgeon.constant(f"{view.name}__shape", target)
+    node.inputs[1] = _constant(f"{view.name}__shape", target)
 
 
 def _write_copied(surgeon: Surgeon, view: NodeView, target: NDArray[np.int64], copied: set[int]) -> None:
     """Zero in a Reshape's target copies the input's size: where that is not the new one, it is written out."""
-    shapes = surgeon.tracer.view.shapes
+    shapes = surgeon.view.shapes
     before, after = (surgeon.new_sizes(name) for name in (view.inputs[0], view.outputs[0]))
     for axis in copied & (before.keys() | after.keys()):
         size = after.get(axis, shapes[view.outputs[0]][axis])
@@ -231,9 +228,7 @@ def _write_copied(surgeon: Surgeon, view: NodeView, target: NDArray[np.int64], c
 
 def _symbolic_target(surgeon: Surgeon, view: NodeView) -> NDArray[np.int64] | None:
     """Returns a constant target for one that the graph computes, or None when two sizes would have to be inferred."""
-    tensors = surgeon.tracer.view
-    sizes = tensors.static_shapes[view.outputs[0]]
-    before = tensors.static_shapes[view.inputs[0]]
+    sizes, before = (surgeon.view.static_shapes[name] for name in (view.outputs[0], view.inputs[0]))
     if view.op != "Reshape":
         return None
     dynamic = [axis for axis, size in enumerate(sizes) if size is None]
@@ -252,20 +247,20 @@ def _patch_computed(
     """Overwrites the channel counts in sizes that the graph computes, right before they are read."""
     import onnx_graphsurgeon as gs
 
-    length = (surgeon.tracer.view.shape(view.inputs[position]) or (surgeon.tracer.rank(view.outputs[0]),))[0]
+    length = (surgeon.view.shape(view.inputs[position]) or (surgeon.tracer.rank(view.outputs[0]),))[0]
     offset = length - surgeon.tracer.rank(view.outputs[0])
     new = {axis + offset: size for axis, size in changed.items() if axis + offset >= 0}
     if not new:
         return
     patched = gs.Variable(f"{view.name}__patched", np.int64)
     place = surgeon.graph.nodes.index(node)
-    surgeon.graph.nodes[place:place] = _splice(surgeon, view.name, node.inputs[position], patched, length, new)
+    surgeon.graph.nodes[place:place] = _splice(view.name, node.inputs[position], patched, length, new)
     node.inputs[position] = patched
 
 
 def _slice_bounds(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Slice of the channels: bounds count what stays before them."""
-    constants = [surgeon.tracer.view.number(view.input(position)) for position in range(1, 5)]
+    constants = [surgeon.view.number(view.input(position)) for position in range(1, 5)]
     if constants[0] is None or constants[1] is None:
         return
     rank = surgeon.tracer.rank(view.inputs[0])
@@ -282,8 +277,8 @@ def _slice_bounds(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
         starts[position], ends[position] = before[first], before[last]
         changed = True
     if changed:
-        node.inputs[1] = surgeon.constant(f"{view.name}__starts", starts)
-        node.inputs[2] = surgeon.constant(f"{view.name}__ends", ends)
+        node.inputs[1] = _constant(f"{view.name}__starts", starts)
+        node.inputs[2] = _constant(f"{view.name}__ends", ends)
 
 
 def _split_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
@@ -291,26 +286,26 @@ def _split_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     axis = int(view.attributes.get("axis", 0)) % surgeon.tracer.rank(view.inputs[0])
     if not any(axis in surgeon.new_sizes(output) for output in view.outputs):
         return
-    shapes = surgeon.tracer.view.shapes
+    shapes = surgeon.view.shapes
     sizes = [surgeon.new_sizes(output).get(axis, shapes[output][axis]) for output in view.outputs]
-    if surgeon.tracer.view.opset < 13:
+    if surgeon.view.opset < 13:
         node.attrs["split"] = sizes
         return
     node.attrs.pop("num_outputs", None)
-    constant = surgeon.constant(f"{view.name}__sizes", np.array(sizes, dtype=np.int64))
+    constant = _constant(f"{view.name}__sizes", sizes)
     node.inputs = [node.inputs[0], constant]
 
 
 def _gather_indices(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Gather of the channels: indices count what stays before them; channels that are gone are not picked."""
-    indices = surgeon.tracer.view.fixed(view.inputs[1])
+    indices = surgeon.view.fixed(view.inputs[1])
     axis = int(view.attributes.get("axis", 0)) % surgeon.tracer.rank(view.inputs[0])
     stays = surgeon.stays(view.inputs[0], axis, view)
     if indices is None or stays is None or indices.ndim > 1:
         return
     picked = np.where(indices < 0, indices + len(stays), indices)
     renumbered = (np.cumsum(stays) - 1)[picked if indices.ndim == 0 else picked[stays[picked]]]
-    node.inputs[1] = surgeon.constant(f"{view.name}__indices", renumbered.astype(indices.dtype))
+    node.inputs[1] = _constant(f"{view.name}__indices", renumbered.astype(indices.dtype))
 
 
 def _resize_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
@@ -318,7 +313,7 @@ def _resize_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     changed = surgeon.new_sizes(view.outputs[0])
     if not changed or not view.input(3):
         return
-    sizes = surgeon.tracer.view.fixed(view.input(3))
+    sizes = surgeon.view.fixed(view.input(3))
     if sizes is None:
         _patch_computed(surgeon, view, node, changed, position=3)
         return
@@ -326,24 +321,24 @@ def _resize_sizes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     axes_given = view.attributes.get("axes") or range(len(sizes))
     for position, axis in enumerate(axes_given):
         sizes[position] = changed.get(axis % rank, sizes[position])
-    node.inputs[3] = surgeon.constant(f"{view.name}__sizes", sizes)
+    node.inputs[3] = _constant(f"{view.name}__sizes", sizes)
 
 
 def _squeezed_axes(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Squeeze of every axis of size one: channels of which one is left are not meant."""
     if view.input(1) or "axes" in view.attributes or not surgeon.new_sizes(view.inputs[0]):
         return
-    axes = [axis for axis, size in enumerate(surgeon.tracer.view.shapes[view.inputs[0]]) if size == 1]
-    if surgeon.tracer.view.opset < 13:
+    axes = [axis for axis, size in enumerate(surgeon.view.shapes[view.inputs[0]]) if size == 1]
+    if surgeon.view.opset < 13:
         node.attrs["axes"] = axes
     else:
-        node.inputs = [node.inputs[0], surgeon.constant(f"{view.name}__axes", np.array(axes, dtype=np.int64))]
+        node.inputs = [node.inputs[0], _constant(f"{view.name}__axes", axes)]
 
 
 def _pad_amounts(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
     """Pad along the channels: fewer entries are added."""
-    pads = surgeon.tracer.view.fixed(view.inputs[1])
-    axes = surgeon.tracer.view.fixed(view.input(3)) if view.input(3) else None
+    pads = surgeon.view.fixed(view.inputs[1])
+    axes = surgeon.view.fixed(view.input(3)) if view.input(3) else None
     rank = surgeon.tracer.rank(view.inputs[0])
     if pads is None or (view.input(3) and axes is None):
         return
@@ -357,7 +352,7 @@ def _pad_amounts(surgeon: Surgeon, view: NodeView, node: gs.Node) -> None:
         pads[position], pads[position + len(padded)] = stays[:before].sum(), stays[len(stays) - after :].sum()
         changed = True
     if changed:
-        node.inputs[1] = surgeon.constant(f"{view.name}__pads", pads)
+        node.inputs[1] = _constant(f"{view.name}__pads", pads)
 
 
 _REWRITES: dict[str, Rewrite] = {
@@ -365,7 +360,7 @@ _REWRITES: dict[str, Rewrite] = {
     "Conv": _groups,
     "Expand": _reshape_target,
     "Gather": _gather_indices,
-    "GroupNormalization": _norm_groups,
+    "GroupNormalization": _groups,
     "Pad": _pad_amounts,
     "Reshape": _reshape_target,
     "Resize": _resize_sizes,

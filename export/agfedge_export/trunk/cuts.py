@@ -4,10 +4,13 @@ A tensor is *live* where it depends on what the input holds, and not only on its
 single tensor separates the graph exactly where it alone is carried on, since every needed node is then either before
 or behind it; so one sweep finds all of them, in linear time. Of cuts of several tensors, it finds those that the
 graph's own order meets.
+
+Two graphs have a prefix in common where the same operators work on the same numbers, whatever they are called.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 from agfedge_export.errors import SurgeryError
 from agfedge_export.graph.costs import node_macs
 from agfedge_export.graph.model_io import skeleton
-from agfedge_export.graph.shape_values import concrete_shapes, infer
+from agfedge_export.graph.shape_values import concrete_shapes, element_types, infer
 from agfedge_export.graph.view import OTHER_SIZES, SIZES, GraphView, NodeView, view_of
 
 if TYPE_CHECKING:
@@ -77,7 +80,7 @@ class Flow:
     def reads(self, node: NodeView) -> Iterator[str]:
         """Names of the live tensors whose data a node reads."""
         if node.op not in _SIZE_OPS:
-            yield from (name for name in (*node.inputs, *sorted(node.inner_reads)) if name in self.live)
+            yield from (name for name in node.reads if name in self.live)
 
     def before(self, names: Sequence[str]) -> frozenset[int]:
         """Returns the nodes that tensors are computed by, as indices."""
@@ -86,7 +89,7 @@ class Flow:
             node = view.producer.get(pending.pop())
             if node is not None and node.index not in found:
                 found.add(node.index)
-                pending.extend((*node.inputs, *node.inner_reads))
+                pending.extend(node.reads)
         return frozenset(found)
 
     def is_feature(self, name: str) -> bool:
@@ -108,12 +111,10 @@ def flow_of(model: onnx.ModelProto) -> Flow:
         ModelError: shapes cannot be inferred.
     """
     view = view_of(model)
-    graph = infer(skeleton(model))
-    types = {each.name: each.type.tensor_type.elem_type for each in (*graph.input, *graph.value_info, *graph.output)}
-    types = {name: kind for name, kind in types.items() if kind}
+    types = element_types(infer(skeleton(model)))
     live = set(view.graph_inputs)
     for node in view.nodes:
-        sources = [name for name in (*node.inputs, *sorted(node.inner_reads)) if name in live]
+        sources = [name for name in node.reads if name in live]
         if node.op in _SIZE_OPS or not sources:
             continue
         live.update(name for name in node.outputs if name)
@@ -231,3 +232,76 @@ class _Stages:
 def _prefixes(path: str) -> list[str]:
     parts = path.split(".")
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+@dataclass(frozen=True)
+class SharedCut:
+    """A cut with the same graph before it in both models.
+
+    Attributes:
+        heavy: in the heavy expert's graph.
+        light: in the light expert's; its tensors correspond to the heavy's in order.
+    """
+
+    heavy: Cut
+    light: Cut
+
+
+def common_trunk(heavy: onnx.ModelProto, light: onnx.ModelProto, most_tensors: int = 1) -> tuple[SharedCut, ...]:
+    """Finds the cuts before which two graphs are the same: nodes, attributes and values of initializers.
+
+    Args:
+        heavy: one graph.
+        light: the other.
+        most_tensors: how many may cross.
+
+    Raises:
+        ModelError: shapes cannot be inferred.
+    """
+    own, other = _digests(heavy), _digests(light)
+    there: dict[tuple[bytes, ...], Cut] = {}
+    for cut in trunk_cuts(light, most_tensors):
+        there.setdefault(tuple(sorted(other[name] for name in cut.tensors)), cut)
+    found = []
+    for cut in trunk_cuts(heavy, most_tensors):
+        digests = [own[name] for name in cut.tensors]
+        twin = there.get(tuple(sorted(digests)))
+        if twin is not None:
+            names = {other[name]: name for name in twin.tensors}
+            tensors = tuple(names[digest] for digest in digests)
+            found.append(SharedCut(cut, Cut(tensors, twin.node, twin.stage, twin.macs, twin.share)))
+    return tuple(found)
+
+
+def _digests(model: onnx.ModelProto) -> dict[str, bytes]:
+    """Returns a digest of all that each tensor is computed from."""
+    import onnx
+
+    found = {"": b""}
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        found[tensor.name] = _digest(str((array.dtype, array.shape)).encode(), array.tobytes())
+    for position, value in enumerate(each for each in model.graph.input if each.name not in found):
+        found[value.name] = _digest(b"input", str(position).encode(), _kind(value))
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    for node in model.graph.node:
+        attributes = sorted(each.SerializeToString(deterministic=True) for each in node.attribute)
+        operator = f"{node.domain}:{node.op_type}:{versions.get(node.domain)}".encode()
+        parts = [operator, *attributes, *(found.get(name, name.encode()) for name in node.input)]
+        for position, name in enumerate(node.output):
+            found[name] = _digest(str(position).encode(), *parts)
+    return found
+
+
+def _kind(value: onnx.ValueInfoProto) -> bytes:
+    """The element type and the shape, whatever its symbols are called."""
+    kind = value.type.tensor_type
+    return str((kind.elem_type, [dim.dim_value for dim in kind.shape.dim])).encode()
+
+
+def _digest(*parts: bytes) -> bytes:
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    return state.digest()

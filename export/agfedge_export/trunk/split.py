@@ -1,18 +1,22 @@
-"""Cutting a graph in two: a trunk up to some tensors, and the tail that takes them."""
+"""Cutting a graph in two: a trunk up to some tensors, and the tail that takes them.
+
+The tail computes sizes of what is not there from the cut: whatever follows the batch follows the cut's first axis.
+"""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from agfedge_export.errors import SurgeryError
-from agfedge_export.graph.model_io import skeleton
-from agfedge_export.graph.shape_values import infer
-from agfedge_export.graph.view import NodeView
-from agfedge_export.trunk.common_trunk import SharedCut, common_trunk
-from agfedge_export.trunk.cuts import FEW, Cut, Flow, cut_at, find_cut, flow_of, trunk_cuts
-from agfedge_export.trunk.tail_shapes import size_nodes
+from agfedge_export.graph.model_io import FLOAT_TYPES
+from agfedge_export.graph.shape_values import checked
+from agfedge_export.graph.view import NodeView, inner_reads
+from agfedge_export.trunk.cuts import Cut, Flow, flow_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,11 +24,6 @@ if TYPE_CHECKING:
     import onnx
 
     from agfedge_export.channels.groups import ChannelGroups
-
-__all__ = [
-    "FEW", "Cut", "SharedCut", "Split", "common_trunk", "cut_at", "find_cut", "groups_of_trunk", "split",
-    "trunk_cuts", "trunk_parameters",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,10 @@ def trunk_parameters(model: onnx.ModelProto, cut: Cut | Sequence[str]) -> frozen
 
     Running statistics of normalisation are among them: they must stand still, too.
     """
-    import onnx
-
     flow = flow_of(model)
     read = {name for index in flow.before(_names(cut)) for name in flow.view.nodes[index].inputs}
-    real = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
-    return frozenset(each.name for each in model.graph.initializer if each.name in read and each.data_type in real)
+    real = (tensor for tensor in model.graph.initializer if tensor.data_type in FLOAT_TYPES)
+    return frozenset(tensor.name for tensor in real if tensor.name in read)
 
 
 def _names(tensors: Cut | Sequence[str]) -> tuple[str, ...]:
@@ -147,8 +144,7 @@ def _behind(flow: Flow, names: tuple[str, ...]) -> frozenset[int]:
         if node is None or node.index in found:
             continue
         found.add(node.index)
-        reads = (*node.inputs, *node.inner_reads) if node.op not in ("Shape", "Size") else ()
-        for read in reads:
+        for read in node.reads if node.op not in ("Shape", "Size") else ():
             if read and read not in readers:
                 readers[read] = node
                 pending.append(read)
@@ -178,7 +174,7 @@ def _tail_nodes(flow: Flow, tail: Collection[int], names: tuple[str, ...]) -> li
         producer = view.producer.get(measured)
         there = measured in names or (producer is not None and producer.index in tail) or view.is_constant(measured)
         if measured and not there:
-            nodes.extend(size_nodes(flow, node, names[0]))
+            nodes.extend(_size_nodes(flow, node, names[0]))
         else:
             nodes.append(node.proto)
     return nodes
@@ -211,18 +207,84 @@ def _graph(
     part.functions.extend(model.functions)
     part.graph.name = model.graph.name or "graph"
     part.graph.node.extend(nodes)
-    read = {name for node in nodes for name in _reads(node)}
+    read = {name for node in nodes for name in (*node.input, *inner_reads(node))}
     part.graph.initializer.extend(each for each in model.graph.initializer if each.name in read)
     part.graph.sparse_initializer.extend(each for each in model.graph.sparse_initializer if each.values.name in read)
     part.graph.input.extend(inputs)
     part.graph.output.extend(outputs)
-    try:
-        onnx.checker.check_model(skeleton(part))
-        infer(skeleton(part))
-    except Exception as error:  # the native libraries raise their own types
-        raise SurgeryError(f"a part of the cut graph is not valid: {str(error).strip()[:300]}") from error
-    return part
+    return checked(part, "a part of the cut graph is not valid", SurgeryError)
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
-    return {*node.input, *NodeView(0, node, (), ()).inner_reads}
+def _size_nodes(flow: Flow, node: NodeView, feature: str) -> list[onnx.NodeProto]:
+    """Returns nodes that give what a Shape or Size node gave.
+
+    Args:
+        flow: the graph.
+        node: reads a tensor that is not there.
+        feature: a tensor that is, with the batch as its first axis.
+
+    Raises:
+        SurgeryError: a size follows something else than the batch.
+    """
+    import onnx
+
+    dims = [_following(flow, node, axis) for axis in range(len(flow.view.shape(node.inputs[0]) or ()))]
+    start, end = node.attributes.get("start", 0), node.attributes.get("end")
+    output = node.outputs[0]
+    if node.op == "Size":
+        times, follows = prod(each for each, _ in dims), sum(each for _, each in dims)
+        if follows > 1:
+            raise _refusal(node, "several sizes that follow the batch")
+        dims = [(times, bool(follows))]
+    else:
+        dims = dims[start:end]
+    made = _batch(feature, output) if any(follows for _, follows in dims) else []
+    parts = []
+    for axis, (times, follows) in enumerate(dims):
+        constant, part = f"{output}__factor{axis}", f"{output}__size{axis}"
+        made.append(_constant(constant, [times]))
+        if follows:
+            made.append(onnx.helper.make_node("Mul", [f"{output}__batch", constant], [part], f"{part}_mul"))
+        parts.append(part if follows else constant)
+    if node.op == "Size":
+        empty = f"{output}__scalar"
+        return [*made, _constant(empty, []), onnx.helper.make_node("Reshape", [parts[0], empty], [output], node.name)]
+    if not parts:
+        return [_constant(output, [])]
+    return [*made, onnx.helper.make_node("Concat", parts, [output], node.name, axis=0)]
+
+
+def _following(flow: Flow, node: NodeView, axis: int) -> tuple[int, bool]:
+    """Returns a size, or how many times the batch it is, and whether it follows the batch."""
+    name = node.inputs[0]
+    one, two = (flow.view.shape(name) or ())[axis], flow.doubled[name][axis]
+    static = flow.view.static_shapes[name][axis]
+    if one == two and static is not None:
+        return one, False
+    if one == two:
+        raise _refusal(node, f"axis {axis} of {name}, which follows a symbolic size other than the batch")
+    if two != 2 * one:
+        raise _refusal(node, f"axis {axis} of {name}, which is no multiple of the batch")
+    return one, True
+
+
+def _refusal(node: NodeView, what: str) -> SurgeryError:
+    return SurgeryError(f"{node.name} behind the cut reads {what}: cut elsewhere, or export with fixed sizes")
+
+
+def _batch(feature: str, output: str) -> list[onnx.NodeProto]:
+    import onnx
+
+    shape, first = f"{output}__shape", f"{output}__first"
+    return [
+        onnx.helper.make_node("Shape", [feature], [shape], f"{shape}_"),
+        _constant(first, [0]),
+        onnx.helper.make_node("Gather", [shape, first], [f"{output}__batch"], f"{output}__gather", axis=0),
+    ]
+
+
+def _constant(name: str, values: Sequence[int]) -> onnx.NodeProto:
+    import onnx
+
+    tensor = onnx.numpy_helper.from_array(np.array(values, dtype=np.int64), name)
+    return onnx.helper.make_node("Constant", [], [name], f"{name}_constant", value=tensor)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge_export.errors import SurgeryError
-from agfedge_export.graph.model_io import skeleton
-from agfedge_export.graph.shape_values import infer
+from agfedge_export.graph.shape_values import checked
 from agfedge_export.trunk.split import split
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from agfedge_export.trunk.common_trunk import SharedCut
+    from agfedge_export.trunk.cuts import SharedCut
 
 
 @dataclass(frozen=True)
@@ -80,15 +79,4 @@ def _fed_by(tail: onnx.ModelProto, old: Sequence[str], new: Sequence[str]) -> on
     nodes = [*made, *tail.graph.node]
     del tail.graph.node[:]
     tail.graph.node.extend(nodes)
-    return _checked(tail)
-
-
-def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
-    import onnx
-
-    try:
-        onnx.checker.check_model(skeleton(model))
-        infer(skeleton(model))
-    except Exception as error:  # the native libraries raise their own types
-        raise SurgeryError(f"a part of the experts is not valid: {str(error).strip()[:300]}") from error
-    return model
+    return checked(tail, "a part of the experts is not valid", SurgeryError)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from agfedge.account.account import account
-from agfedge.account.branches import branches_of, overhead_us, stages_of
-from agfedge.account.latency import latency_of
+from agfedge.account.latency import branches_of, latency_of, overhead_us, stages_of
 from agfedge_runtime import Branch
 from agfedge_runtime.errors import InputError
 from made_samples import made_samples

@@ -58,7 +58,7 @@ def test_the_terms_add_up_to_the_measured_mean(printed: dict, samples: Samples) 
 
 def test_expected_recomputes_from_the_raw_samples(workshop: Workshop, folder: Path, printed: dict) -> None:
     raw = json.loads((folder / "samples.json").read_text())
-    reference = json.loads((workshop.bundle / "manifest.json").read_text())["router"]["reference"]
+    reference = json.loads((workshop.bundle / "manifest.json").read_text())["precisions"]["fp32"]["router"]["reference"]
     light, heavy = np.mean(raw["light_us"]), np.mean(raw["heavy_us"])
     asked = [us for us, prior in zip(raw["prior_us"], raw["prior"], strict=True) if prior is not None]
     prior = sum(asked) / len(raw["prior"])
@@ -105,14 +105,14 @@ def test_the_generic_profile_says_that_it_is_none_of_this_machine(found: Account
 
 
 def test_a_budget_and_a_search_take_the_table(workshop: Workshop, folder: Path, printed: dict) -> None:
-    from agfedge.allocate import AllocationRequest, asked
+    from agfedge.allocate import AllocationRequest
     from agfedge.study.search.charges import charges_of
 
     table = str(folder / "t.json")
-    budget = asked(AllocationRequest(budget=0.5, target=table)).budget
+    budget = AllocationRequest(budget=0.5, target=table).amount().budget
     assert (budget.of, budget.precision, budget.device.table) == ("latency", "fp32", load_cost_model(table).table)
     with pytest.raises(InputError, match="is of fp32, asked for int8"):
-        asked(AllocationRequest(budget=0.5, target=table, target_precision="int8"))
+        AllocationRequest(budget=0.5, target=table, target_precision="int8").amount()
     note, _ = charges_of(None, table)
     assert note == "predicted latency on generic:base at fp32, by a table of measured layers"
     # Beside other work, fewer channels may measure slower: these times hold nothing but a scale.
@@ -138,8 +138,8 @@ def test_people_read_what_speaks_against_a_run_before_any_number(
         "early: prior to heavy",
         "light alone",
         "decision overhead",
-        "pruning saved",
-        "cost model: generic:base",
+        "Did pruning save time?",
+        "By generic:base",
     ):
         assert name in text
     assert "energy: not measured" in text

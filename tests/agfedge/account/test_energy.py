@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agfedge.account.account import account
-from agfedge.account.energy import energy_of
+from agfedge.account.account import account, energy_of
 from agfedge_runtime.profile.samples import Samples
 from made_samples import made_samples
 

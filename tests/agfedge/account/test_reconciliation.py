@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agfedge.account.passes import passes_of
+from agfedge.account.costs import passes_of
 from agfedge.account.reconciliation import Reconciliation, reconcile
 from agfedge_profiles import Rates
 from agfedge_runtime import Branch

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import agfedge_export as ax
-from agfedge.allocate import Allocation, AllocationRequest, Budget, allocate, asked, plan_for_budget
-from agfedge.allocate.estimate import Estimate
+from agfedge.allocate import Allocation, AllocationRequest, Budget, allocate, plan_for_budget
+from agfedge.allocate.estimate import CostEstimate
 from agfedge.allocate.kernels import graph_kernels
-from agfedge.allocate.ladder import normalised
+from agfedge.allocate.units import normalised
 from agfedge.cli import main
 from agfedge_export import ChannelGroups, Group, Member
 from agfedge_profiles import load_cost_model
@@ -123,7 +123,7 @@ def test_the_estimate_is_what_surgery_leaves(share: float) -> None:
     keep = dict(allocate(GROUPS, scores(), Allocation(share)))
     keep["u2"] = keep["u5"] = np.zeros(0, dtype=np.int64)
     pruned = ax.prune(MODEL, ax.make_plan(GROUPS, keep)).model
-    estimate, costs = Estimate(GROUPS), ax.graph_costs(pruned)
+    estimate, costs = CostEstimate(GROUPS), ax.graph_costs(pruned)
     assert estimate.macs(keep) == pytest.approx(costs.macs)
     assert estimate.parameters(keep) == pytest.approx(costs.parameters, abs=64)  # constants that branches leave
     real = DEVICE.latency_us(graph_kernels(pruned))
@@ -206,13 +206,13 @@ def test_attention_heads_stay_balanced_under_a_budget() -> None:
 )
 def test_options_that_do_not_fit_are_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        asked(AllocationRequest(**given))  # type: ignore[arg-type]
+        AllocationRequest(**given).amount()  # type: ignore[arg-type]
 
 
 def test_a_target_asks_for_latency_and_lets_groups_compete() -> None:
-    found = asked(AllocationRequest(budget=0.3, target="jetson-orin-nano-8"))
+    found = AllocationRequest(budget=0.3, target="jetson-orin-nano-8").amount()
     assert found.budget is not None
-    assert (found.how.kind, found.budget.of, found.budget.drop_branches) == ("global", "latency", True)
+    assert (found.allocation.kind, found.budget.of, found.budget.drop_branches) == ("global", "latency", True)
 
 
 def test_the_command_prunes_to_a_latency_and_inspect_shows_what_stays(

@@ -29,7 +29,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress._Lines, "_last", 0.0)
+    monkeypatch.setattr(progress._LineBar, "_last", 0.0)
 
 
 def test_each_stage_is_a_line(caplog: pytest.LogCaptureFixture) -> None:

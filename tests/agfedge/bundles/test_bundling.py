@@ -16,7 +16,8 @@ from agfedge.data import Arrays, Dataset
 from agfedge.router import Calibration, EarlyTrial, Measure
 from agfedge.router.choice import Choice
 from agfedge_export import analyse, graph_costs, make_plan, prune
-from agfedge_export.trunk.split import common_trunk, groups_of_trunk, trunk_cuts
+from agfedge_export.trunk.cuts import common_trunk, trunk_cuts
+from agfedge_export.trunk.split import groups_of_trunk
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
 from agfedge_runtime.bundle.manifest import (

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agfedge.bundles.export_result import Evaluation
 
 from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import Origin, check_seed
+from agfedge.base.requests import check_seed
 from agfedge.base.statistics import share_of
 from agfedge.bundles.assembling import warnings_of
 from agfedge.bundles.export_request import ExportRequest, check_request
+from agfedge.bundles.export_result import Evaluation
 from agfedge.data import Arrays, Dataset
 from agfedge.recover import Recovery, RecoveryReport
+from agfedge.subject.origin import Origin
 from agfedge.subject.subject import with_classes_of
 from agfedge_runtime.errors import InputError
 from asking import export_request

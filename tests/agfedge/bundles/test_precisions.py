@@ -17,7 +17,7 @@ from agfedge.bundles.precisions import check_precisions
 from agfedge.cli import main
 from agfedge.data import Dataset, load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
+from agfedge.demo.network import train_heavy
 from agfedge_export.precision.regions import HALF
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden

@@ -12,25 +12,25 @@ import torch
 from scipy.special import expit
 
 from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import Origin
 from agfedge.bundles.assembling import write_experts
 from agfedge.bundles.experts import Experts
 from agfedge.bundles.precisions import InPrecision
 from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
+from agfedge.demo.network import train_heavy
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery
 from agfedge.router import Answers, Calibration, EarlyTrial, Measure
 from agfedge.router.choice import Choice
 from agfedge.router.priors import prior_charge
 from agfedge.subject.models import load_module
+from agfedge.subject.origin import Origin
 from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_export import graph_costs
 from agfedge_export.heads.priors import Probe
-from agfedge_export.trunk.split import common_trunk, find_cut, trunk_cuts
+from agfedge_export.trunk.cuts import common_trunk, find_cut, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,

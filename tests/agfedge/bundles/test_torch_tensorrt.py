@@ -11,10 +11,10 @@ import torch
 
 from agfedge.allocate import AllocationRequest
 from agfedge.base.onnx_run import OnnxRun
-from agfedge.base.requests import Origin
 from agfedge.bundles.torch_tensorrt_engine import INSTALL, light_module, require_torch_tensorrt
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery
+from agfedge.subject.origin import Origin
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from workshop import NETS, Workshop

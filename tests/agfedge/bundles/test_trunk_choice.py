@@ -10,7 +10,7 @@ import pytest
 from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
+from agfedge.demo.network import train_heavy
 from agfedge_runtime import Bundle
 
 NETWORK = "agfedge.demo.network:digits_net"

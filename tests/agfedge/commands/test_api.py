@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import agfedge
 from agfedge.cli import COMMANDS, app, main
 from agfedge.pages.tables import Result
-from agfedge.scores import from_file
+from agfedge.scores import files
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.errors import AgfedgeError
 from nets import Residual
@@ -273,7 +273,7 @@ def test_a_graph_in_memory_is_pruned_as_its_file(bench: Bench) -> None:
 
 def test_arrays_are_scores_as_a_file_of_them_is(bench: Bench) -> None:
     arrays = {group.name: np.arange(group.size) for group in agfedge.inspect(bench.model).groups.groups}
-    np.savez(bench.folder / f"mine{from_file.SUFFIX}", **arrays)
+    np.savez(bench.folder / f"mine{files.SUFFIX}", **arrays)
     one = agfedge.prune(bench.model, score=arrays, keep=0.5)
     assert one.plan.to_json() == agfedge.prune(bench.model, score=f"{bench.folder}/mine.npz", keep=0.5).plan.to_json()
     assert all(group.keep == tuple(range(group.size // 2, group.size)) for group in one.plan.groups)

@@ -10,7 +10,7 @@ import pytest
 
 import agfedge
 from agfedge.cli import app, main
-from agfedge.commands.repeat import command_line, to_toml
+from agfedge.commands.arguments import command_line, to_toml
 from agfedge_runtime import Bundle
 from workshop import Workshop
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from agfedge.cli import main
-from agfedge.light.kept_whole import by_reason
+from agfedge.light.model_report import by_reason
 from agfedge_export import KeptWhole
 from pruning import build
 

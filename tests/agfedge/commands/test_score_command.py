@@ -12,7 +12,7 @@ import pytest
 
 import agfedge_export as ax
 from agfedge.cli import main
-from agfedge.scores.from_file import read_scores
+from agfedge.scores.files import read_scores
 from agfedge_runtime.errors import InputError
 from nets import stripes
 from workshop import NETS

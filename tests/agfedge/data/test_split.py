@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agfedge.data.split import shares, stratified
+from agfedge.data.dataset import shares, stratified
 
 SETS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(lambda labels: np.array(labels, np.int64))
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from agfedge.allocate import AllocationRequest
-from agfedge.base.requests import Origin
 from agfedge.data import Arrays, Dataset
 from agfedge.light.branch_order import branch_order
 from agfedge.light.light import prune_light
+from agfedge.subject.origin import Origin
 from agfedge.subject.subject import Subject, load_subject
 from nets import stripes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.reports.profile import Profile, make_profile
+from agfedge.reports.runs import MeasuredRun, measured_run
 from agfedge_export import Plan
 from agfedge_export.surgery.plan import PlanGroup
 from agfedge_runtime import Bundle
@@ -28,7 +28,10 @@ def bundle(write_tiny_bundle: Callable[..., Bundle], tmp_path_factory: pytest.Te
     files: dict[str, bytes | Path] = {name: tiny.file(name) for name in tiny.manifest.files}
     files["plan.json"] = Plan("00" * 32, groups, ()).to_json().encode()
     reference = Reference(100, 0.04, 0.1, (0,) * 20)
-    described = replace(tiny.manifest, router=replace(tiny.manifest.router, reference=reference))
+    plain = tiny.manifest.precisions["fp32"]
+    described = replace(
+        tiny.manifest, precisions={"fp32": replace(plain, router=replace(plain.router, reference=reference))}
+    )
     return write_bundle(folder / "bundle", described, files)
 
 
@@ -43,16 +46,16 @@ def samples(bundle: Bundle) -> Samples:
 
 
 @pytest.fixture(scope="session")
-def profile(samples: Samples, labels: np.ndarray, bundle: Bundle) -> Profile:
-    return make_profile("before", samples, labels, bundle)
+def profile(samples: Samples, labels: np.ndarray, bundle: Bundle) -> MeasuredRun:
+    return measured_run("before", samples, labels, bundle)
 
 
 @pytest.fixture(scope="session")
-def slower(labels: np.ndarray, bundle: Bundle) -> Profile:
+def slower(labels: np.ndarray, bundle: Bundle) -> MeasuredRun:
     """The same bundle on a machine of half the speed, whose state nobody looked at."""
     run = made_samples(light_us=80, heavy_us=400, overhead_us=9, seed=1)
     run = replace(run, bundle_digest=bundle.digest, labels=labels, heavy_labels=labels, light_labels=labels)
-    return make_profile("after", run, labels, bundle)
+    return measured_run("after", run, labels, bundle)
 
 
 @pytest.fixture(scope="session")

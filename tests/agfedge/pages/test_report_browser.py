@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agfedge.reports.page import report_page
-from agfedge.reports.profile import Profile
+from agfedge.reports.runs import MeasuredRun
 from browser import Browser
 from workshop import Workshop
 
@@ -26,7 +26,7 @@ SCREENS = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def pages(profile: Profile, slower: Profile, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(profile: MeasuredRun, slower: MeasuredRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     texts = {
         "profile": report_page([profile], (), "agfedge report before.json bundle"),

@@ -8,16 +8,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from agfedge.reports.profile import Profile
+from agfedge.reports.runs import MeasuredRun
 from agfedge.reports.trace import to_trace
 
 
 @pytest.fixture(scope="module")
-def events(profile: Profile, slower: Profile) -> list[dict]:
+def events(profile: MeasuredRun, slower: MeasuredRun) -> list[dict]:
     return json.loads(to_trace([profile, slower]))["traceEvents"]
 
 
-def test_every_decision_is_a_complete_event_in_microseconds(events: list[dict], profile: Profile) -> None:
+def test_every_decision_is_a_complete_event_in_microseconds(events: list[dict], profile: MeasuredRun) -> None:
     decisions = [each for each in events if each["ph"] == "X" and each["cat"] == "decision" and each["pid"] == 1]
     assert [each["dur"] for each in decisions] == profile.samples.cascade_us.tolist()
     assert decisions[3]["ts"] == 1e6 * profile.samples.start_s[3]
@@ -37,7 +37,7 @@ def test_stages_lie_inside_their_decision_one_after_the_other(events: list[dict]
                 assert last_end <= open_until + 1e-6
 
 
-def test_stages_are_those_that_ran(events: list[dict], profile: Profile) -> None:
+def test_stages_are_those_that_ran(events: list[dict], profile: MeasuredRun) -> None:
     ran = [each["name"] for each in events if each["ph"] == "X" and each["cat"] == "stage" and each["pid"] == 1]
     for stage, times in profile.samples.stage_us.items():
         assert ran.count(stage) == np.count_nonzero(~np.isnan(times))

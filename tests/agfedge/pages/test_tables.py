@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agfedge.pages.tables import Result, Table, plain
+from agfedge.pages.html import whole
+from agfedge.pages.tables import Result, Table, markdown, plain
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,35 @@ def test_other_columns_may_be_flush_left() -> None:
 
 def test_a_table_without_rows_is_its_head() -> None:
     assert str(Table(("name",), [])) == "name\n----"
+
+
+def test_title_and_note_stand_around_a_table_everywhere() -> None:
+    table = Table(("a", "b"), [("x|y", "<1")], title="Above", note="Below.")
+    assert str(table).splitlines() == ["Above", "a     b", "---  --", "x|y  <1", "Below."]
+    assert table.html().startswith("<p>Above</p><table>")
+    assert table.html().endswith("</table><p>Below.</p>")
+    assert whole(table).startswith("<h3>Above</h3>")
+    assert whole(table).endswith("<p>Below.</p>")
+    assert markdown("Of", [table], ["first"]).split("\n\n") == [
+        "## Of", "first", "**Above**", "| a | b |\n| --- | ---: |\n| x\\|y | &lt;1 |", "Below.\n",
+    ]  # fmt: skip
+
+
+def test_a_folded_table_is_opened_by_its_title() -> None:
+    page = whole(Table(("a",), [("x",)], title="All", folded=True))
+    assert page.startswith("<details><summary>All</summary>")
+
+
+def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Micro(Found):
+        def blocks(self) -> Iterator[str | Table]:
+            yield "5 µs → 6 µs"
+
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    Micro(1).write(as_json=False)
+    terminal.flush()
+    assert terminal.buffer.getvalue().decode("latin-1") == "5 µs ? 6 µs\n"
 
 
 def test_a_result_prints_its_lines_and_tables() -> None:

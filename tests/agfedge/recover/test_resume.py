@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from agfedge.recover import Recovery, Student, make_student, recover
-from agfedge.recover.augment import Changes, change
 from agfedge.recover.checkpoint import load_course
+from agfedge.recover.lessons import Changes, change
 from agfedge.recover.train import learning_rate
 from agfedge_export import analyse, prune
 from agfedge_runtime.errors import InputError

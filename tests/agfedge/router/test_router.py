@@ -56,7 +56,7 @@ def routed(data: Arrays, held: Arrays | None = None, light_cost: float = 0.2, se
 def pair(
     light: onnx.ModelProto = LIGHT, heavy: onnx.ModelProto = HEAVY, how: Preprocessing = AS_IS, macs: int = 10_000
 ) -> Experts:
-    return Experts(light, heavy, GraphCosts(macs, 1), GraphCosts(macs, 1), how)
+    return Experts(light, heavy, GraphCosts(0, macs, 1), GraphCosts(0, macs, 1), how)
 
 
 def calibrated(experts: Experts, held: Arrays, data: Arrays, light_cost: float = 0.2, seed: int = 0) -> Calibration:

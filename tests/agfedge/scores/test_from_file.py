@@ -11,8 +11,7 @@ import onnx
 import pytest
 
 from agfedge.scores import Scores
-from agfedge.scores.from_file import read_scores, split_spec
-from agfedge.scores.to_file import write_scores
+from agfedge.scores.files import read_scores, split_spec, write_scores
 from agfedge_export import analyse
 from agfedge_runtime.errors import InputError
 from pruning import build

@@ -12,7 +12,7 @@ from own_architectures.vit import ATTENTIONS
 from torch import nn
 
 from agfedge.scores import ScoreInputs, score_many, score_names
-from agfedge.scores.layout import BatchAxis, Place, UnitIndex
+from agfedge.scores.program import BatchAxis, Place, UnitIndex
 from nets import score_inputs
 
 TOKENS, WIDTH = 7, 16

@@ -21,7 +21,7 @@ from agfedge.scores import (
 )
 from agfedge.scores.activation import Activations
 from agfedge.scores.gradient import ChannelGradients
-from agfedge.scores.program import Program
+from agfedge.scores.program import TorchProgram
 from agfedge_runtime.errors import InputError
 from nets import SIDE, Flat, Residual, case, samples, score_inputs, seeded
 
@@ -92,8 +92,8 @@ def test_one_pass_serves_all_scores_of_gradients_and_one_all_of_activations(
     names: list[str], passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[int] = []
-    run = Program.run
-    monkeypatch.setattr(Program, "run", lambda self, x, *rest: ran.append(len(x)) or run(self, x, *rest))
+    run = TorchProgram.run
+    monkeypatch.setattr(TorchProgram, "run", lambda self, x, *rest: ran.append(len(x)) or run(self, x, *rest))
     score_many(names, replace(case(Residual).inputs, batch_size=6))
     assert ran == [6, 6] * passes
 
@@ -209,7 +209,7 @@ def test_a_label_outside_the_head_is_refused_before_any_work(
     label: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = case(Flat)
-    monkeypatch.delattr(Program, "run")
+    monkeypatch.delattr(TorchProgram, "run")
     assert refusal("agf", replace(made.inputs, y=np.append(made.y[:-1], label))) == message
 
 

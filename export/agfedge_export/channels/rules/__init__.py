@@ -1,5 +1,43 @@
-"""What each ONNX operator does to channels: one file per family, one small function per operator."""
+"""What each ONNX operator does to channels: one file a family, one small function an operator.
 
-from agfedge_export.channels.rules.registry import Rule, find_rule, rule
+`@rule("Relu", "Clip")` names the operators that a function understands.
+"""
 
-__all__ = ["Rule", "find_rule", "rule"]
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agfedge_export.channels.tracer import Tracer
+    from agfedge_export.graph.view import NodeView
+
+Rule = Callable[["Tracer", "NodeView"], None]
+
+_FAMILIES = ("convolution", "einsum", "elementwise", "matrix", "movement", "reduction")
+_RULES: dict[tuple[str, str], Rule] = {}
+
+
+def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Registers a function for operators of one domain.
+
+    Raises:
+        ValueError: an operator has a rule already.
+    """
+
+    def register(function: Rule) -> Rule:
+        for op in ops:
+            if (domain, op) in _RULES:
+                raise ValueError(f"operator {domain or 'ai.onnx'}.{op} has a rule already")
+            _RULES[domain, op] = function
+        return function
+
+    return register
+
+
+def find_rule(domain: str, op: str) -> Rule | None:
+    """Returns the rule of an operator, or None when there is none."""
+    for family in _FAMILIES:
+        import_module(f"agfedge_export.channels.rules.{family}")
+    return _RULES.get((domain, op))

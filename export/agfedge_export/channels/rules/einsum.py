@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.channels.labels import Field
-from agfedge_export.channels.rules.registry import rule
-from agfedge_export.channels.tracer import CARRIES, PRODUCES, Read
+from agfedge_export.channels.rules import rule
+from agfedge_export.channels.tracer import CARRIES, PRODUCES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,8 +47,7 @@ def einsum(tracer: Tracer, node: NodeView) -> None:
     shapes = [tracer.view.shape(name) for name in node.inputs]
     weights = [at for at, name in enumerate(node.inputs) if tracer.view.is_derived(name)]
     if terms is None or None in shapes or len(weights) == 2:
-        for name in node.inputs:
-            tracer.block(node, name, "Einsum of a form that is not understood")
+        tracer.block_inputs(node, "Einsum of a form that is not understood")
     elif weights:
         _by_weight(tracer, node, terms, weights[0])
     else:
@@ -81,11 +80,9 @@ def _by_weight(tracer: Tracer, node: NodeView, terms: Terms, weight: int) -> Non
                 if letters[axis] in kernel:
                     tracer.touch(node, weight, kernel.index(letters[axis]), tracer.coarse(each, axis), CARRIES)
             tracer.lay(node.outputs[0], _arranged(each, letters, terms.output).with_zero_kept())
-    sizes = tracer.view.shapes[node.outputs[0]]
     for letter in kernel:
         if letter in terms.output and letter not in letters:
-            axis = terms.output.index(letter)
-            atoms = tracer.produce(node, node.outputs[0], axis, sizes[axis], tracer.view.root(node.inputs[weight]))
+            atoms = tracer.produce(node, terms.output.index(letter), weight)
             tracer.touch(node, weight, kernel.index(letter), atoms, PRODUCES)
 
 
@@ -126,8 +123,7 @@ def _contract(tracer: Tracer, node: NodeView, terms: Terms, sums: tuple[list[Fie
             tracer.require_zero(node, node.inputs[0], left[0])
             tracer.require_zero(node, node.inputs[1], right[0])
             tracer.unite(ours.atoms, theirs.atoms)
-            sizes = [left[0].atoms.shape[axis] for axis in left[0].axes]
-            tracer.reads.append(Read(node.inputs[0], left[0].axes, left[0].atoms.reshape(sizes)))
+            tracer.read(node.inputs[0], left[0])
             return
     for name, fields in zip(node.inputs, sums, strict=True):
         for each in fields:

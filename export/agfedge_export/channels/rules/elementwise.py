@@ -1,4 +1,7 @@
-"""Operators that work element by element: a channel stays where it is, operands share their channels."""
+"""Operators that work element by element: a channel stays where it is, operands share their channels.
+
+So do Q/DQ pairs around weights and feature maps, which keep zero where it is.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.channels.dead import dead_after
 from agfedge_export.channels.labels import Field
-from agfedge_export.channels.rules.registry import rule
+from agfedge_export.channels.rules import rule
 from agfedge_export.channels.tracer import CARRIES, PRODUCES
+from agfedge_export.graph.shape_values import run_node
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,20 +27,15 @@ UNARY = (
     "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
 )  # fmt: skip
 BROADCAST = (
-    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min",
-    "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor",
+    "Add", "Div", "Equal", "Greater", "Less", "Max", "Mean", "Min", "Mod", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where",
 )  # fmt: skip
-_COMPARISONS = frozenset(("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Or", "Xor"))
+_CACHE: dict[tuple[str, bytes, bytes], float] = {}
+_ZERO_TO_ZERO = frozenset(
+    ("Abs", "Asin", "Atan", "Cast", "Ceil", "Elu", "Erf", "Floor", "Gelu", "HardSwish", "Identity", "LeakyRelu", "Mish",
+     "Neg", "Relu", "Round", "Selu", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Swish", "Tan", "Tanh")
+)  # fmt: skip
 # Zeroing this operand's channel zeroes (or stops contributing to) the channel; other operands are only carried.
-_ZEROED_OPERANDS = {
-    "Add": (0, 1),
-    "Sub": (0, 1),
-    "Mul": (0, 1),
-    "Sum": None,
-    "PRelu": (),
-    "Div": (0,),
-    "Pow": (),
-}
+_ZEROED_OPERANDS = {"Add": (0, 1), "Div": (0,), "Mul": (0, 1), "Sub": (0, 1)}
 
 
 @rule(*UNARY)
@@ -47,7 +45,32 @@ def unary(tracer: Tracer, node: NodeView) -> None:
     for each in tracer.labels(node, 0):
         if parameter and node.op not in ("Cast", "Identity"):
             tracer.demote(each)
-        tracer.lay(node.outputs[0], each.with_dead(dead_after(node, tracer.view.opset, each.dead)))
+        tracer.lay(node.outputs[0], each.with_dead(_dead_after(node, tracer.view.opset, each.dead)))
+
+
+def _dead_after(
+    node: NodeView, opset: int, dead: NDArray[np.float64], *extra: NDArray[np.generic] | None
+) -> NDArray[np.float64]:
+    """Runs the node on the value of each dead channel; returns what it gives, shape of `dead`, NaN where unknown."""
+    if node.op in _ZERO_TO_ZERO and not dead.any():
+        return dead
+    result = np.full(dead.shape, np.nan)
+    for value in np.unique(dead[~np.isnan(dead)]):
+        result[dead == value] = _evaluate(node, opset, float(value), extra)
+    return result
+
+
+def _evaluate(node: NodeView, opset: int, value: float, extra: tuple[NDArray[np.generic] | None, ...]) -> float:
+    key = (
+        node.op,
+        b"".join(each.SerializeToString(deterministic=True) for each in node.proto.attribute),
+        np.float64(value).tobytes() + b"".join(b"-" if each is None else each.tobytes() for each in extra),
+    )
+    if key not in _CACHE:
+        with np.errstate(all="ignore"):
+            answer = float(run_node(node.proto, [np.array([value], dtype=np.float32), *extra], opset).ravel()[0])
+        _CACHE[key] = answer if np.isfinite(answer) else float("nan")
+    return _CACHE[key]
 
 
 @rule("CastLike")
@@ -73,18 +96,14 @@ def bounded(tracer: Tracer, node: NodeView) -> None:
         tracer.block(node, node.inputs[0], "Clip has computed bounds")
         return
     for each in tracer.fields(node.inputs[0]):
-        tracer.lay(node.outputs[0], each.with_dead(dead_after(node, tracer.view.opset, each.dead, *bounds)))
+        tracer.lay(node.outputs[0], each.with_dead(_dead_after(node, tracer.view.opset, each.dead, *bounds)))
 
 
-@rule(
-    "Add", "Sub", "Mul", "Div", "Pow", "PRelu", "Sum", "Max", "Min", "Mean", "Where", "Equal", "Greater", "Less", "Mod"
-)
+@rule(*BROADCAST)
 def broadcast(tracer: Tracer, node: NodeView) -> None:
     """Two or more operands of broadcast shapes: channels that meet on an axis live and die together."""
-    shapes = [tracer.view.shape(name) for name in node.inputs]
-    if any(shape is None for shape in shapes) or tracer.view.shape(node.outputs[0]) is None:
-        for name in node.inputs:
-            tracer.block(node, name, "an operand's shape is unknown")
+    if any(tracer.view.shape(name) is None for name in node.inputs):
+        tracer.block_inputs(node, "an operand's shape is unknown")
         return
     rank = tracer.rank(node.outputs[0])
     constant = [tracer.view.is_derived(name) for name in node.inputs]
@@ -109,7 +128,7 @@ def _on_parameters(tracer: Tracer, node: NodeView, rank: int) -> None:
     for labels in (each for fields in operands for each in fields):
         tracer.demote(labels)
     for labels in tracer.merge_operands(node.outputs[0], operands):
-        tracer.lay(node.outputs[0], labels.with_dead(np.full(labels.atoms.shape, np.nan)))
+        tracer.lay(node.outputs[0], labels.with_dead(np.nan))
 
 
 def _meet(tracer: Tracer, node: NodeView, computed: list[list[Field]], constant: list[bool], rank: int) -> list[Field]:
@@ -146,18 +165,17 @@ def _constant_dead(tracer: Tracer, node: NodeView, position: int, labels: Field,
     """Returns what a constant operand holds at a dead channel, and records it as a member where it runs along them."""
     name = node.inputs[position]
     unknown = np.full(labels.atoms.shape, np.nan)
-    shape = tracer.view.shape(name) or ()
-    padded = (1,) * (rank - len(shape)) + shape
+    padded = _padded_shape(tracer, name, rank)
     along = [axis for axis in labels.axes if padded[axis] > 1]
     if not along:
         return _uniform(tracer, name, padded, labels)
-    zeroed = _ZEROED_OPERANDS.get(node.op, ())
-    produces = len(labels.axes) == 1 and (zeroed is None or position in zeroed)
+    zeroed = node.op == "Sum" or position in _ZEROED_OPERANDS.get(node.op, ())
+    produces = len(labels.axes) == 1 and zeroed
     if len(along) > 1:
         tracer.pin(labels.atoms, name, along[0], node, f"a constant of {node.op} runs along split channels")
         return unknown
     atoms = tracer.coarse(labels, along[0])
-    tracer.touch(node, position, along[0] - (rank - len(shape)), atoms, PRODUCES if produces else CARRIES)
+    tracer.touch(node, position, along[0] - (rank - tracer.rank(name)), atoms, PRODUCES if produces else CARRIES)
     return np.zeros(labels.atoms.shape) if produces else _uniform(tracer, name, padded, labels)
 
 
@@ -193,10 +211,42 @@ def _combine(op: str, operands: list[NDArray[np.float64]], labels: Field) -> NDA
             result = operands[0] - operands[1]
         elif op == "Where":
             result = np.where(operands[1] == operands[2], operands[1], np.nan)
-        elif op in _COMPARISONS:
+        elif op in ("Equal", "Greater", "Less", "Mod"):
             result = np.full(labels.atoms.shape, np.nan)
         elif op == "Pow":
             result = np.power(operands[0], operands[1])
         elif op in ("Max", "Min"):
             result = np.maximum.reduce(operands) if op == "Max" else np.minimum.reduce(operands)
         return np.broadcast_to(np.where(np.isfinite(result), result, np.nan), labels.atoms.shape)
+
+
+@rule("QuantizeLinear", "DequantizeLinear")
+def quantise(tracer: Tracer, node: NodeView) -> None:
+    """Y = round(x / scale) + zero_point and back; scale and zero point are one number, or one an index of `axis`."""
+    data = node.inputs[0]
+    zero = tracer.view.constant(node.input(2)) if node.input(2) else np.zeros(())
+    if zero is None or node.attributes.get("block_size", 0):
+        tracer.block(node, data, f"{node.op} with a computed zero point, or by blocks")
+        return
+    axis = int(node.attributes.get("axis", 1)) % max(tracer.rank(data), 1)
+    parameter = tracer.view.is_derived(data)
+    for labels in tracer.labels(node, 0):
+        if parameter and zero.any():
+            tracer.pin(labels.atoms, data, labels.axes[0], node, "a zeroed weight is not zero: its zero point is not")
+        _touch_scales(tracer, node, labels, axis)
+        tracer.lay(node.outputs[0], labels.with_dead(_quantised(node.op, labels, zero)))
+
+
+def _touch_scales(tracer: Tracer, node: NodeView, labels: Field, axis: int) -> None:
+    for position in (1, 2):
+        shape = tracer.view.shape(node.input(position)) if node.input(position) else None
+        if shape and shape[0] > 1 and labels.spans(axis):
+            tracer.touch(node, position, 0, tracer.coarse(labels, axis), CARRIES)
+
+
+def _quantised(op: str, labels: Field, zero: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Zero becomes the zero point, and the zero point becomes zero again; anything else is not followed."""
+    points = np.unique(zero.astype(np.float64))
+    point = float(points[0]) if points.size == 1 else np.nan
+    before, after = (0.0, point) if op == "QuantizeLinear" else (point, 0.0)
+    return np.where(labels.dead == before, after, np.nan)

@@ -1,4 +1,4 @@
-"""Matrix products: by a constant weight, and of two computed matrices (attention)."""
+"""Matrix products: by a constant weight, of two computed matrices, and the Attention operator (opset 23)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge_export.channels.labels import Field
-from agfedge_export.channels.rules.registry import rule
-from agfedge_export.channels.tracer import PRODUCES, Read
+from agfedge_export.channels.labels import Field, spanning
+from agfedge_export.channels.rules import rule
+from agfedge_export.channels.tracer import PRODUCES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from agfedge_export.channels.tracer import Tracer
     from agfedge_export.graph.view import NodeView
+
+# Axes of what Attention reads.
+HEADS, DIMENSIONS = 1, 3
 
 
 @rule("Gemm")
@@ -23,13 +24,12 @@ def gemm(tracer: Tracer, node: NodeView) -> None:
     data, weight = node.inputs[0], node.inputs[1]
     shape = tracer.view.shape(weight)
     if shape is None or not tracer.view.is_derived(weight) or node.attributes.get("transA", 0):
-        for name in node.inputs:
-            tracer.block(node, name, "Gemm of two computed matrices, or of a transposed one")
+        tracer.block_inputs(node, "Gemm of two computed matrices, or of a transposed one")
         return
     tracer.block(node, data, "Gemm's row axis", axes=(0,))
     produced_axis, consumed_axis = (0, 1) if node.attributes.get("transB", 0) else (1, 0)
     tracer.consume(node, data, 1, weight=1, weight_axis=consumed_axis)
-    atoms = tracer.produce(node, node.outputs[0], 1, shape[produced_axis], tracer.view.root(weight))
+    atoms = tracer.produce(node, 1, weight=1)
     tracer.touch(node, 1, produced_axis, atoms, PRODUCES)
     if node.input(2):
         bias = tracer.view.shape(node.input(2))
@@ -43,43 +43,31 @@ def gemm(tracer: Tracer, node: NodeView) -> None:
 def matmul(tracer: Tracer, node: NodeView) -> None:
     """A product (..., M, K) by (..., K, N), whose operands may be constant or computed."""
     left, right = (tracer.view.shape(name) for name in node.inputs)
-    output = tracer.view.shape(node.outputs[0])
-    if left is None or right is None or output is None or min(len(left), len(right)) < 2:
-        for name in node.inputs:
-            tracer.block(node, name, "MatMul of unknown shapes or of a vector")
+    if left is None or right is None or min(len(left), len(right)) < 2:
+        tracer.block_inputs(node, "MatMul of unknown shapes or of a vector")
     elif len(right) == 2 and tracer.view.is_derived(node.inputs[1]):
-        _by_weight(tracer, node, len(left) - 1, right[1])
+        _by_weight(tracer, node, 1, len(left) - 1)
     elif len(left) == 2 and tracer.view.is_derived(node.inputs[0]):
-        _by_left_weight(tracer, node, len(right), left[0])
+        _by_weight(tracer, node, 0, len(right) - 2)
     else:
-        _batched(tracer, node, len(output))
+        _batched(tracer, node, tracer.rank(node.outputs[0]))
 
 
-def _by_weight(tracer: Tracer, node: NodeView, last: int, count: int) -> None:
-    data, weight = node.inputs
-    tracer.consume(node, data, last, weight=1, weight_axis=0)
+def _by_weight(tracer: Tracer, node: NodeView, weight: int, axis: int) -> None:
+    """A product of a feature map, along `axis`, and the constant input at position `weight`."""
+    data = node.inputs[1 - weight]
+    tracer.consume(node, data, axis, weight=weight, weight_axis=1 - weight)
     for each in tracer.fields(data):
-        if not each.spans(last):
+        if not each.spans(axis):
             tracer.lay(node.outputs[0], each.with_zero_kept())
-    atoms = tracer.produce(node, node.outputs[0], last, count, tracer.view.root(weight))
-    tracer.touch(node, 1, 1, atoms, PRODUCES)
-
-
-def _by_left_weight(tracer: Tracer, node: NodeView, rank: int, count: int) -> None:
-    weight, data = node.inputs
-    tracer.consume(node, data, rank - 2, weight=0, weight_axis=1)
-    for each in tracer.fields(data):
-        if not each.spans(rank - 2):
-            tracer.lay(node.outputs[0], each.with_zero_kept())
-    atoms = tracer.produce(node, node.outputs[0], rank - 2, count, tracer.view.root(weight))
-    tracer.touch(node, 0, 0, atoms, PRODUCES)
+    tracer.touch(node, weight, weight, tracer.produce(node, axis, weight), PRODUCES)
 
 
 def _batched(tracer: Tracer, node: NodeView, rank: int) -> None:
     """Attention's products: a dimension that both operands lose is lost from the sum; batch axes (heads) go in step."""
     left = [each.aligned(rank) for each in tracer.labels(node, 0)]
     right = [each.aligned(rank) for each in tracer.labels(node, 1)]
-    sums = (_along(left, rank - 1), _along(right, rank - 2))
+    sums = (spanning(left, rank - 1), spanning(right, rank - 2))
     _contract(tracer, node, sums, rank)
     passing = [each for each in left if not each.spans(rank - 1)] + [each for each in right if not each.spans(rank - 2)]
     # Where whole rows and their columns both pass (heads of the scores, dimensions of the values), the columns suffice.
@@ -88,10 +76,6 @@ def _batched(tracer: Tracer, node: NodeView, rank: int) -> None:
         tracer.lay(node.outputs[0], each.with_zero_kept())
     for axis in range(rank - 2):
         _batch_axis(tracer, node, axis, (left, right), passing, rank)
-
-
-def _along(fields: list[Field], axis: int) -> Field | None:
-    return next((each for each in fields if each.spans(axis)), None)
 
 
 def _contract(tracer: Tracer, node: NodeView, sums: tuple[Field | None, Field | None], rank: int) -> None:
@@ -111,20 +95,10 @@ def _contract(tracer: Tracer, node: NodeView, sums: tuple[Field | None, Field | 
     if left.atoms.shape == facing.atoms.shape and not apart:
         tracer.unite(left.atoms, facing.atoms)
     else:  # shared by all heads on one side (multi-query attention): tied across heads on the other
-        first = _tied_to_last(tracer, left.atoms, rank)
-        tracer.unite(first, _tied_to_last(tracer, facing.atoms, rank))
+        first = tracer.unite_all(left.atoms.reshape(-1, left.atoms.shape[-1]))
+        tracer.unite(first, tracer.unite_all(facing.atoms.reshape(-1, facing.atoms.shape[-1])))
     # Scored on the left alone (the queries): both sides are the same channels.
-    extra = rank - tracer.rank(node.inputs[0])
-    sizes = [left.atoms.shape[axis] for axis in left.axes]
-    tracer.reads.append(Read(node.inputs[0], tuple(axis - extra for axis in left.axes), left.atoms.reshape(sizes)))
-
-
-def _tied_to_last(tracer: Tracer, atoms: NDArray[np.int64], rank: int) -> NDArray[np.int64]:
-    rows: NDArray[np.int64] = atoms.reshape(-1, atoms.shape[rank - 1])
-    for row in rows[1:]:
-        tracer.unite(rows[0], row)
-    first: NDArray[np.int64] = rows[0]
-    return first
+    tracer.read(node.inputs[0], left)
 
 
 def _batch_axis(
@@ -147,7 +121,43 @@ def _batch_axis(
                 tracer.pin(
                     tracer.coarse(each, axis), name, axis, node, "MatMul runs over them with a tensor of fixed size"
                 )
-    for other in rows[1:]:
-        tracer.unite(rows[0], other)
-    if rows and not any(each.spans(axis) for each in passing):
-        tracer.lay(node.outputs[0], Field.along(axis, rank, rows[0], np.nan))
+    if rows:
+        tied = tracer.unite_all(rows)
+        if spanning(passing, axis) is None:
+            tracer.lay(node.outputs[0], Field.along(axis, rank, tied, np.nan))
+
+
+@rule("Attention")
+def attention(tracer: Tracer, node: NodeView) -> None:
+    """softmax(scale * Q K^T + mask) V for Q, K, V of (B, heads, T, dimensions), with as many heads each."""
+    shapes = [tracer.view.shape(name) for name in node.inputs[:3]]
+    mask = tracer.view.shape(node.input(3)) if node.input(3) else ()
+    plain = len({shape[HEADS] for shape in shapes if shape is not None and len(shape) == 4}) == 1
+    if not plain or any(shape is None or len(shape) != 4 for shape in shapes) or any(node.inputs[4:]) or mask is None:
+        tracer.block_inputs(node, "Attention with folded or grouped heads, or with a cache")
+        return
+    for name in node.inputs[:3]:
+        tracer.block(node, name, "Attention runs over this axis", axes=(0, 2))
+    queries, keys, values = (spanning(tracer.fields(name), DIMENSIONS) for name in node.inputs[:3])
+    _tie_products(tracer, node, queries, keys)
+    rows = [tracer.coarse(each, HEADS) for each in (queries, keys, values) if each is not None and each.spans(HEADS)]
+    fixed = len(rows) < 3 or (len(mask) == 4 and mask[HEADS] > 1)
+    for row in rows:
+        tracer.unite(rows[0], row)
+        if fixed:
+            tracer.pin(row, node.inputs[0], HEADS, node, "Attention's heads meet a tensor of fixed size")
+    if values is not None:
+        tracer.lay(node.outputs[0], values.with_zero_kept())
+
+
+def _tie_products(tracer: Tracer, node: NodeView, queries: Field | None, keys: Field | None) -> None:
+    """Query and key dimensions go together, and both must be zero where they are gone."""
+    if queries is None or keys is None or queries.atoms.shape != keys.atoms.shape:
+        for each, name in ((queries, node.inputs[0]), (keys, node.inputs[1])):
+            if each is not None:
+                tracer.pin(each.atoms, name, DIMENSIONS, node, "queries meet keys of fixed size")
+        return
+    for each, name in ((queries, node.inputs[0]), (keys, node.inputs[1])):
+        tracer.require_zero(node, name, each)
+    tracer.unite(queries.atoms, keys.atoms)
+    tracer.read(node.inputs[0], queries)

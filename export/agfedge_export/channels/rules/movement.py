@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agfedge_export.channels.labels import Field
-from agfedge_export.channels.rules.registry import rule
+from agfedge_export.channels.rules import rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,8 @@ def aligned_blocks(before: tuple[int, ...], after: tuple[int, ...]) -> list[tupl
 def reshape(tracer: Tracer, node: NodeView) -> None:
     """Elements keep their order."""
     data, output = node.inputs[0], node.outputs[0]
-    before, after = tracer.view.shape(data), tracer.view.shape(output)
-    if before is None or after is None or 0 in before or prod(before) != prod(after):
+    before, after = tracer.view.shapes[data], tracer.view.shapes[output]
+    if 0 in before or prod(before) != prod(after):
         tracer.block(node, data, f"shapes around {node.op} are unknown")
         return
     laid: list[tuple[Field, Field]] = []
@@ -103,8 +103,7 @@ def concat(tracer: Tracer, node: NodeView) -> None:
     """Along the concatenated axis each operand keeps its channels; along the others operands share theirs."""
     shapes = [tracer.view.shape(name) for name in node.inputs]
     if any(shape is None for shape in shapes):
-        for name in node.inputs:
-            tracer.block(node, name, "an operand of Concat has an unknown shape")
+        tracer.block_inputs(node, "an operand of Concat has an unknown shape")
         return
     rank = tracer.rank(node.inputs[0])
     axis = int(node.attributes["axis"]) % rank
@@ -167,9 +166,9 @@ def _concat_others(tracer: Tracer, node: NodeView, operands: list[tuple[Field, .
 def slice_(tracer: Tracer, node: NodeView) -> None:
     """Channels on an axis that is not sliced pass; a slice of the channels keeps those that it takes."""
     data = node.inputs[0]
-    shape = tracer.view.shape(data)
+    shape = tracer.view.shapes[data]
     parts = [tracer.view.number(node.input(position)) for position in range(1, 5)]
-    if shape is None or parts[0] is None or parts[1] is None:
+    if parts[0] is None or parts[1] is None:
         tracer.block(node, data, "Slice with computed bounds")
         return
     picks = {}
@@ -183,7 +182,7 @@ def slice_(tracer: Tracer, node: NodeView) -> None:
         for axis, picked in picks.items():
             if axis == each.column and len(picked) and picked[0] > 0:
                 # Every row has to lose equally many columns before the slice, too.
-                before = Field(each.atoms.take(range(picked[0]), axis), each.dead.take(range(picked[0]), axis), axis)
+                before = each.taken(np.arange(picked[0]), axis)
                 tracer.joint(before)
                 _tie_rows(tracer, each, before)
         _lay_picked(tracer, node, node.outputs[0], each, picks)
@@ -197,7 +196,7 @@ def _lay_picked(
         if labels.spans(axis) and len(set(picked.tolist())) == 1:
             tracer.pin(tracer.coarse(labels, axis)[picked], node.inputs[0], axis, node, f"{node.op} picks it alone")
         if axis == labels.column and 0 < len(picked) < labels.atoms.shape[axis]:
-            _tie_rows(tracer, labels, Field(labels.atoms.take(picked, axis), labels.dead.take(picked, axis), axis))
+            _tie_rows(tracer, labels, labels.taken(picked, axis))
     along = {axis: picked for axis, picked in picks.items() if labels.spans(axis)}
 
     def pick(array: NDArray[Any]) -> NDArray[Any]:
@@ -249,10 +248,10 @@ def split(tracer: Tracer, node: NodeView) -> None:
 def gather(tracer: Tracer, node: NodeView) -> None:
     """Entries along one axis are picked by index; channels on other axes pass."""
     data, output = node.inputs[0], node.outputs[0]
-    shape = tracer.view.shape(data)
+    shape = tracer.view.shapes[data]
     indices = tracer.view.number(node.inputs[1])
     index_shape = tracer.view.shape(node.inputs[1]) if indices is None else indices.shape
-    if shape is None or index_shape is None:
+    if index_shape is None:
         tracer.block(node, data, "Gather with an unknown shape")
         return
     axis = int(node.attributes.get("axis", 0)) % len(shape)
@@ -323,10 +322,7 @@ def _pads(tracer: Tracer, node: NodeView) -> list[tuple[int, int]] | None:
 def expand(tracer: Tracer, node: NodeView) -> None:
     """Axes of size one are repeated; channels are not, or they are tiled whole."""
     data, output = node.inputs[0], node.outputs[0]
-    before, after = tracer.view.shape(data), tracer.view.shape(output)
-    if before is None or after is None:
-        tracer.block(node, data, f"shapes around {node.op} are unknown")
-        return
+    before, after = tracer.view.shapes[data], tracer.view.shapes[output]
     extra = len(after) - len(before)
     for each in tracer.labels(node, 0):
         grown = tuple(axis for axis in each.axes if after[axis + extra] != before[axis])
@@ -346,8 +342,8 @@ def depth_space(tracer: Tracer, node: NodeView) -> None:
     """Pixel shuffle: channels that become pixels of one channel live and die together."""
     data, output = node.inputs[0], node.outputs[0]
     tracer.block(node, data, f"{node.op} moves these pixels", axes=(0, 2, 3))
-    labels, shape = tracer.field(data, 1), tracer.view.shape(output)
-    if labels is None or shape is None:
+    labels = tracer.field(data, 1)
+    if labels is None:
         return
     atoms, dead = labels.atoms.ravel(), labels.dead.ravel()
     block = int(node.attributes["blocksize"]) ** 2
@@ -357,7 +353,5 @@ def depth_space(tracer: Tracer, node: NodeView) -> None:
     column_first = node.attributes.get("mode", b"DCR").decode() == "CRD"
     rows = atoms.reshape(-1, block) if column_first else atoms.reshape(block, -1).T
     values = dead.reshape(-1, block) if column_first else dead.reshape(block, -1).T
-    for column in rows.T[1:]:
-        tracer.unite(rows[:, 0], column)
     same = (values == values[:, :1]).all(axis=1)
-    tracer.lay(output, Field.along(1, 4, rows[:, 0], np.where(same, values[:, 0], np.nan)))
+    tracer.lay(output, Field.along(1, 4, tracer.unite_all(rows.T), np.where(same, values[:, 0], np.nan)))

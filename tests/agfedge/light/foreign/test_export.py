@@ -17,7 +17,7 @@ from torch import nn
 from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
+from agfedge.demo.network import train_heavy
 from agfedge.subject.models import load_module
 from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge_export.graph.from_torch import export_torch

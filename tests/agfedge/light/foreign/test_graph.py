@@ -13,9 +13,9 @@ import torch
 from onnx import numpy_helper, version_converter
 
 from agfedge.base.onnx_run import OnnxRun
-from agfedge.base.requests import Origin
 from agfedge.bundles.experts import experts_of
 from agfedge.light.foreign import foreign_light, load_foreign
+from agfedge.subject.origin import Origin
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_export import ModelError, graph_costs
 from agfedge_export.heads.heads import attach_heads
@@ -272,7 +272,7 @@ g (float[N,1,6,6] image) => (float[N,3] logits) <int64[1] axes = {1}, float[3] w
 
 
 def test_a_graph_that_is_too_large_is_refused(saved: Saved, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agfedge.light.foreign.graph.LARGEST_FILE_BYTES", 100)
+    monkeypatch.setattr("agfedge.light.foreign_graph.LARGEST_FILE_BYTES", 100)
     assert told(saved(), subject).endswith("takes more than 2 GB: expected a small model")
 
 

@@ -11,7 +11,7 @@ import pytest
 from agfedge.cli import main
 from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
-from agfedge.demo.heavy import train_heavy
+from agfedge.demo.network import train_heavy
 from agfedge.study.compare import HEAVY, SCRATCH, check_request
 from agfedge.study.compare.run import tasks
 from agfedge_runtime.errors import InputError

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agfedge.study.compare import Point
+from agfedge.study.compare import ComparePoint
 from agfedge.study.compare.points import store_of
 from agfedge_runtime.errors import InputError
 
-POINT = Point("agf", 0.25, 1, 100, 5, 7, one_shot=0.5, recovered=0.75, training="slimmed", epochs=3)
+POINT = ComparePoint("agf", 0.25, 1, 100, 5, 7, one_shot=0.5, recovered=0.75, training="slimmed", epochs=3)
 IDENTITY: dict[str, object] = {"model_sha256": "ab", "samples": 64}
 
 
@@ -26,7 +26,7 @@ def test_a_point_that_was_not_measured_is_none(tmp_path: Path) -> None:
 def test_all_points_of_the_folder_are_found(tmp_path: Path) -> None:
     store = store_of(tmp_path, IDENTITY)
     store.put(POINT)
-    store_of(tmp_path, IDENTITY).put(Point("l1", 0.25, 1, 100, 5, 7, one_shot=0.25))
+    store_of(tmp_path, IDENTITY).put(ComparePoint("l1", 0.25, 1, 100, 5, 7, one_shot=0.25))
     assert [each.score for each in store.all()] == ["agf", "l1"]
 
 
@@ -50,6 +50,6 @@ def test_a_broken_point_is_named(tmp_path: Path, text: str) -> None:
 
 def test_an_accuracy_beyond_one_is_no_point(tmp_path: Path) -> None:
     store = store_of(tmp_path, IDENTITY)
-    store.put(Point("agf", 0.25, 1, 100, 5, 7, one_shot=1.5))
+    store.put(ComparePoint("agf", 0.25, 1, 100, 5, 7, one_shot=1.5))
     with pytest.raises(InputError, match="is no point"):
         store.all()

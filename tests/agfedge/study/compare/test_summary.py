@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from agfedge.study.compare import HEAVY, Point, claims_of, json_of, markdown_of, rows_of, sentence, table_of
+from agfedge.study.compare import HEAVY, ComparePoint, claims_of, json_of, markdown_of, rows_of, sentence, table_of
 
 
-def point(score: str, one_shot: float, seed: int = 0, keep: float = 0.25, samples: int = 10_000) -> Point:
-    return Point(score, keep, seed, samples, 1_000_000, 2_000, one_shot)
+def point(score: str, one_shot: float, seed: int = 0, keep: float = 0.25, samples: int = 10_000) -> ComparePoint:
+    return ComparePoint(score, keep, seed, samples, 1_000_000, 2_000, one_shot)
 
 
 def test_a_row_averages_over_seeds() -> None:

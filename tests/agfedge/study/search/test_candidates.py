@@ -12,7 +12,7 @@ from agfedge.allocate import AllocationRequest
 from agfedge.bundles.trunk_choice import auto_cuts
 from agfedge.study.search.candidates import candidates, cuts_of, options_of
 from agfedge_export.errors import SurgeryError
-from agfedge_export.trunk.split import Cut, trunk_cuts
+from agfedge_export.trunk.cuts import Cut, trunk_cuts
 from agfedge_runtime.errors import InputError
 from nets import Residual, exported, learned, stripes
 

@@ -10,7 +10,7 @@ from agfedge.bundles.experts import Experts, experts_of
 from agfedge.study.search.charges import charges_of
 from agfedge_export import analyse, make_plan, prune
 from agfedge_export.heads.heads import Preprocessing
-from agfedge_export.trunk.split import find_cut, trunk_cuts
+from agfedge_export.trunk.cuts import find_cut, trunk_cuts
 from agfedge_runtime.errors import InputError
 from nets import SIDE, Residual, exported, learned, stripes
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 import agfedge
-from agfedge.allocate import AllocationRequest, asked
-from agfedge.base.requests import Origin
+from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.cli import main
 from agfedge.recover import Recovery
 from agfedge.study.search import SearchRequest, SearchResult
 from agfedge.study.search.request import DEPTHS, KEEPS
+from agfedge.subject.origin import Origin
 from agfedge_runtime import Bundle
 from asking import search_request
 from search_points import done, failed, rejected
@@ -84,8 +84,7 @@ def test_every_option_reaches_the_request(bench: Bench) -> None:
         lights=("a.onnx", "b.onnx"),
         score="l1",
         recovery=Recovery(epochs=3, patience=2, seed=7),
-        exclude=("conv1", "head"),
-        per_layer="p.toml",
+        choice=GroupChoice(("conv1", "head"), per_layer="p.toml"),
         depths=(),
         costs="macs",
         time_limit_s=5400.0,
@@ -121,7 +120,7 @@ def test_each_width_and_each_budget_is_an_amount(bench: Bench, options: tuple[st
     found = bench.asked(*options).amounts
     assert found == amounts
     for each in found:
-        asked(each)  # none is refused
+        each.check()  # none is refused
 
 
 def test_what_is_part_of_a_budget_stays_where_there_is_none(bench: Bench) -> None:

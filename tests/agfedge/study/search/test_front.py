@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agfedge.study.search.front import best, front
+from agfedge.study.search.points import best, front
 from search_points import HEAVY, done, failed, rejected
 
 PAIRS = st.lists(st.tuples(st.sampled_from([0.2, 0.4, 0.6, 1.0, 1.2]), st.sampled_from([0.8, 0.9, 0.94, 0.96])))

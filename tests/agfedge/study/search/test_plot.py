@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from agfedge.study.search.plot import _draw, write_plot
+from agfedge.study.search.report import _draw, write_plot
 from search_points import HEAVY, done, failed, rejected
 
 POINTS = [done("cheap", 0.3, 0.92), done("good", 0.5, 0.94), done("beaten", 0.6, 0.91), rejected("x"), failed("y")]

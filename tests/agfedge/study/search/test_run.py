@@ -11,9 +11,9 @@ import pytest
 from agfedge.allocate import AllocationRequest
 from agfedge.data import load_dataset
 from agfedge.recover import Recovery
-from agfedge.study.search import Point, Search, SearchRequest
+from agfedge.study.search import Search, SearchPoint, SearchRequest
 from agfedge.study.search.points import DONE, FAILED, REJECTED
-from agfedge.study.search.trial import Trial
+from agfedge.study.search.trial import CandidateTrial
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
 from agfedge_runtime.errors import InputError
@@ -39,7 +39,7 @@ def request_(workshop: Workshop, tmp_path: Path) -> SearchRequest:
     )
 
 
-def timeless(points: tuple[Point, ...]) -> list[Point]:
+def timeless(points: tuple[SearchPoint, ...]) -> list[SearchPoint]:
     return [replace(point, seconds=0.0) for point in points]
 
 
@@ -47,7 +47,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a light expert was trained")
 
-    monkeypatch.setattr(Trial, "recovered", refuse)
+    monkeypatch.setattr(CandidateTrial, "recovered", refuse)
 
 
 def test_every_candidate_becomes_a_point_with_its_light_expert(request_: SearchRequest) -> None:
@@ -71,17 +71,17 @@ def test_what_was_tried_is_not_tried_again(request_: SearchRequest, monkeypatch:
 def test_a_stopped_search_ends_as_if_it_had_not_been(
     request_: SearchRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged = Trial.judged
+    judged = CandidateTrial.judged
     calls: list[str] = []
 
-    def stop_at_the_second(trial: Trial, tried: object) -> Point:
+    def stop_at_the_second(trial: CandidateTrial, tried: object) -> SearchPoint:
         calls.append("")
         if len(calls) == 2:
             raise KeyboardInterrupt
         return judged(trial, tried)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trial, "judged", stop_at_the_second)
+        patch.setattr(CandidateTrial, "judged", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             Search(request_).run()
     resumed = Search(request_).run()

@@ -68,7 +68,7 @@ def test_what_is_filled_is_fetched(gpu, cuda, kind):
     np.testing.assert_array_equal(gpu.span(buffer.address, 24).view(np.float32), array.ravel())
     buffer.fetch(24)
     cuda.wait()
-    found = buffer.read(np.dtype(np.float32), (2, 3))
+    found = buffer.read(24, np.dtype(np.float32), (2, 3))
     np.testing.assert_array_equal(found, array)
     assert found.base is None, "it belongs to the caller"
     buffer.close()
@@ -101,7 +101,7 @@ def test_filling_waits_for_work_that_still_reads(gpu, cuda, kind):
     for value in (1, 2, 3):
         buffer.fill(np.full(4, value, np.uint8))
         stream.submit(lambda: seen.append(int(gpu.span(buffer.address, 4)[0])))
-        buffer.touched()
+        buffer.busy_since = cuda.waits
     cuda.wait()
     assert seen == [1, 2, 3]
     assert cuda.waits == 3

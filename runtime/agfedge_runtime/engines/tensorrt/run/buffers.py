@@ -85,6 +85,7 @@ class Buffer:
         address: as the GPU sees it.
         writes: how often it was overwritten; what was read at another count is no longer there.
         is_open: whether it still has its memory.
+        busy_since: how often the stream had been waited for when work that uses it was submitted last.
     """
 
     def __init__(self, cuda: Cuda, nbytes: int, kind: str) -> None:
@@ -100,34 +101,29 @@ class Buffer:
             self.address = self._device.address
         self.writes = 0
         self.is_open = True
-        self._busy_since = -1
+        self.busy_since = -1
 
     def fill(self, array: AnyArray) -> None:
         """Submit that the GPU sees `array`, which may be changed once this returns."""
         # What was submitted since the last wait may still read from the host's copy, or from mapped memory itself.
-        if self._busy_since == self._cuda.waits:
+        if self.busy_since == self._cuda.waits:
             self._cuda.wait()
-        staged = self._staging().array[: array.nbytes]
+        staged = (self._host or self._staging()).array[: array.nbytes]
         np.copyto(staged.view(array.dtype).reshape(array.shape), array)
         if self._device is not None:
             self._cuda.upload(self.address, staged)
-        self.touched()
+        self.busy_since = self._cuda.waits
         self.writes += 1
-
-    def touched(self) -> None:
-        """Work that uses it was submitted."""
-        self._busy_since = self._cuda.waits
 
     def fetch(self, nbytes: int) -> None:
         """Submit that the host sees its first bytes; `read` them after a wait."""
         if self._device is not None:
-            self._cuda.download(self._staging().array[:nbytes], self.address)
+            self._cuda.download((self._host or self._staging()).array[:nbytes], self.address)
 
-    def read(self, dtype: np.dtype[Any], shape: Shape) -> AnyArray:
+    def read(self, nbytes: int, dtype: np.dtype[Any], shape: Shape) -> AnyArray:
         """A copy of what was fetched."""
-        nbytes = _size(shape) * dtype.itemsize
-        found: AnyArray = self._staging().array[:nbytes].view(dtype).reshape(shape).copy()
-        return found
+        copied: AnyArray = (self._host or self._staging()).array[:nbytes].view(dtype).reshape(shape).copy()
+        return copied
 
     def close(self) -> None:
         """Give it back; safe to call twice. It is not in use."""
@@ -142,10 +138,3 @@ class Buffer:
         if self._host is None:
             self._host = self._cuda.host_memory(self._nbytes, mapped=False)
         return self._host
-
-
-def _size(shape: Shape) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count

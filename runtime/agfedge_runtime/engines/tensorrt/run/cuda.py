@@ -189,13 +189,9 @@ class PyCuda:
         # The second stands before it while copies are watched: so an unwatched copy pays nothing for it.
         self._driver = self._plain_driver = _import_driver()
         self.error: type[BaseException] = self._driver.Error
-        self._owner = threading.get_ident()
-        self._owner_name = threading.current_thread().name
-        self._depth = 0
         self.users = 0
         self.waits = 0
         self.scratch = Scratch()
-        self._active = _Active(self)
         try:
             self._driver.init()
             device = self._driver.Device(0)
@@ -204,6 +200,7 @@ class PyCuda:
             raise BackendError(
                 f"there is no GPU to use: {_one_line(error)}; run with --backend onnxruntime, or mend the driver"
             ) from error
+        self._active = _Active(self._context, self.error)
         self.integrated = bool(device.get_attribute(self._driver.device_attribute.INTEGRATED))
         with self._active:
             self._stream = self._driver.Stream(_NON_BLOCKING)
@@ -271,23 +268,6 @@ class PyCuda:
         # For this pycuda pushed the context, and releasing a primary context does not take it off the driver's stack.
         pop_context()
 
-    def enter(self) -> None:
-        """Make the context current, unless it is."""
-        if threading.get_ident() != self._owner:
-            raise BackendError(
-                f"got a call from the thread {threading.current_thread().name}, expected {self._owner_name}, which "
-                "opened the engine: a GPU's engines belong to one thread; open a cascade in each thread that decides"
-            )
-        if self._depth == 0:
-            self._context.push()
-        self._depth += 1
-
-    def leave(self) -> None:
-        """Undo `enter`."""
-        self._depth -= 1
-        if self._depth == 0:
-            self._context.pop()
-
     def _out_of_memory(self, nbytes: int) -> BackendError:
         free, total = self._driver.mem_get_info()
         return BackendError(
@@ -299,17 +279,30 @@ class PyCuda:
 class _Active:
     """What `PyCuda.active` gives: one object for all calls, so that a run allocates nothing for it."""
 
-    def __init__(self, cuda: PyCuda) -> None:
-        self._cuda = cuda
+    def __init__(self, context: Any, cuda_error: type[BaseException]) -> None:
+        self._context, self._cuda_error = context, cuda_error
+        self._owner = threading.get_ident()
+        self._owner_name = threading.current_thread().name
+        self._depth = 0
 
     def __enter__(self) -> None:
-        self._cuda.enter()
+        """Make the context current, unless it is."""
+        if threading.get_ident() != self._owner:
+            raise BackendError(
+                f"got a call from the thread {threading.current_thread().name}, expected {self._owner_name}, which "
+                "opened the engine: a GPU's engines belong to one thread; open a cascade in each thread that decides"
+            )
+        if self._depth == 0:
+            self._context.push()
+        self._depth += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._cuda.leave()
-        if isinstance(error, self._cuda.error):
+        self._depth -= 1
+        if self._depth == 0:
+            self._context.pop()
+        if isinstance(error, self._cuda_error):
             # After most errors a context answers nothing but errors, and all of a process share it.
             raise BackendError(f"CUDA failed: {_one_line(error)}; start the program again") from error
 

@@ -81,6 +81,10 @@ class TensorRtEngine:
         self._clock: EventClock | None = None
         # Before the engine is built, which takes minutes: without a GPU it would be in vain.
         self._cuda: Cuda = open_cuda()
+        # Kept, as is what was accepted last: what comes again and again is looked at once.
+        self._active = self._cuda.active()
+        self._known_outputs: Sequence[str] = ()
+        self._accepted: list[tuple[np.dtype[Any], Shape]] = []
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             self.precision = ""
@@ -93,12 +97,12 @@ class TensorRtEngine:
         Only what is asked for is copied to the host. For the same `share` of an input as in the run before, nothing is
         computed again: so a prior may be asked for first, and probabilities where they are needed.
         """
-        runner = self._opened()
-        self._check_outputs(outputs)
-        with self._cuda.active():
-            if not self._is_done(inputs):
-                self._check_inputs(inputs)
-                if self._rows(inputs) > self._most_rows:
+        runner = self._runner or self._opened()
+        if outputs is not self._known_outputs:
+            self._check_outputs(outputs)
+        with self._active:
+            if inputs is not self._done or not self._done.is_there:
+                if not self._fits(inputs):
                     return self._run_in_pieces(inputs, outputs)
                 self._submit(runner, inputs)
             return runner.fetch(outputs)
@@ -116,12 +120,11 @@ class TensorRtEngine:
         Raises:
             BackendError: they do not fit, or the engine is closed.
         """
-        runner = self._opened()
+        runner = self._runner or self._opened()
         if isinstance(inputs, Shared) and inputs.cuda is self._cuda and inputs.is_there:
             return inputs
-        with self._cuda.active():
-            self._check_inputs(inputs)
-            if self._rows(inputs) > self._most_rows:
+        with self._active:
+            if not self._fits(inputs):
                 return inputs
             residents = {}
             for name in self.input_names:
@@ -144,15 +147,19 @@ class TensorRtEngine:
         Raises:
             BackendError: as `run` does.
         """
-        runner = self._opened()
-        self._check_outputs(outputs)
-        with self._cuda.active():
-            if not self._is_done(inputs):
-                self._check_inputs(inputs)
-                if self._rows(inputs) > self._most_rows:
+        runner = self._runner or self._opened()
+        if outputs is not self._known_outputs:
+            self._check_outputs(outputs)
+        with self._active:
+            if inputs is not self._done or not self._done.is_there:
+                if not self._fits(inputs):
                     return dict(zip(outputs, self._run_in_pieces(inputs, outputs)))
                 self._submit(runner, inputs)
-            return Shared(self._cuda, {name: self._resident(runner, name) for name in outputs})
+            residents = {}
+            for name in outputs:
+                buffer = runner.outputs[name]
+                residents[name] = Resident(buffer, buffer.writes, self.dtypes[name], runner.output_shapes[name])
+            return Shared(self._cuda, residents)
 
     def start_clock(self, clock: DeviceClock | None) -> DeviceClock:
         """Time copies and runs by CUDA events from now on; see `ClockedEngine.start_clock`."""
@@ -179,8 +186,7 @@ class TensorRtEngine:
         with self._cuda.active():
             self._check_inputs(inputs)
             self._done = None
-            placed = [(name, *self._placed(runner, inputs, name)) for name in self.input_names]
-            return runner.layers(tuple((name, shape, buffer.address) for name, shape, buffer in placed), runs)
+            return runner.layers(self._placed(runner, inputs)[0], runs)
 
     @property
     def most_rows(self) -> int:
@@ -259,38 +265,59 @@ class TensorRtEngine:
             raise BackendError(f"{self._title}: the engine is closed; open the cascade again")
         return self._runner
 
-    def _is_done(self, inputs: Mapping[str, AnyArray]) -> bool:
-        return self._done is not None and inputs is self._done and self._done.is_there
+    def _fits(self, inputs: Mapping[str, AnyArray]) -> bool:
+        """Whether inputs fit into one run; what does not fit the engine at all is refused.
+
+        Raises:
+            BackendError: they are not what the engine was built for.
+        """
+        if len(inputs) != len(self.input_names):
+            self._check_inputs(inputs)
+        facts: list[tuple[np.dtype[Any], Shape]] = []
+        shared = inputs.residents if isinstance(inputs, Shared) else inputs
+        for name in self.input_names:
+            if name not in shared:
+                self._check_inputs(inputs)
+            array = shared[name]
+            facts.append((array.dtype, array.shape))
+        if facts != self._accepted:
+            self._check_inputs(inputs)
+            if self._rows(inputs) > self._most_rows:
+                return False
+            self._accepted = facts
+        return True
 
     def _submit(self, runner: Runner, inputs: Mapping[str, AnyArray]) -> None:
         self._done = None
-        placed = [(name, *self._placed(runner, inputs, name)) for name in self.input_names]
-        places: Places = tuple((name, shape, buffer.address) for name, shape, buffer in placed)
+        places, buffers = self._placed(runner, inputs)
         runner.submit(places)
         # Only now: a run that is captured waits in between.
-        for _name, _shape, buffer in placed:
-            buffer.touched()
+        for buffer in buffers:
+            buffer.busy_since = self._cuda.waits
         if isinstance(inputs, Shared) and inputs.cuda is self._cuda:
             self._done = inputs
 
-    def _placed(self, runner: Runner, inputs: Mapping[str, AnyArray], name: str) -> tuple[Shape, Buffer]:
-        """The shape and memory of an input, which is copied to the GPU unless it is there."""
-        if isinstance(inputs, Shared) and inputs.cuda is self._cuda:
-            resident = inputs.resident(name)
-            if resident.is_there:
-                return resident.shape, resident.buffer
-        array, buffer = inputs[name], runner.inputs[name]
-        buffer.fill(array)
-        return array.shape, buffer
-
-    def _resident(self, runner: Runner, name: str) -> Resident:
-        buffer = runner.outputs[name]
-        return Resident(buffer, buffer.writes, self.dtypes[name], runner.output_shapes[name])
+    def _placed(self, runner: Runner, inputs: Mapping[str, AnyArray]) -> tuple[Places, list[Buffer]]:
+        """Where each input lies, which is copied to the GPU unless it is there; and its memory."""
+        places, buffers = [], []
+        residents = inputs.residents if isinstance(inputs, Shared) and inputs.cuda is self._cuda else {}
+        for name in self.input_names:
+            resident = residents.get(name)
+            if resident is not None and resident.buffer.is_open and resident.buffer.writes == resident.writes:
+                shape, buffer = resident.shape, resident.buffer
+            else:
+                array, buffer = inputs[name], runner.inputs[name]
+                shape = array.shape
+                buffer.fill(array)
+            places.append((name, shape, buffer.address))
+            buffers.append(buffer)
+        return tuple(places), buffers
 
     def _check_outputs(self, outputs: Sequence[str]) -> None:
         for name in outputs:
             if name not in self.output_names:
                 raise BackendError(f"{self._title}: no output {name}; it has {', '.join(self.output_names)}")
+        self._known_outputs = outputs
 
     def _check_inputs(self, inputs: Mapping[str, AnyArray]) -> None:
         if len(inputs) != len(self.input_names) or any(name not in inputs for name in self.input_names):
@@ -361,7 +388,7 @@ def _program(library: Library, plan: Plan, path: Path) -> Program:
 def _facts(inputs: Mapping[str, AnyArray], name: str) -> tuple[np.dtype[Any], Shape]:
     """The dtype and shape of an input; nothing is copied from the GPU for it."""
     if isinstance(inputs, Shared):
-        resident = inputs.resident(name)
+        resident = inputs.residents[name]
         return resident.dtype, resident.shape
     array = inputs[name]
     return array.dtype, array.shape

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import Sequence, Tuple
+from typing import Any, Sequence, Tuple
+
+import numpy as np
 
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.engines.tensorrt.run.buffers import Buffer
@@ -52,6 +54,14 @@ class ExecutionOptions:
             raise InputError(f"got {self.graphs} CUDA graphs, expected 0 or above")
 
 
+@dataclass(frozen=True)
+class _Fetch:
+    """Copies to the host, the smallest first, and what is then read there, in the order in which it was asked for."""
+
+    downloads: tuple[tuple[Buffer, int], ...]
+    reads: tuple[tuple[Buffer, int, np.dtype[Any], Shape], ...]
+
+
 @dataclass
 class _Captured:
     context: BoundContext
@@ -87,6 +97,8 @@ class Runner:
         self.inputs: dict[str, Buffer] = {}
         self.outputs: dict[str, Buffer] = {}
         self.output_shapes: dict[str, Shape] = {}
+        # How outputs of these shapes are fetched, by the names that are asked for.
+        self._fetches: dict[tuple[str, ...], _Fetch] = {}
         self.capture_failure = ""
         self._context: BoundContext | None = None
         with contextlib.ExitStack() as undo:
@@ -105,23 +117,32 @@ class Runner:
         captured = self._captured.get(places) or self._maybe_capture(places)
         if captured is None:
             self._submit_plain(places)
-        elif captured.scratch_address != self._scratch_address():
+        elif self._options.share_activations and captured.scratch_address != self._cuda.scratch.address:
             # A larger engine was opened since: what was captured points to memory that is gone.
             self._cuda.wait()
             self._drop_captured()
             self._submit_plain(places)
         else:
             captured.graph.launch()
-            self.output_shapes = captured.shapes
-        self._outputs_written()
+            if self.output_shapes is not captured.shapes:
+                self.output_shapes = captured.shapes
+                self._fetches.clear()
+        waits = self._cuda.waits
+        for buffer in self.outputs.values():
+            buffer.writes += 1
+            buffer.busy_since = waits
 
     def fetch(self, names: Sequence[str]) -> list[AnyArray]:
         """Outputs of the last run, the smallest first on their way: a prior does not wait for probabilities."""
-        sizes = {name: _nbytes(self._specs[name], self.output_shapes[name]) for name in names}
-        for name in sorted(sizes, key=sizes.__getitem__):
-            self.outputs[name].fetch(sizes[name])
+        asked = tuple(names)
+        wanted = self._fetches.get(asked) or self._fetch_of(asked)
+        for buffer, nbytes in wanted.downloads:
+            buffer.fetch(nbytes)
         self._cuda.wait()
-        return [self.outputs[name].read(self._specs[name].dtype, self.output_shapes[name]) for name in names]
+        outputs = []
+        for buffer, nbytes, dtype, shape in wanted.reads:
+            outputs.append(buffer.read(nbytes, dtype, shape))
+        return outputs
 
     def layers(self, places: Places, runs: int) -> list[tuple[str, float]]:
         """Name and mean microseconds of each layer, in plain runs of a context of its own that TensorRT times.
@@ -134,7 +155,9 @@ class Runner:
             self._bind(context, places)
             return context.layers(runs)
         finally:
-            self._outputs_written()
+            for buffer in self.outputs.values():
+                buffer.writes += 1
+                buffer.busy_since = self._cuda.waits
             context.close()
 
     def close(self) -> None:
@@ -146,10 +169,14 @@ class Runner:
         for buffer in (*self.inputs.values(), *self.outputs.values()):
             buffer.close()
 
-    def _outputs_written(self) -> None:
-        for buffer in self.outputs.values():
-            buffer.writes += 1
-            buffer.touched()
+    def _fetch_of(self, names: tuple[str, ...]) -> _Fetch:
+        reads = []
+        for name in names:
+            spec, shape = self._specs[name], self.output_shapes[name]
+            reads.append((self.outputs[name], _nbytes(spec, shape), spec.dtype, shape))
+        downloads = sorted(((buffer, nbytes) for buffer, nbytes, _, _ in reads), key=lambda part: part[1])
+        self._fetches[names] = made = _Fetch(tuple(downloads), tuple(reads))
+        return made
 
     def _allocate(self, context: BoundContext, kind: str) -> None:
         for spec in self._specs.values():
@@ -164,6 +191,7 @@ class Runner:
         if self._context is None:
             raise BackendError("the engine is closed; open the cascade again")
         self.output_shapes = self._bind(self._context, places)
+        self._fetches.clear()
         self._context.enqueue()
         if len(self._plain_runs) >= _REMEMBERED:
             self._plain_runs.clear()

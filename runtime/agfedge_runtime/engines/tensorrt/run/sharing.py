@@ -47,20 +47,23 @@ class Shared(Mapping[str, AnyArray]):
     Args:
         cuda: whose memory it is.
         residents: what lies there.
+
+    Attributes:
+        cuda: as given.
+        residents: as given.
     """
 
     def __init__(self, cuda: Cuda, residents: Mapping[str, Resident]) -> None:
         self.cuda = cuda
-        self._residents = dict(residents)
-
-    def resident(self, name: str) -> Resident:
-        """Where an array lies."""
-        return self._residents[name]
+        self.residents = residents
 
     @property
     def is_there(self) -> bool:
         """Whether the GPU still has all of them."""
-        return all(each.is_there for each in self._residents.values())
+        for resident in self.residents.values():
+            if not resident.buffer.is_open or resident.buffer.writes != resident.writes:
+                return False
+        return True
 
     def __getitem__(self, name: str) -> AnyArray:
         """The array on the host.
@@ -69,20 +72,20 @@ class Shared(Mapping[str, AnyArray]):
             KeyError: there is none of that name.
             BackendError: it was never copied, and the GPU no longer has it.
         """
-        resident = self._residents[name]
+        resident = self.residents[name]
         if resident.host is None:
             resident.host = self._copied(name, resident)
         return resident.host
 
     def __contains__(self, name: object) -> bool:
         # Without looking it up, which would copy it.
-        return name in self._residents
+        return name in self.residents
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._residents)
+        return iter(self.residents)
 
     def __len__(self) -> int:
-        return len(self._residents)
+        return len(self.residents)
 
     def _copied(self, name: str, resident: Resident) -> AnyArray:
         with self.cuda.active():
@@ -95,4 +98,4 @@ class Shared(Mapping[str, AnyArray]):
                 nbytes *= length
             resident.buffer.fetch(nbytes)
             self.cuda.wait()
-            return resident.buffer.read(resident.dtype, resident.shape)
+            return resident.buffer.read(nbytes, resident.dtype, resident.shape)
