@@ -29,13 +29,18 @@ BELOW = {
 
 
 def imported_packages(path: Path) -> set[str]:
+    return imported_names(path) & set(PACKAGES)
+
+
+def imported_names(path: Path) -> set[str]:
+    """First parts of what a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module.split(".")[0])
-    return found & set(PACKAGES)
+    return found
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
@@ -45,6 +50,16 @@ def test_imports_run_one_way(package: str) -> None:
         str(path.relative_to(ROOT)): imported_packages(path) - allowed for path in PACKAGES[package].rglob("*.py")
     }
     assert {path: names for path, names in upward.items() if names} == {}
+
+
+def test_tests_never_import_from_benchmarks() -> None:
+    """By no name: neither the folder's nor one of its modules, which lie beside no test."""
+    benchmarks = {"benchmarks", *(path.stem for path in (ROOT / "benchmarks").glob("*.py"))}
+    assert {
+        str(path.relative_to(ROOT)): names
+        for path in (ROOT / "tests").rglob("*.py")
+        if (names := imported_names(path) & benchmarks)
+    } == {}
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
