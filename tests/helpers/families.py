@@ -255,7 +255,7 @@ FAMILIES: tuple[Family, ...] = (
     *_LIGHT,
 )
 
-# Of each kind of network one, and of two ways of exporting every pair: the others show what these do.
+# Each kind of network, each way of exporting, and each pair of a way's parts and the opset.
 CHOSEN: tuple[Family, ...] = all_pairs(
     FAMILIES,
     lambda each: {
@@ -264,7 +264,7 @@ CHOSEN: tuple[Family, ...] = all_pairs(
         "folded": each.net.folded,
         "opset": each.opset,
     },
-    lambda each: each.net.family,
+    lambda each: (each.net.family, (each.net.exporter, each.net.batch, each.net.folded)),
 )
 # All of them, as parameters of a test; those that are not chosen wait for `make full`.
 PARAMETERS = tuple(

@@ -10,16 +10,18 @@ Case = TypeVar("Case")
 
 
 def all_pairs(
-    cases: Sequence[Case], factors: Callable[[Case], Mapping[str, Hashable]], kind: Callable[[Case], Hashable]
+    cases: Sequence[Case],
+    factors: Callable[[Case], Mapping[str, Hashable]],
+    kinds: Callable[[Case], Sequence[Hashable]],
 ) -> tuple[Case, ...]:
     """Chooses greedily, the first of equals, so always the same.
 
     Args:
         cases: to choose from; the choice keeps their order.
         factors: the values of a case by factor: of any two factors each pair of values that occurs will occur.
-        kind: each will occur.
+        kinds: what a case stands for beside them; each will occur.
     """
-    wanted = [_pairs(factors(case)) | {("", kind(case))} for case in cases]
+    wanted = [_pairs(factors(case)) | {("", kind) for kind in kinds(case)} for case in cases]
     left, chosen = set().union(*wanted), set()
     while left:
         best = max(range(len(cases)), key=lambda number: (len(wanted[number] & left), -number))
