@@ -5,7 +5,10 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo docs wheels test test-gpu test-arm64 lint types unit format clean
+# Each of the many processes that tests start would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo docs wheels test quick full test-gpu test-arm64 lint types unit format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/agfedge demo --out build/demo
@@ -20,6 +23,14 @@ wheels: $(VENV)/bin/python
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist ./runtime .
 
 test: lint types unit
+
+# In two minutes: something of every package, nothing that takes long.
+quick: lint
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not full"
+
+# What `make test` leaves out: more points to be killed at, more networks and more examples of what it tests.
+full: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto --dist loadfile -m full
 
 # What needs a CUDA device; elsewhere every test says why it is skipped.
 test-gpu: $(VENV)/.installed-test

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from replay import replayed_mask
 
 import agfedge_export as ax
-from families import FAMILIES, Family
+from families import CHOSEN, FAMILIES, PARAMETERS, Family
 from gallery import Case, Gallery, digest
+from replay import replayed_mask
 
 TOLERANCE = 1e-4
 NEWEST_OPSET = 26  # that ONNX Runtime runs
 
 
-@pytest.fixture(scope="module", params=FAMILIES, ids=str)
+@pytest.fixture(scope="module", params=PARAMETERS)
 def family(request: pytest.FixtureRequest) -> Family:
     return request.param
 
@@ -40,10 +40,12 @@ def feeds(family: Family, case: Case) -> list[dict[str, np.ndarray]]:
 
 
 def test_the_families_spread_over_exporters_batches_and_opsets() -> None:
-    ways = {(each.net.exporter, each.net.batch, each.net.folded) for each in FAMILIES}
+    ways = {(each.net.exporter, each.net.batch, each.net.folded) for each in CHOSEN}
     assert {(way, batch, folded) for way in ("dynamo", "torchscript") for batch in ("fixed", "symbolic")
             for folded in (True, False)} <= ways  # fmt: skip
-    assert {each.opset for each in FAMILIES} == set(range(11, NEWEST_OPSET + 1))
+    assert {each.net.source.split("/")[0] for each in CHOSEN} == {"onnx", "own", "pytorchcv"}
+    assert {each.net.family for each in CHOSEN} == {each.net.family for each in FAMILIES}
+    assert {each.opset for each in CHOSEN} == set(range(11, NEWEST_OPSET + 1))
 
 
 def test_removed_equals_masked_on_random_and_extreme_inputs(case: Case) -> None:

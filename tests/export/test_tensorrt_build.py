@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tensorrt_build import builds
 
-from families import FAMILIES, Family
+from families import PARAMETERS, Family
+from tensorrt_build import builds
 
 if TYPE_CHECKING:
     from gallery import Gallery
@@ -29,7 +29,7 @@ def builder() -> None:
 
 
 @pytest.mark.usefixtures("builder")
-@pytest.mark.parametrize("family", FAMILIES, ids=str)
+@pytest.mark.parametrize("family", PARAMETERS)
 def test_the_pruned_graph_builds(family: Family, gallery: Gallery) -> None:
     outcome = builds(gallery.pruned(family), TIMEOUT_S)
     if outcome == "yes":

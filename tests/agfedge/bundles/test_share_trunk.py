@@ -17,8 +17,6 @@ from agfedge.bundles.experts import ExpertPair
 from agfedge.bundles.precisions import InPrecision
 from agfedge.cli import main
 from agfedge.data import load_dataset
-from agfedge.demo.digits import write_digits
-from agfedge.demo.network import train_heavy
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery
 from agfedge.router import Answers, Calibration, EarlyTrial, Measure
@@ -53,11 +51,8 @@ class Parted:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trunk")
-    write_digits(folder / "digits")
-    train_heavy(load_dataset(str(folder / "digits"), 0).train, folder / "heavy.safetensors", epochs=4)
-    return folder
+def folder(beside_digits: Path) -> Path:
+    return beside_digits
 
 
 def export(folder: Path, stage: str) -> int:

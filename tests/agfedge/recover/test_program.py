@@ -6,13 +6,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from cifar_resnet import CifarResNet
-from own_architectures.vit import vit
 from torch import nn
 
 from agfedge.recover import Recovery, Student, make_student, recover, reestimate, write_back
 from agfedge_export import Plan, SurgeryError, analyse, make_plan, prune
+from cifar_resnet import CifarResNet
 from nets import Padded, Viewed, exported, logits, random_plan, seeded
+from own_architectures.vit import vit
 
 IMAGE, THUMB = (3, 32, 32), (3, 64, 64)
 

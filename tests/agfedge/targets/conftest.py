@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from agfedge.targets import deploy
 from agfedge.targets.local import LocalTarget
 from agfedge_runtime.bundle.bundle import Bundle
+from shared import Shared
 
 
 @pytest.fixture
@@ -28,7 +31,13 @@ def device(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def twice(bundle: Bundle, other: Bundle, device: Path) -> tuple[str, str]:
-    """Two releases on the device, the second is current."""
-    first = deploy(bundle.path, LocalTarget(device)).release
-    return first, deploy(other.path, LocalTarget(device)).release
+def twice(shared: Shared, write_tiny_bundle: Callable[..., Bundle], device: Path) -> tuple[str, str]:
+    """Releases of `bundle` and of `other` on the device, the second is current: a copy of two deploys of this run."""
+
+    def make(folder: Path) -> None:
+        for name, confidence in (("first", 0.75), ("second", 0.9)):
+            deploy(write_tiny_bundle(folder / name, confidence).path, LocalTarget(folder / "device"))
+
+    shutil.copytree(shared.folder("deployed twice", make) / "device", device, symlinks=True)
+    second, first = json.loads((device / "history.json").read_text())
+    return first, second

@@ -16,8 +16,6 @@ from torch import nn
 
 from agfedge.cli import main
 from agfedge.data import load_dataset
-from agfedge.demo.digits import write_digits
-from agfedge.demo.network import train_heavy
 from agfedge.subject.models import load_module
 from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge_export.graph.from_torch import export_torch
@@ -136,11 +134,9 @@ def trained(module: nn.Module, parameters: object, folder: Path) -> tuple[nn.Mod
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(beside_digits: Path) -> Path:
     """Digits, a heavy expert, and two light ones of other origins."""
-    folder = tmp_path_factory.mktemp("foreign")
-    write_digits(folder / "digits")
-    train_heavy(load_dataset(str(folder / "digits"), 0).train, folder / "heavy.safetensors", epochs=2)
+    folder = beside_digits
     torch.manual_seed(1)
     thin = Thin()
     thin, x = trained(thin, thin.parameters(), folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from overhead import SHARED, images_of, tiny_bundle
 
 from agfedge_runtime import Branch
 from agfedge_runtime.cascade.cascade import Cascade
@@ -16,6 +15,7 @@ from agfedge_runtime.profile.stopwatch import Stopwatch
 from fake_machine import FakeMachine
 from fake_pycuda import LogicError
 from fake_tensorrt import VERSIONS
+from sized_bundle import SHARED, images_of, sized_bundle
 
 COPY_US, RUN_US = 2.0, 100.0
 NAN = float("nan")
@@ -62,7 +62,7 @@ def test_mapped_memory_is_not_copied(monkeypatch, tmp_path, tiny):
 
 
 def test_a_trunk_is_told_as_a_stage_of_its_own(machine, tmp_path):
-    bundle = tiny_bundle(tmp_path / "shared", 8, SHARED)
+    bundle = sized_bundle(tmp_path / "shared", 8, SHARED)
     engines = {
         name: machine.engine(bundle.file(f"{name}.onnx").read_bytes(), f"{name}.onnx")
         for name in ("trunk", "light", "heavy", "prior")

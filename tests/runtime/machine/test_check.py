@@ -25,7 +25,7 @@ from machines import (
     RecordedMachine,
 )
 
-# Stands in for a bare environment, as in test_runtime_imports.py, and asks for the report there.
+# Stands in for a bare environment, as in test_imports.py, and asks for the report there.
 BARE = """
 import sys
 THERE = {*sys.stdlib_module_names, "numpy", "agfedge_runtime"}

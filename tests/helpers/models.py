@@ -13,6 +13,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -224,12 +225,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _digest(architecture: Architecture) -> str:
-    """Changes with the entry, with the source of a network of our own, and with `_VERSION`."""
-    digest = hashlib.sha256(f"{_VERSION} {architecture!r}".encode())
-    origin, name = architecture.source.split("/")
-    if origin == "own":
-        for stem in ("layers", name.split(".")[0]):
-            digest.update((_OWN / f"{stem}.py").read_bytes())
+    """Changes with the entry, with the source of our own networks, with what exports, and with `_VERSION`."""
+    exporters = [f"{name} {version(name)}" for name in ("torch", "onnx", "onnxscript", "pytorchcv")]
+    digest = hashlib.sha256(f"{_VERSION} {architecture!r} {exporters}".encode())
+    if architecture.source.startswith("own/"):
+        for path in (*sorted(_OWN.glob("*.py")), _OWN.with_name("cifar_resnet.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:10]
 
 

@@ -378,20 +378,21 @@ def test_the_manifest_itself_is_accepted_and_has_all_that_there_is(workplace: Wo
     assert None not in (full["experts"]["trunk"], full["router"]["prior"], full["router"]["reference"])
 
 
-def test_2000_mutated_manifests_are_refused_as_documented_or_run(workplace: Workplace) -> None:
+@pytest.mark.parametrize("count", [300, pytest.param(2000, marks=pytest.mark.full)])
+def test_mutated_manifests_are_refused_as_documented_or_run(workplace: Workplace, count: int) -> None:
     outcomes = {True: 0, False: 0}
 
     @settings(
-        max_examples=2000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
     )
     @given(mutations(workplace.manifest))
     def check(manifest: bytes) -> None:
         outcomes[workplace.check(manifest)] += 1
 
     check()
-    assert sum(outcomes.values()) >= 2000
+    assert sum(outcomes.values()) >= count
     # Else they would test one side alone.
-    assert min(outcomes.values()) >= 100
+    assert min(outcomes.values()) >= count // 20
 
 
 @pytest.mark.parametrize("path", ["classes", "files/light.onnx"])

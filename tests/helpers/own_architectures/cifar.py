@@ -1,4 +1,4 @@
-"""The CIFAR ResNets with option A shortcuts, from `benchmarks/cifar_resnet.py`."""
+"""The CIFAR ResNets with option A shortcuts, of `cifar_resnet`."""
 
 from __future__ import annotations
 
