@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.statistics import variation
-from agfedge_runtime.profile.samples import STAGES
+from agfedge_runtime.engines.protocol import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ import numpy as np
 from agfedge.account.costs import passes_of
 from agfedge.base.statistics import Estimate, Share, exact, mean_of, percentile, share_of, variation
 from agfedge_runtime import Branch
-from agfedge_runtime.profile.samples import STAGES
+from agfedge_runtime.engines.protocol import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -44,7 +44,7 @@ from agfedge.account.latency import overhead_us
 from agfedge.base.statistics import Estimate, mean_by, mean_of
 from agfedge_profiles import Rates, expected
 from agfedge_runtime import Branch
-from agfedge_runtime.profile.samples import STAGES
+from agfedge_runtime.engines.protocol import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_runtime import Branch
-from agfedge_runtime.profile.samples import STAGES
+from agfedge_runtime.engines.protocol import STAGES
 from agfedge_runtime.state.series import column
 
 if TYPE_CHECKING:
