@@ -27,6 +27,8 @@ from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.network import digits_net, train_heavy
 
+pytestmark = pytest.mark.slow
+
 SEED, EPOCHS, KEEP, EPSILON = 0, 6, 0.25, 0.02
 CLASSES = [str(digit) for digit in range(10)]
 

@@ -11,6 +11,8 @@ from families import CHOSEN, FAMILIES, PARAMETERS, Family
 from gallery import Case, Gallery, digest
 from replay import replayed_mask
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 NEWEST_OPSET = 26  # that ONNX Runtime runs
 

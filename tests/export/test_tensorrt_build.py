@@ -14,6 +14,8 @@ from tensorrt_build import builds
 if TYPE_CHECKING:
     from gallery import Gallery
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 120
 
 

@@ -21,6 +21,8 @@ from agfedge_export import analyse, prune
 from agfedge_runtime.errors import InputError
 from nets import Residual, exported, random_plan, samples, seeded, stripes
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 HOW = Recovery(epochs=4, batch_size=16, learning_rate=1e-2, augment="flip-crop")
 

@@ -17,6 +17,8 @@ from agfedge.scores import score_many
 from nets import Residual, case, stripes
 from workshop import NETS
 
+pytestmark = pytest.mark.slow
+
 # Kernels round alike in both: each batch is the same in either, and its sums are float64.
 TOLERANCE = 1e-9
 SCORES = "agf,taylor,fisher,wanda,ria,flap,l1,random"

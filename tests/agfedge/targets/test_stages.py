@@ -18,6 +18,8 @@ from agfedge.targets.stages import STAGES
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.errors import BundleDigestError, BundlePathError, InputError
 
+pytestmark = pytest.mark.slow
+
 WriteBundle = Callable[..., Bundle]
 
 

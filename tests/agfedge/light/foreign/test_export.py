@@ -25,6 +25,8 @@ from agfedge_runtime.verify import verify_golden
 from foreign_graph import answers
 from workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 Saved = Callable[..., Path]
 
 
