@@ -17,9 +17,8 @@ from agfedge.recover import Recovery, Student, make_student, recover
 from agfedge.recover.checkpoint import load_course
 from agfedge.recover.lessons import Changes, change
 from agfedge.recover.train import learning_rate
-from agfedge_export import analyse, prune
 from agfedge_runtime.errors import InputError
-from nets import Residual, exported, random_plan, samples, seeded, stripes
+from nets import Residual, light, samples, stripes
 
 pytestmark = pytest.mark.slow
 
@@ -28,10 +27,8 @@ HOW = Recovery(epochs=4, batch_size=16, learning_rate=1e-2, augment="flip-crop")
 
 
 def fresh() -> tuple[Student, nn.Module]:
-    teacher = seeded(Residual)
-    model = exported(teacher, samples()[0]).model
-    plan = random_plan(analyse(model))
-    return make_student(teacher, plan, prune(model, plan).model, samples()[0]), teacher
+    made = light(Residual)
+    return make_student(made.heavy, made.plan, made.graph, samples()[0]), made.heavy
 
 
 def same(one: Student, other: Student) -> bool:
