@@ -27,6 +27,7 @@ from agfedge.bundles.exporting import export
 from agfedge.data import load_dataset
 from agfedge.pages.tables import plain
 from agfedge.recover import Recovery
+from agfedge.router import Bound
 from agfedge.subject.origin import Origin
 from agfedge_runtime import Bundle
 
@@ -95,8 +96,7 @@ def request_of(given: argparse.Namespace) -> ExportRequest:
         score="agf",
         light=None,
         share_trunk="none",
-        epsilon=0.005,
-        delta=0.05,
+        bound=Bound(0.005, 0.05),
         precision=(),
         torch_tensorrt=False,
     )

@@ -24,7 +24,7 @@ def no_gpu_for_auto(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """What a test does not ask for must not decide what it sees: where there is a GPU, `auto` would build engines."""
     if request.node.get_closest_marker("gpu") is None:
         hidden = GpuSearch((), "", "tests without the marker gpu see none")
-        monkeypatch.setattr("agfedge_runtime.engines.choice.find_gpus", lambda: hidden)
+        monkeypatch.setattr("agfedge_runtime.machine.backends.find_gpus", lambda: hidden)
 
 
 @pytest.hookimpl(trylast=True)

@@ -14,6 +14,7 @@ from agfedge_runtime import Branch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from agfedge_runtime.bundle.manifest import Manifest
     from agfedge_runtime.profile.samples import Samples
 
 
@@ -55,10 +56,16 @@ def costs_of(samples: Samples) -> FourCosts:
     return FourCosts(mixture(rates, costs), sequential(rates, costs), expected(rates, costs), measured, terms)
 
 
+def promised_costs(manifest: Manifest) -> PassCosts:
+    """Returns what the bundle says that passes cost, in its own unit."""
+    costs = manifest.costs
+    return PassCosts(costs.light, costs.prior, trunk=costs.trunk, heavy=costs.heavy)
+
+
 def relative(passes: Passes) -> PassCosts:
     """Returns what the passes cost relative to the whole heavy expert."""
     whole = float((passes.trunk + passes.heavy).mean())
-    trunk, prior, light = (float(each.mean()) / whole for each in (passes.trunk, passes.prior, passes.light))
+    trunk, prior, light = (float(times.mean()) / whole for times in (passes.trunk, passes.prior, passes.light))
     return PassCosts(light, prior, trunk=trunk, heavy=1 - trunk)
 
 
@@ -82,7 +89,7 @@ class Passes:
 
     def expected_us(self, rates: Rates) -> float:
         """T + P + (1 - p_early) * L + (p_early + p_late) * H, of the means of the four, in microseconds."""
-        trunk, prior, light, heavy = (float(each.mean()) for each in (self.trunk, self.prior, self.light, self.heavy))
+        trunk, prior, light, heavy = (float(times.mean()) for times in (self.trunk, self.prior, self.light, self.heavy))
         return trunk + prior + (1 - rates.early) * light + rates.heavy * heavy
 
 

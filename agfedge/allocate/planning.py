@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,12 @@ class _Measure:
     estimated: Callable[[Keep], float]
     measured: Callable[[onnx.ModelProto, Keep], float]
 
+    def settled(self, model: onnx.ModelProto, groups: ChannelGroups, keep: Keep) -> Settled:
+        """Prunes a graph and measures what is left of it."""
+        plan = make_plan(groups, keep)
+        pruned = prune(model, plan).model
+        return Settled(keep, self.measured(pruned, keep), (plan, pruned))
+
 
 def plan_model(
     model: onnx.ModelProto,
@@ -174,13 +181,8 @@ def plan_for_budget(
     measure = _measure(groups, allocation, budget)
     before = measure.measured(model, {})
     free = [group for group in groups.groups if group.name not in {*allocation.whole, *allocation.per_group}]
-
-    def settle(keep: Keep) -> Settled:
-        plan = make_plan(groups, keep)
-        pruned = prune(model, plan).model
-        return Settled(keep, measure.measured(pruned, keep), (plan, pruned))
-
     order = _drop_order(groups, free, scores, measure, branches) if budget.drop_branches else []
+    settle = partial(measure.settled, model, groups)
     problem = Problem(groups, scores, allocation, measure.estimated, settle, budget.share * before, order)
     settled = solve(problem)
     if not problem.fits(settled):

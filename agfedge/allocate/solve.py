@@ -170,10 +170,6 @@ def best_with_branches(climb: Climb, order: Sequence[str]) -> Keep | None:
     def lowered(number: int) -> Climb:
         return replace(climb, gone=frozenset(order[:number]))
 
-    def choice(number: int) -> Keep | None:
-        at = lowered(number)
-        return best_within(at, *global_ladder(climb.realiser.free, climb.scores, at.gone), spend=False)
-
     fewest = _first(len(order), lambda number: lowered(number).fits(lowered(number).keep(floors)))
     if fewest is None:
         return None
@@ -181,12 +177,16 @@ def best_with_branches(climb: Climb, order: Sequence[str]) -> Keep | None:
     most = _first(len(order), lambda number: lowered(number).fits(lowered(number).keep(everything)))
     most = len(order) if most is None else max(most, fewest)
     tried: dict[int, tuple[float, Keep]] = {}
-    for wanted in (_spread(fewest, most), None):
-        numbers = _around(tried) if wanted is None else wanted
+
+    def attempt(numbers: Sequence[int]) -> None:
         for number in numbers:
-            keep = choice(number)
-            if keep is not None and number not in tried:
+            at = lowered(number)
+            keep = best_within(at, *global_ladder(climb.realiser.free, climb.scores, at.gone), spend=False)
+            if keep is not None:
                 tried[number] = (utility(climb.scores, keep, names), keep)
+
+    attempt(_spread(fewest, most))
+    attempt(_around(tried))
     if not tried:
         return None
     best = min(tried, key=lambda number: (-tried[number][0], number))

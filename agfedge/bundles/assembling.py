@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from agfedge.base.statistics import share_of
-from agfedge.bundles.bundling import answered, write_whole
-from agfedge.bundles.export_result import Evaluation, ExportResult
+from agfedge.bundles.bundling import write_whole
+from agfedge.bundles.evaluation import evaluate, precision_warnings, warnings_of
+from agfedge.bundles.export_result import ExportResult
 from agfedge.bundles.page import bundle_page
-from agfedge.bundles.precisions import InPrecision, in_precision, precision_warnings
+from agfedge.bundles.precisions import InPrecision, in_precision
 from agfedge.router import Bound, Evidence, rivals
 from agfedge.router.answers import check_rows
 from agfedge.router.calibration import certify_router, judged
@@ -22,17 +20,15 @@ from agfedge.router.priors import prior_charge
 from agfedge_export.heads.heads import IMAGE
 from agfedge_runtime.bundle import manifest
 from agfedge_runtime.bundle.manifest import FULL_PRECISION
-from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
 
-    from agfedge.bundles.experts import Experts, Graphs
+    from agfedge.bundles.experts import ExpertPair, Graphs
     from agfedge.data import Arrays, Dataset
     from agfedge.light.light import LightExpert
-    from agfedge.recover import RecoveryReport
-    from agfedge.router import Answers, Calibration
+    from agfedge.router import Calibration
     from agfedge.subject.subject import Subject
     from agfedge_export import Plan
     from agfedge_profiles import PassCosts
@@ -67,7 +63,7 @@ class Assembly:
 
 
 def assemble(
-    subject: Subject, expert: LightExpert, experts: Experts, how: Assembly, step: Callable[[], None] = lambda: None
+    subject: Subject, expert: LightExpert, experts: ExpertPair, how: Assembly, step: Callable[[], None] = lambda: None
 ) -> ExportResult:
     """Calibrates the router of two experts, judges what they answer on the test split, and writes the bundle.
 
@@ -117,7 +113,7 @@ def assemble(
 
 def write_experts(
     target: Path,
-    experts: Experts,
+    experts: ExpertPair,
     plan: Plan | None,
     calibration: Calibration,
     precisions: Sequence[InPrecision],
@@ -147,7 +143,7 @@ def write_experts(
 
 
 def calibrate_experts(
-    experts: Experts, fitting: Arrays, certifying: Arrays, costs: PassCosts, bound: Bound, seed: int
+    experts: ExpertPair, fitting: Arrays, certifying: Arrays, costs: PassCosts, bound: Bound, seed: int
 ) -> tuple[Calibration, Graphs, Evidence]:
     """Chooses the router of two experts, and certifies it on what their final graphs answer.
 
@@ -181,18 +177,6 @@ def calibrate_experts(
     return calibration, graphs, Evidence(chosen, certified, prior_costs)
 
 
-def evaluate(test: Answers, calibration: Calibration) -> Evaluation:
-    """Judges both experts and their cascade on labelled rows."""
-    branches = calibration.route(test)
-    return Evaluation(
-        share_of(test.heavy_right),
-        share_of(test.light_right),
-        share_of(answered(test, branches) == test.labels),
-        share_of(branches == Branch.EARLY),
-        share_of(branches == Branch.LATE),
-    )
-
-
 def check_classes(name: str, core: onnx.ModelProto, data: Dataset) -> None:
     """Refuses an expert that answers another number of classes than the data has.
 
@@ -208,7 +192,7 @@ def check_classes(name: str, core: onnx.ModelProto, data: Dataset) -> None:
 
 
 def _manifest(
-    experts: Experts,
+    experts: ExpertPair,
     costs: manifest.Costs,
     data: Dataset,
     provenance: Mapping[str, str | int | float | bool | None],
@@ -229,17 +213,3 @@ def _manifest(
         costs=costs,
         provenance=dict(provenance),
     )
-
-
-def warnings_of(data: Dataset, evaluation: Evaluation, recovery: RecoveryReport) -> tuple[str, ...]:
-    """Returns what a reader of the figures must know, a sentence each."""
-    warnings = [data.warning] if data.warning else []
-    if recovery.kind == "masked":
-        warnings.append(f"recovery trained the light expert masked, at the dense cost: {recovery.reason}")
-    common = float(np.bincount(data.test.y).max() / len(data.test))
-    if evaluation.heavy.value < common + 0.1 * (1 - common):
-        warnings.append(
-            f"the heavy expert is right on {evaluation.heavy.value:.1%} of the test split, and always naming its most "
-            f"common class on {common:.1%}: check --weights, --mean and --std, and the order of the classes"
-        )
-    return tuple(warnings)

@@ -111,7 +111,8 @@ def _away(rows: Answers, router: Router, margin: float) -> NDArray[np.bool_]:
     ranked = np.sort(np.where((branches == Branch.LIGHT)[:, None], light, heavy), axis=1)
     near = ranked[:, -1] - ranked[:, -2] < margin
     asked = branches != Branch.EARLY
-    near |= asked & (np.abs(rows.confidence - router.confidence.threshold) < margin)
+    distance = np.abs(rows.confidence - router.confidence.threshold)
+    near |= asked & (distance < margin)
     if router.asks_prior and router.prior is not None and router.prior.threshold is not None:
         limit = router.prior.threshold
         near |= np.abs(rows.priors[router.prior.kind] - limit) < margin * max(abs(limit), 1e-6)

@@ -38,7 +38,7 @@ _POOLED = "pooled_features"
 
 
 @dataclass(frozen=True)
-class Experts:
+class ExpertPair:
     """Both experts' core graphs, to logits, and what goes in front of them.
 
     Attributes:
@@ -236,7 +236,7 @@ def _check_finite(part: str, *values: NDArray[np.float32]) -> None:
 
 def experts_of(
     light: onnx.ModelProto, heavy: onnx.ModelProto, preprocessing: Preprocessing, cut: Cut | None = None
-) -> Experts:
+) -> ExpertPair:
     """Puts two experts together.
 
     Args:
@@ -248,7 +248,7 @@ def experts_of(
     Raises:
         SurgeryError: it is not the same.
     """
-    whole = Experts(light, heavy, graph_costs(light), graph_costs(heavy), preprocessing)
+    whole = ExpertPair(light, heavy, graph_costs(light), graph_costs(heavy), preprocessing)
     if cut is None:
         return whole
     shared = next(

@@ -9,41 +9,15 @@ from typing import TYPE_CHECKING, Any
 from agfedge.light.pruning import size_cells
 from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
 from agfedge.router.rivals import rival_table
-from agfedge_runtime.bundle.precisions import Accuracy
 
 if TYPE_CHECKING:
-    from agfedge.base.statistics import Share
-    from agfedge.bundles.precisions import PrecisionReport
+    from agfedge.bundles.evaluation import Evaluation, PrecisionReport
     from agfedge.bundles.torch_tensorrt_engine import Compiled
     from agfedge.bundles.trunk_choice import TrunkTrial
     from agfedge.light.light import LightExpert
     from agfedge.router import Calibration, Rival
     from agfedge_export import GraphCosts
     from agfedge_runtime import Bundle
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Shares of a labelled set, each with its interval.
-
-    Attributes:
-        heavy: accuracy of the heavy expert alone.
-        light: accuracy of the light expert alone.
-        cascade: accuracy of the cascade.
-        early: share that the prior escalated.
-        late: share that the confidence escalated.
-    """
-
-    heavy: Share
-    light: Share
-    cascade: Share
-    early: Share
-    late: Share
-
-    @property
-    def accuracy(self) -> Accuracy:
-        """Returns the shares of right answers, as a manifest has them."""
-        return Accuracy(self.light.value, self.heavy.value, self.cascade.value, self.heavy.samples)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

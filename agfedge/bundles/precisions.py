@@ -12,53 +12,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.base.statistics import Share, share_of
+from agfedge.base.statistics import share_of
 from agfedge.bundles.bundling import answered, route
+from agfedge.bundles.evaluation import PrecisionReport
 from agfedge.bundles.experts import Graphs
 from agfedge.router import Bound
 from agfedge.router.rerouting import reroute
-from agfedge_export.precision.precision import FP16, FP32, INT8, PRECISIONS, to_fp16, to_int8
+from agfedge_export.precision.precision import FP16, FP32, PRECISIONS, to_fp16, to_int8
 from agfedge_runtime.bundle.manifest import Accuracy, Costs, Expert, Experts, Precision, Trunk
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge.bundles.export_result import Evaluation
     from agfedge.data import Arrays
     from agfedge.router import Answers
     from agfedge_export.precision.half import Clamped
 
 # Inputs that the ranges of int8 are taken from, spread over those that are there.
 RANGE_INPUTS = 512
-# Share of the test split that an expert may lose before a warning says so, and the inputs that are no evidence.
-TOLERATED = {FP16: 0.001, INT8: 0.005}
-CHANCE = 2
-
-
-@dataclass(frozen=True)
-class PrecisionReport:
-    """What a bundle answers in a precision, on inputs that chose nothing.
-
-    Attributes:
-        precision: fp16 or int8.
-        light: accuracy of the light expert alone.
-        heavy: accuracy of the heavy expert alone.
-        cascade: accuracy of the cascade under its own thresholds.
-        flips: share of inputs that the cascade names otherwise than in fp32.
-        threshold: of the confidence; above 1 the heavy expert answers everything.
-        size_bytes: of the graphs' files.
-        clamped: weights that float16 does not hold.
-    """
-
-    precision: str
-    light: Share
-    heavy: Share
-    cascade: Share
-    flips: Share
-    threshold: float
-    size_bytes: int
-    clamped: tuple[Clamped, ...] = ()
 
 
 def check_precisions(names: Sequence[str]) -> tuple[str, ...]:
@@ -71,25 +43,6 @@ def check_precisions(names: Sequence[str]) -> tuple[str, ...]:
     if unknown:
         raise InputError(f"--precision {unknown[0]}: expected of {', '.join(PRECISIONS)}")
     return tuple(name for name in PRECISIONS if name in names and name != FP32)
-
-
-def precision_warnings(full: Evaluation, reports: Sequence[PrecisionReport]) -> tuple[str, ...]:
-    """Returns what a reader must know of the precisions, a sentence each."""
-    warnings = []
-    for report in reports:
-        precision, clamped = report.precision, report.clamped
-        if clamped:
-            count, names = sum(weight.beyond for weight in clamped), ", ".join(weight.name for weight in clamped[:3])
-            warnings.append(f"{precision}: {count} weights beyond what float16 holds were clamped ({names})")
-        for name, before, after in (("heavy", full.heavy, report.heavy), ("light", full.light, report.light)):
-            lost = (before.count - after.count) / before.samples
-            # Whatever the size of the test split, two inputs are no evidence.
-            if lost > TOLERATED[precision] and before.count - after.count > CHANCE:
-                warnings.append(
-                    f"{precision}: the {name} expert loses {lost:.2%} of the test split, more than "
-                    f"{TOLERATED[precision]:.1%}: use another precision, or calibrate on more inputs"
-                )
-    return tuple(warnings)
 
 
 @dataclass(frozen=True, eq=False)

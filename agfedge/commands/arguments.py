@@ -19,14 +19,8 @@ from agfedge.subject.origin import Origin
 
 def origin_of(arguments: Mapping[str, Any]) -> Origin:
     """Returns the model and its data."""
-    given = arguments
-    return Origin(
-        given["model"],
-        given["data"],
-        path_of(given["weights"]),
-        numbers_of(given["mean"]),
-        numbers_of(given["std"]),
-    )
+    mean, std = numbers_of(arguments["mean"]), numbers_of(arguments["std"])
+    return Origin(arguments["model"], arguments["data"], path_of(arguments["weights"]), mean, std)
 
 
 def amount_of(arguments: Mapping[str, Any]) -> AllocationRequest:

@@ -15,6 +15,8 @@ from agfedge.pages.tables import Result, Table, kept_table, plain
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
+    import onnx
+
     from agfedge_export import ChannelGroups, GraphCosts, KeptWhole, Member, Plan
     from agfedge_runtime import Bundle
 
@@ -198,11 +200,15 @@ def inspect(
     page = o.path_of(report)
     if page is not None:
         check_file("--report", page, taken=[source] if isinstance(source, str) else ())
+    return _model(source, None if plan is None else Path(plan), page, all)
+
+
+def _model(source: onnx.ModelProto | str, plan: Path | None, page: str | None, everything: bool) -> ModelInspection:
     from agfedge_export import analyse, graph_costs, load_model
     from agfedge_export.surgery.plan import removed_units
 
     graph = load_model(source)
-    kept = None if plan is None else _read_plan(Path(plan))
+    kept = None if plan is None else _read_plan(plan)
     groups, costs = analyse(graph, inexact=kept is not None and kept.inexact), graph_costs(graph)
     if kept is not None:
         removed_units(kept, groups)  # refuses a plan for another model
@@ -213,7 +219,7 @@ def inspect(
         from agfedge_runtime.atomic import write_text
 
         write_text(Path(page), model_report(name, graph, groups, costs, stakes, kept))
-    return ModelInspection(source if isinstance(source, str) else name, groups, costs, stakes, kept, page, all)
+    return ModelInspection(source if isinstance(source, str) else name, groups, costs, stakes, kept, page, everything)
 
 
 def _bundle(path: str, everything: bool) -> BundleInspection:

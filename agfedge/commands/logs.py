@@ -14,7 +14,7 @@ from agfedge.commands import options as o
 from agfedge.pages.tables import Result, plain
 
 if TYPE_CHECKING:
-    from agfedge.targets.logs import Health, Logs
+    from agfedge.targets.logs import Logs, ReportedHealth
     from agfedge.targets.target import Target
 
 STAMP = "2026-01-31T12:00:00.250Z"
@@ -121,7 +121,7 @@ def _line(line: str) -> str:
     return f"{time:{len(STAMP)}}  {line_of(row.get('row', '?'), row)}  {source}"
 
 
-def _health_line(health: Health | None) -> str:
+def _health_line(health: ReportedHealth | None) -> str:
     from agfedge_runtime.stream.decision_lines import printable
 
     if health is None:
@@ -143,7 +143,7 @@ def _health_line(health: Health | None) -> str:
     return printable("; ".join(parts))
 
 
-def _state(health: Health) -> str:
+def _state(health: ReportedHealth) -> str:
     state, pid = health.told.get("state"), health.told.get("pid")
     if state in ("starting", "running") and not health.alive:
         return f"was {state}, but its process {pid} is gone: killed within the last {health.age_s:.0f} s"

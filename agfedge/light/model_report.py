@@ -90,14 +90,10 @@ def model_report(
         _group(group, stake, costs, nodes, kept.get(group.name))
         for group, stake in zip(groups.groups, stakes, strict=True)
     ]
-    channels = sum(group.size for group in groups.groups)
     return page(
         f"Channels of {name}",
         [
-            f"<p>{costs.macs / 1e6:,.2f} MMACs and {costs.parameters:,} parameters. {channels:,} channels in "
-            f"{len(groups.groups)} groups can be removed exactly; {len(groups.kept_whole)} axes of parameters stay "
-            "whole.</p>",
-            f"<p><small>sha256 {groups.model_sha256}</small></p>",
+            *_summary(groups, costs),
             '<p class="screen" hidden><input id="search" type="search" placeholder="Search groups, parameters, nodes, '
             'reasons" aria-label="Search"></p>',
             section(
@@ -109,6 +105,16 @@ def model_report(
         ],
         _SCRIPT,
     )
+
+
+def _summary(groups: ChannelGroups, costs: GraphCosts) -> tuple[str, str]:
+    channels = sum(group.size for group in groups.groups)
+    figures = (
+        f"<p>{costs.macs / 1e6:,.2f} MMACs and {costs.parameters:,} parameters. {channels:,} channels in "
+        f"{len(groups.groups)} groups can be removed exactly; {len(groups.kept_whole)} axes of parameters stay "
+        "whole.</p>"
+    )
+    return figures, f"<p><small>sha256 {groups.model_sha256}</small></p>"
 
 
 def _group(group: Group, stake: GraphCosts, costs: GraphCosts, nodes: Sequence[str], kept: int | None) -> str:

@@ -14,8 +14,6 @@ import numpy as np
 from agfedge_runtime.errors import AgfedgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import onnx
     import torch
     from numpy.typing import NDArray
@@ -92,7 +90,8 @@ def slim(module: torch.nn.Module, plan: Plan, pruned: onnx.ModelProto) -> torch.
     made: dict[int, torch.Tensor] = {}
     for prefix, layer in small.named_modules():
         touched = False
-        for name, value in _own_tensors(layer):
+        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+        for name, value in own:
             full = f"{prefix}.{name}" if prefix else name
             if full not in cuts:
                 continue
@@ -121,11 +120,6 @@ def _remade(value: torch.Tensor, cuts: dict[int, NDArray[np.int64]]) -> torch.Te
 
     kept = sliced(value, cuts)
     return torch.nn.Parameter(kept, value.requires_grad) if isinstance(value, torch.nn.Parameter) else kept
-
-
-def _own_tensors(layer: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from list(layer.named_parameters(recurse=False))
-    yield from list(layer.named_buffers(recurse=False))
 
 
 def resize_layer(layer: torch.nn.Module, groups: int | None) -> None:

@@ -121,9 +121,7 @@ def make_student(
     if vanished is not None:
         raise SurgeryError(f"the light expert cannot be trained: {reason}; keep a channel of it, or give --epochs 0")
     student = Student(module, "masked", plan, masks_of(module, plan), reason, _frozen(module, frozen))
-    student.hold()
-    _check_masked(output_difference(module, pruned, probe), reason)
-    return student
+    return _masked(student, pruned, probe)
 
 
 def write_back(student: Student, pruned: onnx.ModelProto, probe: NDArray[np.float32]) -> onnx.ModelProto:
@@ -198,13 +196,21 @@ def _trainable(module: torch.nn.Module, pruned: onnx.ModelProto) -> torch.nn.Mod
     return module
 
 
-def _check_masked(difference: float, reason: str) -> None:
+def _masked(student: Student, pruned: onnx.ModelProto, probe: NDArray[np.float32]) -> Student:
+    """Returns a masked student whose removed channels are zero.
+
+    Raises:
+        SurgeryError: it answers otherwise than the pruned graph.
+    """
+    student.hold()
+    difference = output_difference(student.module, pruned, probe)
     if not difference <= TOLERANCE:
         raise SurgeryError(
-            f"the light expert cannot be trained: {reason}, and masked it differs from the pruned graph by "
+            f"the light expert cannot be trained: {student.reason}, and masked it differs from the pruned graph by "
             f"{difference:.1e}, as where a weight is computed from others (weight_norm); take that out of the model, "
             "or skip recovery with --epochs 0"
         )
+    return student
 
 
 def output_difference(module: torch.nn.Module, model: onnx.ModelProto, probe: NDArray[np.float32]) -> float:

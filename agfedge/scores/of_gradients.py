@@ -35,11 +35,7 @@ def taylor(at: ChannelGradients) -> torch.Tensor:
     return at.signed.square()
 
 
-def _half_square(total: torch.Tensor) -> torch.Tensor:
-    return total.square() / 2
-
-
-@gradient_score("fisher", finish=_half_square)
+@gradient_score("fisher", finish=lambda total: total.square() / 2)
 def fisher(at: ChannelGradients) -> torch.Tensor:
     """Fisher pruning, Theis et al., arXiv:1801.05787: half of the mean over samples of g squared.
 

@@ -65,13 +65,15 @@ def load_subject(origin: Origin, seed: int, prunes: bool = True) -> Subject:
         SurgeryError: no channel of the model can be removed.
         AgfedgeError: the model, the weights or the data do not fit, or torch cannot export the model.
     """
+    import torch
+
     make_deterministic(seed)
     arrays = load_dataset(origin.data, seed)
     preprocessing = preprocessing_for(arrays.train.x, origin.mean, origin.std)
     x = model_input(arrays.train.x, preprocessing)
     module = load_module(origin.model, origin.weights)
     arrays = with_classes_of(arrays, head_size(module, x))
-    exported = export_torch(module, _example(x))
+    exported = export_torch(module, torch.from_numpy(np.ascontiguousarray(x[:2])))
     groups = analyse(exported.model)
     if prunes and not groups.groups:
         first = groups.kept_whole[0].reason if groups.kept_whole else "it has no convolutions or matrix products"
@@ -109,9 +111,3 @@ def with_classes_of(data: Dataset, head: int) -> Dataset:
 
 def _numbers(count: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(count))
-
-
-def _example(x: NDArray[np.float32]) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(x[:2]))

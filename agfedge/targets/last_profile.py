@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from agfedge.targets.errors import DeployError
 from agfedge.targets.remote import call_function
 
 if TYPE_CHECKING:
-    from agfedge.account.account import Account
     from agfedge.targets.target import Target
 
 _log = logging.getLogger(__name__)
@@ -38,21 +36,10 @@ class LastProfile:
     valid: bool = True
 
 
-def keep_profile(target: Target, found: Account) -> None:
+def keep_profile(target: Target, bundle_digest: str, profile: LastProfile) -> None:
     """Keep the gist of a profile in the record of the release that runs; where that fails a warning is logged."""
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    gist = LastProfile(
-        at=at,
-        decisions=found.decisions,
-        p50_us=found.cascade.latency.p50_us,
-        cost=found.costs.measured.value,
-        escalated=found.escalated.value,
-        valid=found.valid,
-    )
     try:
-        call_function(
-            target, "releases.note_current", bundle_digest=found.bundle_digest, facts={"profile": asdict(gist)}
-        )
+        call_function(target, "releases.note_current", bundle_digest=bundle_digest, facts={"profile": asdict(profile)})
     except DeployError as error:  # what was measured is worth more than its trace there
         _log.warning("%s: the profile is not kept there: %s", target.name, error)
 

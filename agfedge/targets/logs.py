@@ -19,7 +19,7 @@ MAX_LINES = 100_000
 
 
 @dataclass(frozen=True)
-class Health:
+class ReportedHealth:
     """How the service of a target fares.
 
     Attributes:
@@ -43,7 +43,7 @@ class Logs:
         place: Where they end, for `follow`.
     """
 
-    health: Health | None
+    health: ReportedHealth | None
     decisions: tuple[str, ...]
     place: object
 
@@ -102,7 +102,7 @@ def _call(target: Target, function: str, **arguments: object) -> Mapping[str, ob
         raise DeployError(f"{target.name}: {error}") from error
 
 
-def _health(value: object) -> Health | None:
+def _health(value: object) -> ReportedHealth | None:
     if not isinstance(value, dict):
         return None
-    return Health(value["told"], float(value["age_s"]), value["alive"] is True)
+    return ReportedHealth(value["told"], float(value["age_s"]), value["alive"] is True)

@@ -11,7 +11,7 @@ from agfedge.targets.errors import DeployError
 from agfedge.targets.release import Release
 from agfedge.targets.remote import call_program, function_source, program_of
 from agfedge.targets.target import Target
-from agfedge_runtime.engines.choice import AUTO, JUDGES, PREFERRED
+from agfedge_runtime.machine.backends import AUTO, JUDGES, PREFERRED
 
 MIN_PYTHON = (3, 8)
 # A file system needs some room of its own beyond the files' bytes.

@@ -32,8 +32,8 @@ from agfedge.targets.signing import verify_bundle
 from agfedge.targets.target import Target
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.bundle.manifest import FULL_PRECISION
-from agfedge_runtime.engines.choice import AUTO
 from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.machine.backends import AUTO
 
 MIN_KEEP = 2
 # What a stage that fails leaves behind.

@@ -14,7 +14,7 @@ from agfedge_runtime.bundle.manifest import FULL_PRECISION, MANIFEST_NAME
 from agfedge_runtime.engines.tensorrt.build.folder import folder_beside, make_folder
 from agfedge_runtime.engines.tensorrt.build.library import LIBRARIES, Library, open_library
 from agfedge_runtime.engines.tensorrt.build.options import PRECISIONS, BuildOptions
-from agfedge_runtime.engines.tensorrt.build.store import EngineStore, Plan
+from agfedge_runtime.engines.tensorrt.build.store import EnginePlan, EngineStore
 from agfedge_runtime.errors import InputError, MissingPackageError
 
 _BATCH = (1, 1, 8)
@@ -26,7 +26,7 @@ class _Row:
     """A graph of the bundle, and its engine."""
 
     graph: str
-    plan: Plan
+    plan: EnginePlan
 
     def to_dict(self) -> dict[str, object]:
         return {

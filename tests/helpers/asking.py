@@ -24,7 +24,7 @@ def export_request(**options: object) -> ExportRequest:
         "recovery": Recovery(),
         "light": None,
         "share_trunk": "none",
-        "bound": Bound(0.005, 0.05),
+        "bound": Bound(options.pop("epsilon", 0.005), options.pop("delta", 0.05)),
         "precision": (),
         "torch_tensorrt": False,
     }
@@ -45,7 +45,7 @@ def search_request(**options: object) -> SearchRequest:
         "costs": None,
         "target": None,
         "time_limit_s": None,
-        "bound": Bound(0.005, 0.05),
+        "bound": Bound(options.pop("epsilon", 0.005), options.pop("delta", 0.05)),
     }
     return SearchRequest(**{**usual, **options})
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agfedge.study.search.points import DONE, FAILED, REJECTED, Estimate, SearchPoint
+from agfedge.base.statistics import Estimate
+from agfedge.study.search.points import DONE, FAILED, REJECTED, SearchPoint
 
 HEAVY = Estimate(0.94, 0.92, 0.955)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from agfedge.bundles.experts import Experts
+    from agfedge.bundles.experts import ExpertPair
     from agfedge_profiles import CostModel
 
 MEASURED, MACS, PREDICTED = "measured", "macs", "predicted"
@@ -33,7 +33,9 @@ MEASURED, MACS, PREDICTED = "measured", "macs", "predicted"
 ROUNDS, WARM_UP = 150, 15
 
 
-def charges_of(by: str | None, target: str | None) -> tuple[str, Callable[[Experts, NDArray[np.generic]], PassCosts]]:
+def charges_of(
+    by: str | None, target: str | None
+) -> tuple[str, Callable[[ExpertPair, NDArray[np.generic]], PassCosts]]:
     """Returns what costs are counted in, in words, and what finds them for two experts and a raw input (1, ...).
 
     Args:
@@ -54,12 +56,12 @@ def charges_of(by: str | None, target: str | None) -> tuple[str, Callable[[Exper
     if target is None:
         raise InputError(f"--costs {PREDICTED} needs the device that is predicted for: add --target")
     model = load_cost_model(target)
-    how = "a model with assumed constants" if model.table is None else "a table of measured layers"
+    means = "a model with assumed constants" if model.table is None else "a table of measured layers"
     where = f"{model.device.name}:{model.device.mode} at {model.default_precision}"
-    return f"predicted latency on {where}, by {how}", lambda experts, _: predicted_costs(experts, model)
+    return f"predicted latency on {where}, by {means}", lambda experts, _: predicted_costs(experts, model)
 
 
-def predicted_costs(experts: Experts, model: CostModel) -> PassCosts:
+def predicted_costs(experts: ExpertPair, model: CostModel) -> PassCosts:
     """Predicts passes on a device, relative to the whole heavy expert, without a prior.
 
     At fp16, or in the precision of the device's table.
@@ -75,7 +77,7 @@ def predicted_costs(experts: Experts, model: CostModel) -> PassCosts:
     return _relative({name: model.latency_us(graph_kernels(graph), precision) for name, graph in graphs.items()})
 
 
-def measured_costs(experts: Experts, image: NDArray[np.generic], rounds: int = ROUNDS) -> PassCosts:
+def measured_costs(experts: ExpertPair, image: NDArray[np.generic], rounds: int = ROUNDS) -> PassCosts:
     """Measures passes as a bundle's graphs make them, relative to the whole heavy expert, without a prior.
 
     Medians: a shared machine disturbs some rounds by much.

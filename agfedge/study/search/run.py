@@ -143,7 +143,7 @@ class Search:
         core = self._subject.exported.model
         experts = experts_of(expert.model, core, self._subject.preprocessing, candidate.cut)
         request = self._request
-        how = Assembly(
+        assembly = Assembly(
             out=Path(bundle),
             fitting=self._choosing,
             certifying=self._certifying,
@@ -153,7 +153,7 @@ class Search:
             seed=request.seed,
             provenance=self._provenance(point),
         )
-        return assemble(self._subject, expert, experts, how)
+        return assemble(self._subject, expert, experts, assembly)
 
     def _result(self, left_out: Sequence[str]) -> SearchResult:
         points = tuple(self._store.all())
@@ -232,13 +232,13 @@ class Search:
         return point, candidate
 
     def _warnings(self, left_out: Sequence[str]) -> tuple[str, ...]:
-        found = [self._subject.data.warning] if self._subject.data.warning else []
+        warnings = [self._subject.data.warning] if self._subject.data.warning else []
         if left_out:
-            found.append(
+            warnings.append(
                 f"{len(left_out)} candidates were left out for lack of time ({', '.join(left_out)}): the same command "
                 "goes on with them"
             )
-        return tuple(found)
+        return tuple(warnings)
 
     def _identity(self) -> dict[str, object]:
         """Names what points depend on, and do not say."""

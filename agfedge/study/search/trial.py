@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.base.statistics import share_of
-from agfedge.bundles.experts import Experts, experts_of
+from agfedge.base.statistics import Estimate, share_of
+from agfedge.bundles.experts import ExpertPair, experts_of
 from agfedge.light.light import LightExpert, prune_light, recover_light, score_subject
 from agfedge.recover import heavy_answers
 from agfedge.router import choose_estimate
 from agfedge.study.search.charges import charges_of
-from agfedge.study.search.points import DONE, Estimate, SearchPoint
+from agfedge.study.search.points import DONE, SearchPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Tried:
 
     candidate: Candidate
     expert: LightExpert
-    experts: Experts
+    experts: ExpertPair
     costs: PassCosts
 
     @property
@@ -93,9 +93,9 @@ class CandidateTrial:
         Raises:
             AgfedgeError: it cannot be trained.
         """
-        how, cut = self.request.recovery, tried.candidate.cut
-        answers = self.heavy_answers if how.epochs and tried.expert.plan is not None else None
-        expert = recover_light(self.subject, tried.expert, how, checkpoint, None, cut, answers)
+        recovery, cut = self.request.recovery, tried.candidate.cut
+        answers = self.heavy_answers if recovery.epochs and tried.expert.plan is not None else None
+        expert = recover_light(self.subject, tried.expert, recovery, checkpoint, None, cut, answers)
         experts = experts_of(expert.model, tried.experts.heavy, tried.experts.preprocessing, cut)
         return replace(tried, expert=expert, experts=experts)
 
@@ -108,20 +108,20 @@ class CandidateTrial:
         request, experts = self.request, tried.experts
         rows = experts.answers(self.choosing)
         prior_costs = experts.prior_costs(rows, self.choosing.x.shape[1:])
-        found = choose_estimate(rows, tried.costs, prior_costs, self.certifying, request.bound, request.seed)
+        routed = choose_estimate(rows, tried.costs, prior_costs, self.certifying, request.bound, request.seed)
         return replace(
             point_of_costs(tried, DONE),
-            prior_kind="" if found.prior is None else found.prior.kind,
-            prior_cost=found.costs.prior,
-            threshold=found.threshold,
+            prior_kind="" if routed.prior is None else routed.prior.kind,
+            prior_cost=routed.costs.prior,
+            threshold=routed.threshold,
             samples=len(rows),
-            early=float(found.early.mean()),
-            late=float(found.late.mean()),
-            expected=Estimate(float(found.cost.mean()), *found.interval),
-            accuracy=_share(found.right),
+            early=float(routed.early.mean()),
+            late=float(routed.late.mean()),
+            expected=Estimate(float(routed.cost.mean()), *routed.interval),
+            accuracy=_share(routed.right),
             light_accuracy=_share(rows.light_right),
             heavy_accuracy=_share(rows.heavy_right),
-            curve=_curve(found, rows),
+            curve=_curve(routed, rows),
             epochs=tried.expert.recovery.best_epoch,
             training=tried.expert.recovery.kind,
             training_reason=tried.expert.recovery.reason,
@@ -146,14 +146,14 @@ def point_of_costs(tried: Tried, state: str, reason: str = "") -> SearchPoint:
 
 
 def _share(hits: NDArray[np.bool_]) -> Estimate:
-    found = share_of(hits)
-    return Estimate(found.value, found.low, found.high)
+    share = share_of(hits)
+    return Estimate(share.value, share.low, share.high)
 
 
-def _curve(found: RouterEstimate, rows: Answers) -> tuple[tuple[float, float], ...]:
+def _curve(routed: RouterEstimate, rows: Answers) -> tuple[tuple[float, float], ...]:
     """Returns cost and accuracy over 40 thresholds, strictest first."""
     points = []
-    for threshold in np.unique(np.quantile(found.confidence, np.linspace(0, 1, 40)))[::-1]:
-        asked = found.at(float(threshold), rows)
+    for threshold in np.unique(np.quantile(routed.confidence, np.linspace(0, 1, 40)))[::-1]:
+        asked = routed.at(float(threshold), rows)
         points.append((float(asked.cost.mean()), float(asked.right.mean())))
     return tuple(points)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.channels.groups import Analysis, ChannelGroups, Composite, Group, KeptWhole, Member, Site, TiedRows
+from agfedge_export.channels.labels import DisjointSets
 from agfedge_export.channels.rules import find_rule
 from agfedge_export.channels.rules.elementwise import BROADCAST
 from agfedge_export.channels.tracer import PRODUCES, Touch, Tracer
@@ -119,8 +120,8 @@ def _groups(tracer: Tracer, model: onnx.ModelProto) -> ChannelGroups:
         units, number = np.unique(roots[inside], return_inverse=True)
         unit_of[inside] = number + sum(sizes)
         sizes.append(len(units))
-    analysis = Analysis(tracer, unit_of, composites)
-    return ChannelGroups(model_sha256(model), _collect(analysis, sizes), _kept_whole(tracer, unit_of), analysis)
+    analysis = Analysis(tracer, unit_of, composites, np.cumsum([0, *sizes]))
+    return ChannelGroups(model_sha256(model), _collect(analysis), _kept_whole(analysis), analysis)
 
 
 def _touched(
@@ -149,93 +150,78 @@ def _components(
     composites: tuple[Composite, ...],
 ) -> NDArray[np.int64]:
     """Returns each atom's component: producers whose channels depend on each other are chosen together."""
-    parent = list(range(len(tracer.atoms.space_names)))
-
-    def find(space: int) -> int:
-        while parent[space] != space:
-            parent[space] = parent[parent[space]]
-            space = parent[space]
-        return space
-
-    def join(first: int, second: int) -> None:
-        a, b = find(first), find(second)
-        parent[max(a, b)] = min(a, b)
-
+    components = DisjointSets(len(tracer.atoms.space_names))
     spaces = tracer.atoms.space
     for atom, root in enumerate(roots.tolist()):
-        join(spaces[atom], spaces[root])
+        components.merge(spaces[atom], spaces[root])
     spread = [labels.atoms.ravel() for labels in tracer.joints]
     spread += [np.concatenate([atoms, *rows]) for atoms, rows in composites]
     for together in spread:
         for atom in together.tolist():
-            join(spaces[together[0]], spaces[atom])
-    return np.array([find(space) for space in spaces], dtype=np.int64)
+            components.merge(spaces[together[0]], spaces[atom])
+    return components.roots()[spaces]
 
 
-def _collect(analysis: Analysis, sizes: list[int]) -> tuple[Group, ...]:
+def _collect(analysis: Analysis) -> tuple[Group, ...]:
     """Gives every group its members, sites and constraints."""
-    tracer, unit_of = analysis.tracer, analysis.unit_of
-    offsets = np.cumsum([0, *sizes])
-    members: list[list[Member]] = [[] for _ in sizes]
-    sites: list[dict[tuple[str, tuple[int, ...]], Site]] = [{} for _ in sizes]
-    joints: list[dict[bytes, NDArray[np.int64]]] = [{} for _ in sizes]
-    rows: list[list[TiedRows]] = [[] for _ in sizes]
-    for touch in tracer.touches:
-        for index, units in _by_group(_followed(analysis, touch.atoms), offsets):
-            members[index].append(Member(touch.tensor, *touch.place, touch.role, units))
-    for read in tracer.reads:
-        for index, units in _by_group(unit_of[read.atoms], offsets):
-            sites[index].setdefault((read.tensor, read.axes), Site(read.tensor, read.axes, units))
-    for labels in tracer.joints:
-        column = labels.axes[-1] if labels.column is None else labels.column
-        spread = np.moveaxis(unit_of[labels.atoms], column, -1)
-        spread = spread.reshape([size for size in spread.shape[:-1] if size > 1] + [spread.shape[-1]])
-        for index, units in _by_group(spread, offsets):
-            joints[index].setdefault(units.tobytes() + str(units.shape).encode(), units)
-    for atoms, parts in analysis.composites:
-        fixed = tracer.atoms.pin_of(int(atoms[0])) is not None
-        together = [_by_group(unit_of[part], offsets) for part in parts]
-        for index in sorted({index for found in together for index, _ in found}):
-            rows[index].append(
-                TiedRows(tuple(units for found in together for at, units in found if at == index), fixed)
-            )
-    names = _names(members)
-    tensors = _wholly(analysis, offsets)
+    members, tensors = _members(analysis), _wholly(analysis)
+    sizes = np.diff(analysis.offsets).tolist()
+    parts = (_names(members), sizes, members, _sites(analysis), _joints(analysis), _tied_rows(analysis), tensors)
     return tuple(
         Group(
-            names[index],
-            size,
-            tuple(members[index]),
-            tuple(sites[index].values()),
-            _strata(members[index], size),
-            tuple(joints[index].values()),
-            tuple(rows[index]),
-            may_vanish(tracer, members[index], tensors[index]),
+            name, size, tuple(own), sites, _strata(own, size), joints, rows, may_vanish(analysis.tracer, own, emptied)
         )
-        for index, size in enumerate(sizes)
+        for name, size, own, sites, joints, rows, emptied in zip(*parts, strict=True)
     )
 
 
-def _wholly(analysis: Analysis, offsets: NDArray[np.int64]) -> list[set[str]]:
+def _members(analysis: Analysis) -> list[list[Member]]:
+    members: list[list[Member]] = [[] for _ in analysis.offsets[1:]]
+    for touch in analysis.tracer.touches:
+        for index, units in analysis.by_group(analysis.followed(touch.atoms)):
+            members[index].append(Member(touch.tensor, *touch.place, touch.role, units))
+    return members
+
+
+def _sites(analysis: Analysis) -> list[tuple[Site, ...]]:
+    sites: list[dict[tuple[str, tuple[int, ...]], Site]] = [{} for _ in analysis.offsets[1:]]
+    for read in analysis.tracer.reads:
+        for index, units in analysis.by_group(analysis.unit_of[read.atoms]):
+            sites[index].setdefault((read.tensor, read.axes), Site(read.tensor, read.axes, units))
+    return [tuple(own.values()) for own in sites]
+
+
+def _joints(analysis: Analysis) -> list[tuple[NDArray[np.int64], ...]]:
+    joints: list[dict[bytes, NDArray[np.int64]]] = [{} for _ in analysis.offsets[1:]]
+    for labels in analysis.tracer.joints:
+        spread = np.moveaxis(analysis.unit_of[labels.atoms], labels.columns, -1)
+        spread = spread.reshape([size for size in spread.shape[:-1] if size > 1] + [spread.shape[-1]])
+        for index, units in analysis.by_group(spread):
+            joints[index].setdefault(units.tobytes() + str(units.shape).encode(), units)
+    return [tuple(own.values()) for own in joints]
+
+
+def _tied_rows(analysis: Analysis) -> list[tuple[TiedRows, ...]]:
+    rows: list[tuple[TiedRows, ...]] = [() for _ in analysis.offsets[1:]]
+    for atoms, parts in analysis.composites:
+        fixed = analysis.tracer.atoms.pin_of(int(atoms[0])) is not None
+        split = [owned for part in parts for owned in analysis.by_group(analysis.unit_of[part])]
+        for index in sorted({owner for owner, _ in split}):
+            rows[index] += (TiedRows(tuple(units for owner, units in split if owner == index), fixed),)
+    return rows
+
+
+def _wholly(analysis: Analysis) -> list[set[str]]:
     """Returns for each group the tensors of which nothing is left when all of its units go."""
-    tensors: list[set[str]] = [set() for _ in offsets[1:]]
+    tensors: list[set[str]] = [set() for _ in analysis.offsets[1:]]
     for name in (name for node in analysis.tracer.view.nodes for name in node.outputs):
         for labels in analysis.tracer.fields(name):
             atoms = np.unique(labels.atoms)
-            units = _followed(analysis, atoms)
-            owner = np.searchsorted(offsets, [units.min(), units.max()], side="right") - 1
+            owners = np.unique(analysis.owners(analysis.followed(atoms)))
             fixed = any(analysis.tracer.atoms.pin_of(atom) is not None for atom in atoms.tolist())
-            if units.min() >= 0 and owner[0] == owner[1] and not fixed:
-                tensors[owner[0]].add(name)
+            if len(owners) == 1 and owners[0] >= 0 and not fixed:
+                tensors[owners[0]].add(name)
     return tensors
-
-
-def _followed(analysis: Analysis, atoms: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the atoms' units; a composite atom counts as the first unit of its rows."""
-    units: NDArray[np.int64] = analysis.unit_of[atoms].copy()
-    for position in np.flatnonzero(units < 0) if analysis.composites else ():
-        units[position] = analysis.first_parts.get(int(atoms[position]), -1)
-    return units
 
 
 def _strata(members: list[Member], size: int) -> NDArray[np.int64]:
@@ -244,14 +230,6 @@ def _strata(members: list[Member], size: int) -> NDArray[np.int64]:
     for column, member in enumerate(members):
         along[member.units[member.units >= 0], column] = True
     return np.unique(along, axis=0, return_inverse=True)[1].astype(np.int64).ravel()
-
-
-def _by_group(units: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
-    """Splits units counted through all groups into (group, units counted within it)."""
-    owner = np.searchsorted(offsets, units, side="right") - 1
-    return [
-        (int(index), np.where(owner == index, units - offsets[index], -1)) for index in np.unique(owner[units >= 0])
-    ]
 
 
 def _names(members: list[list[Member]]) -> list[str]:
@@ -265,11 +243,11 @@ def _names(members: list[list[Member]]) -> list[str]:
     return names
 
 
-def _kept_whole(tracer: Tracer, unit_of: NDArray[np.int64]) -> tuple[KeptWhole, ...]:
-    found: dict[tuple[str, int], KeptWhole] = {}
-    for touch in tracer.touches:
-        pinned = touch.atoms[unit_of[touch.atoms] < 0]
-        pin = tracer.atoms.pin_of(int(pinned[0])) if len(pinned) else None
+def _kept_whole(analysis: Analysis) -> tuple[KeptWhole, ...]:
+    kept: dict[tuple[str, int], KeptWhole] = {}
+    for touch in analysis.tracer.touches:
+        pinned = touch.atoms[analysis.unit_of[touch.atoms] < 0]
+        pin = analysis.tracer.atoms.pin_of(int(pinned[0])) if len(pinned) else None
         if pin is not None:
-            found.setdefault((touch.tensor, touch.axis), KeptWhole(touch.tensor, touch.axis, pin.node, pin.reason))
-    return tuple(found.values())
+            kept.setdefault((touch.tensor, touch.axis), KeptWhole(touch.tensor, touch.axis, pin.node, pin.reason))
+    return tuple(kept.values())

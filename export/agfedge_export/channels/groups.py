@@ -117,16 +117,37 @@ class Analysis:
         tracer: what the rules recorded.
         unit_of: int64 (atoms,), each atom's unit counted through all groups; -1 where it is kept whole.
         composites: the classes of composite atoms.
+        offsets: int64 (groups + 1,), each group's first unit in that count.
     """
 
     tracer: Tracer
     unit_of: NDArray[np.int64]
     composites: tuple[Composite, ...]
+    offsets: NDArray[np.int64]
 
     @cached_property
     def first_parts(self) -> dict[int, int]:
         """For each composite atom, a unit of those that it stands for."""
         return {int(atom): int(self.unit_of[rows[0]].max()) for own, rows in self.composites for atom in own}
+
+    def followed(self, atoms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the atoms' units; a composite atom counts as the first unit of its rows."""
+        units: NDArray[np.int64] = self.unit_of[atoms].copy()
+        for position in np.flatnonzero(units < 0) if self.composites else ():
+            units[position] = self.first_parts.get(int(atoms[position]), -1)
+        return units
+
+    def by_group(self, units: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+        """Splits units counted through all groups into (group, units counted within it)."""
+        owners = self.owners(units)
+        return [
+            (int(owner), np.where(owners == owner, units - self.offsets[owner], -1))
+            for owner in np.unique(owners[units >= 0])
+        ]
+
+    def owners(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the group of each unit, -1 of one that is kept whole."""
+        return np.searchsorted(self.offsets, units, side="right") - 1
 
     def removed_atoms(self, removed_units: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Returns which atoms go when these units, counted through all groups, do: bool (atoms,)."""
@@ -165,7 +186,7 @@ class ChannelGroups:
 
     def offsets(self) -> NDArray[np.int64]:
         """Returns each group's first unit in the count through all groups, int64 (len(groups) + 1,)."""
-        return np.cumsum([0, *(group.size for group in self.groups)])
+        return self.analysis.offsets
 
     def counted(self, units: Iterable[NDArray[np.int64]]) -> NDArray[np.bool_]:
         """Returns which units, counted through all groups, are among those given for each group: bool (units,)."""

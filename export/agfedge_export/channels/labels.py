@@ -30,7 +30,39 @@ class Pin:
     reason: str
 
 
-class Atoms:
+class DisjointSets:
+    """Sets of numbers from 0 on that are merged; the smallest of a set represents it."""
+
+    def __init__(self, count: int = 0) -> None:
+        self._parent = list(range(count))
+
+    def __len__(self) -> int:
+        return len(self._parent)
+
+    def grow(self, count: int) -> None:
+        """Adds sets of one number each."""
+        self._parent.extend(range(len(self), len(self) + count))
+
+    def find(self, number: int) -> int:
+        """Returns the representative of a number's set."""
+        parent = self._parent
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    def merge(self, left: int, right: int) -> tuple[int, int]:
+        """Merges two numbers' sets; returns the representative that stays, and the one that was: equal if one set."""
+        low, high = sorted((self.find(left), self.find(right)))
+        self._parent[high] = low
+        return low, high
+
+    def roots(self) -> NDArray[np.int64]:
+        """Returns the representative of every number, int64 (len(self),)."""
+        return np.array([self.find(number) for number in range(len(self))], dtype=np.int64)
+
+
+class Atoms(DisjointSets):
     """Disjoint sets of atoms, with pins and the producer ("space") that each atom was born in.
 
     A **composite** atom stands for a whole row of others: an attention head for its dimensions. It goes when, and only
@@ -38,15 +70,12 @@ class Atoms:
     """
 
     def __init__(self) -> None:
-        self._parent: list[int] = []
+        super().__init__()
         self._pin: dict[int, Pin] = {}
         self._parts: dict[int, list[NDArray[np.int64]]] = {}
         self.space: list[int] = []
         self.space_names: list[str] = []
         self.passive: list[bool] = []
-
-    def __len__(self) -> int:
-        return len(self._parent)
 
     def new(self, count: int, name: str, *, passive: bool = False) -> NDArray[np.int64]:
         """Makes fresh atoms, the channels of one producer.
@@ -59,8 +88,8 @@ class Atoms:
         Returns:
             Their ids, int64 (count,).
         """
-        first = len(self._parent)
-        self._parent.extend(range(first, first + count))
+        first = len(self)
+        self.grow(count)
         self.space.extend([len(self.space_names)] * count)
         self.space_names.append(name)
         self.passive.extend([passive] * count)
@@ -77,22 +106,12 @@ class Atoms:
         """Returns the rows that go together with the atom's class; empty when none of it is composite."""
         return self._parts.get(self.find(atom), [])
 
-    def find(self, atom: int) -> int:
-        """Returns the representative of the atom's class."""
-        parent = self._parent
-        while parent[atom] != atom:
-            parent[atom] = parent[parent[atom]]
-            atom = parent[atom]
-        return atom
-
     def union(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
         """Merges the classes of two equally long arrays of atoms, element by element."""
         for a, b in zip(left.ravel().tolist(), right.ravel().tolist(), strict=True):
-            root_a, root_b = self.find(a), self.find(b)
-            if root_a == root_b:
+            low, high = self.merge(a, b)
+            if low == high:
                 continue
-            low, high = min(root_a, root_b), max(root_a, root_b)
-            self._parent[high] = low
             pin, parts = self._pin.pop(high, None), self._parts.pop(high, None)
             if pin is not None:
                 self._pin.setdefault(low, pin)
@@ -127,10 +146,6 @@ class Atoms:
                         self.pin([int(atom)], reason)
                         changed = True
 
-    def roots(self) -> NDArray[np.int64]:
-        """Returns the representative of every atom, int64 (len(self),)."""
-        return np.array([self.find(atom) for atom in range(len(self._parent))], dtype=np.int64)
-
 
 @dataclass(frozen=True, eq=False)
 class Field:
@@ -160,6 +175,11 @@ class Field:
     def axes(self) -> tuple[int, ...]:
         """The axes on which the label depends; a field over one element spans none."""
         return tuple(axis for axis, size in enumerate(self.atoms.shape) if size > 1)
+
+    @property
+    def columns(self) -> int:
+        """The axis of the columns: along which each row may lose entries of its own choice; else the last one."""
+        return self.axes[-1] if self.column is None else self.column
 
     def spans(self, axis: int) -> bool:
         """Whether the label depends on `axis`."""

@@ -117,14 +117,14 @@ class Tracer:
 
     def _passive_fields(self, node: NodeView, position: int, name: str) -> tuple[Field, ...]:
         shape = self.view.constant_shape(name) or ()
-        found = []
+        fields = []
         for axis, size in enumerate(shape):
             if size > 1:
                 atoms = self.new_atoms(node, f"passive {position} {axis}", size, name, passive=True)
-                found.append(Field.along(axis, len(shape), atoms))
+                fields.append(Field.along(axis, len(shape), atoms))
                 self._passive[int(atoms[0])] = len(self.touches)
                 self.touches.append(Touch(self.view.root(name), node.index, position, axis, PRODUCES, atoms))
-        return tuple(found)
+        return tuple(fields)
 
     def field(self, tensor: str, axis: int) -> Field | None:
         """Returns the field along one axis, or None. Channels that span other axes too are tied along those."""
@@ -160,7 +160,7 @@ class Tracer:
         """
         if labels.axes == (axis,):
             return labels.atoms.ravel()
-        if axis == (labels.axes[-1] if labels.column is None else labels.column):
+        if axis == labels.columns:
             return self.unite_all(labels.rows(axis).T)
         key = (labels.atoms.tobytes() + str(labels.atoms.shape).encode(), axis)
         if key not in self._coarse:

@@ -103,13 +103,13 @@ def _inferred_outputs(
         )
     except Exception:  # no schema, or an inference that wants more than shapes: what is unknown stays unknown
         return {}
-    found = {}
+    outputs = {}
     for name, kind in inferred.items():
         dims = kind.tensor_type.shape.dim
         if kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
-            found[name] = tuple(dim.dim_value for dim in dims)
+            outputs[name] = tuple(dim.dim_value for dim in dims)
             types.setdefault(name, kind.tensor_type.elem_type)
-    return found
+    return outputs
 
 
 def element_types(graph: onnx.GraphProto) -> dict[str, int]:

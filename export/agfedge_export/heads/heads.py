@@ -63,11 +63,17 @@ def attach_heads(
     graph.inputs = [image]
     graph.outputs = _answers(graph, logits, temperature, confidence, energy)
     graph.nodes[:0] = front
-    graph.cleanup().toposort()
-    model: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    model.ir_version = min(max(core.ir_version, 8), 10)
+    return checked(exported(graph, core), "the expert's graph is not valid", SurgeryError)
+
+
+def exported(graph: gs.Graph, source: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns what was made of a model, its nodes in order, without the shapes recorded on the way."""
+    import onnx_graphsurgeon as gs
+
+    model: onnx.ModelProto = gs.export_onnx(graph.cleanup().toposort(), do_type_check=False)
+    model.ir_version = min(max(source.ir_version, 8), 10)
     del model.graph.value_info[:]
-    return checked(model, "the expert's graph is not valid", SurgeryError)
+    return model
 
 
 def _free_names(graph: gs.Graph, taken: set[str]) -> None:

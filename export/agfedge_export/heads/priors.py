@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_export.errors import SurgeryError
-from agfedge_export.heads.heads import planes_of
+from agfedge_export.heads.heads import exported, planes_of
 
 if TYPE_CHECKING:
     import onnx
@@ -275,8 +275,4 @@ def append_features(model: onnx.ModelProto, features: Sequence[str], energy: str
     outputs = [gs.Variable(energy, np.float32, ["batch"]), gs.Variable(pooled, np.float32, ["batch", None])]
     graph.nodes.extend([*trunk_prior_nodes(TRUNK_ENERGY, read, outputs[0]), *pooled_nodes(read, outputs[1])])
     graph.outputs.extend(outputs)
-    graph.cleanup().toposort()
-    made: onnx.ModelProto = gs.export_onnx(graph, do_type_check=False)
-    made.ir_version = min(max(model.ir_version, 8), 10)
-    del made.graph.value_info[:]
-    return made
+    return exported(graph, model)

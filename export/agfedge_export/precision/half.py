@@ -83,8 +83,8 @@ class Halving:
     @cached_property
     def spots(self) -> dict[int, Spots]:
         """What becomes float16 of each node that computes in it, by its index."""
-        found = ((node.index, self._spots_of(node)) for node in self.view.nodes)
-        return {index: spots for index, spots in found if spots is not None}
+        spots_by_node = ((node.index, self._spots_of(node)) for node in self.view.nodes)
+        return {index: spots for index, spots in spots_by_node if spots is not None}
 
     @cached_property
     def read_half(self) -> frozenset[str]:

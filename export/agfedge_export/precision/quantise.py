@@ -38,7 +38,7 @@ def quantised_nodes(regions: Regions) -> list[NodeView]:
     Heads stay float, and so does the last layer: it is cheap, and the confidence hangs on it. A convolution at the end
     of a graph is no such layer: it is a trunk's.
     """
-    found = []
+    chosen = []
     for node in regions.view.nodes:
         ends = node.index in regions.last and node.op != "Conv"
         if node.domain or node.index in regions.heads or ends:
@@ -47,8 +47,8 @@ def quantised_nodes(regions: Regions) -> list[NodeView]:
         weighted = node.op in _LAYERS and regions.view.is_derived(node.inputs[1])
         layer = weighted and not regions.view.is_derived(node.inputs[0])
         if layer or (node.op == "Add" and _is_residual(regions, node)):
-            found.append(node)
-    return found
+            chosen.append(node)
+    return chosen
 
 
 def _is_residual(regions: Regions, node: NodeView) -> bool:

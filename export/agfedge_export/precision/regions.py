@@ -98,39 +98,39 @@ class Regions:
         elsewhere = {name for name in self.view.graph_outputs if name not in outputs}
         if not elsewhere:  # a model that answers one number is no head
             return frozenset()
-        found = set()
+        leading = set()
         for node in reversed(self.view.nodes):
             if any(name in elsewhere for name in node.outputs):
                 elsewhere.update(node.reads)
             else:
-                found.add(node.index)
-        return frozenset(found)
+                leading.add(node.index)
+        return frozenset(leading)
 
     def _scales(self, wide: Iterable[int]) -> set[int]:
         """Returns products and sums with a constant that only a softmax reads: temperatures and masks."""
-        found: set[int] = set()
+        scales: set[int] = set()
         pending = [self.view.nodes[index] for index in wide if self.view.nodes[index].op in ("LogSoftmax", "Softmax")]
         while pending:
             node = pending.pop()
             maker = self.view.producer.get(node.input(0))
-            if maker is None or maker.op not in _ARITHMETIC or maker.index in found:
+            if maker is None or maker.op not in _ARITHMETIC or maker.index in scales:
                 continue
             if any(self.view.is_constant(name) for name in maker.inputs):
-                found.add(maker.index)
+                scales.add(maker.index)
                 pending.append(maker)
-        return found
+        return scales
 
     def _norms(self) -> set[int]:
         """Returns the arithmetic that reads what a reduction or a root gives."""
-        found: set[int] = set()
+        norms: set[int] = set()
         for node in self.view.nodes:
             makers = [self.view.producer[name] for name in node.inputs if name in self.view.producer]
             # What is computed from shapes and constants is a scale, such as that of an attention's queries.
             makers = [each for each in makers if each.index not in self.front]
             # A reduction that keeps no axes is pooling, and what reads it a layer.
             if node.op in _ARITHMETIC and any(each.op in _STATISTICS or _centres(each) for each in makers):
-                found.add(node.index)
-        return found
+                norms.add(node.index)
+        return norms
 
 
 def _centres(node: NodeView) -> bool:

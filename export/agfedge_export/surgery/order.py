@@ -74,8 +74,7 @@ def _cut_in_order(analysis: Analysis, gone: NDArray[np.bool_]) -> onnx.ModelProt
 
 def _ragged(gone: NDArray[np.bool_], labels: Field) -> bool:
     """Whether the rows of a joint field lose different columns."""
-    column = labels.axes[-1] if labels.column is None else labels.column
-    rows = np.moveaxis(gone, column, -1).reshape(-1, gone.shape[column])
+    rows = np.moveaxis(gone, labels.columns, -1).reshape(-1, gone.shape[labels.columns])
     rows = rows[~rows.all(axis=1)]
     return bool((rows != rows[:1]).any())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,24 +64,9 @@ class Plan:
 
     def to_json(self) -> str:
         """Returns the text of `plan.json`."""
-        groups = [
-            {
-                "name": group.name,
-                "size": group.size,
-                "keep": list(group.keep),
-                "members": [{**vars(member), "keep": list(member.keep)} for member in group.members],
-            }
-            for group in self.groups
-        ]
-        kept = [vars(each) for each in self.kept_whole]
-        document: dict[str, object] = {
-            "version": VERSION,
-            "model_sha256": self.model_sha256,
-            "groups": groups,
-            "kept_whole": kept,
-        }
-        if self.inexact:
-            document["inexact"] = True
+        document = {"version": VERSION, **asdict(self)}
+        if not self.inexact:
+            del document["inexact"]
         return json.dumps(document, indent=1) + "\n"
 
     @staticmethod
@@ -145,9 +130,8 @@ def order_conflicts(groups: ChannelGroups, keep: Mapping[str, NDArray[np.int64]]
     try:
         _orders(groups, _kept_units(groups, keep))
     except OrderError as error:
-        units = groups.analysis.unit_of[error.atoms]
-        owners = np.searchsorted(groups.offsets(), units[units >= 0], side="right") - 1
-        names = {groups.groups[index].name for index in np.unique(owners)}
+        owners = groups.analysis.owners(groups.analysis.unit_of[error.atoms])
+        names = {groups.groups[owner].name for owner in np.unique(owners[owners >= 0])}
         # Where it shows on channels that are kept whole, any group that is spread may be the reason.
         return names or {group.name for group in groups.groups if group.joints}
     return set()

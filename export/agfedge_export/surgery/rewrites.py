@@ -71,7 +71,7 @@ class Surgeon:
 
 def _sizes_left(labels: Field, kept: NDArray[np.bool_]) -> dict[int, int]:
     """Returns what is left of each axis that a field spans: whole slices of rows, and columns of the rows that stay."""
-    column = labels.column if labels.column is not None else labels.axes[-1]
+    column = labels.columns
     sizes = {}
     for axis in labels.axes:
         if axis != column:

@@ -84,13 +84,13 @@ class Flow:
 
     def before(self, names: Sequence[str]) -> frozenset[int]:
         """Returns the nodes that tensors are computed by, as indices."""
-        view, pending, found = self.view, list(names), set[int]()
+        view, pending, before = self.view, list(names), set[int]()
         while pending:
             node = view.producer.get(pending.pop())
-            if node is not None and node.index not in found:
-                found.add(node.index)
+            if node is not None and node.index not in before:
+                before.add(node.index)
                 pending.extend(node.reads)
-        return frozenset(found)
+        return frozenset(before)
 
     def is_feature(self, name: str) -> bool:
         """Whether a tensor is float with the batch as its first axis, and no other that follows the batch."""
@@ -187,7 +187,7 @@ def _cuts(flow: Flow, most_tensors: int) -> tuple[Cut, ...]:
     ends = {*view.graph_inputs, *view.graph_outputs}
     crossing = dict.fromkeys(name for name in view.graph_inputs if name in last)
     total = sum(node_macs(view, node) for node in nodes) or 1
-    macs, found = 0, list[Cut]()
+    macs, cuts = 0, list[Cut]()
     for node in nodes:
         macs += node_macs(view, node)
         stages.pass_by(node)
@@ -196,8 +196,8 @@ def _cuts(flow: Flow, most_tensors: int) -> tuple[Cut, ...]:
             if last[name] == node.index:
                 crossing.pop(name, None)
         if len(crossing) <= most_tensors and not ends & crossing.keys() and all(map(flow.is_feature, crossing)):
-            found.append(Cut(tuple(crossing), node.name, stages.ended(node.index), macs, macs / total))
-    return tuple(found)
+            cuts.append(Cut(tuple(crossing), node.name, stages.ended(node.index), macs, macs / total))
+    return tuple(cuts)
 
 
 class _Stages:
@@ -262,35 +262,35 @@ def common_trunk(heavy: onnx.ModelProto, light: onnx.ModelProto, most_tensors: i
     there: dict[tuple[bytes, ...], Cut] = {}
     for cut in trunk_cuts(light, most_tensors):
         there.setdefault(tuple(sorted(other[name] for name in cut.tensors)), cut)
-    found = []
+    shared = []
     for cut in trunk_cuts(heavy, most_tensors):
         digests = [own[name] for name in cut.tensors]
         twin = there.get(tuple(sorted(digests)))
         if twin is not None:
             names = {other[name]: name for name in twin.tensors}
             tensors = tuple(names[digest] for digest in digests)
-            found.append(SharedCut(cut, Cut(tensors, twin.node, twin.stage, twin.macs, twin.share)))
-    return tuple(found)
+            shared.append(SharedCut(cut, Cut(tensors, twin.node, twin.stage, twin.macs, twin.share)))
+    return tuple(shared)
 
 
 def _digests(model: onnx.ModelProto) -> dict[str, bytes]:
     """Returns a digest of all that each tensor is computed from."""
     import onnx
 
-    found = {"": b""}
+    digests = {"": b""}
     for tensor in model.graph.initializer:
         array = onnx.numpy_helper.to_array(tensor)
-        found[tensor.name] = _digest(str((array.dtype, array.shape)).encode(), array.tobytes())
-    for position, value in enumerate(each for each in model.graph.input if each.name not in found):
-        found[value.name] = _digest(b"input", str(position).encode(), _kind(value))
+        digests[tensor.name] = _digest(str((array.dtype, array.shape)).encode(), array.tobytes())
+    for position, value in enumerate(each for each in model.graph.input if each.name not in digests):
+        digests[value.name] = _digest(b"input", str(position).encode(), _kind(value))
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for node in model.graph.node:
         attributes = sorted(each.SerializeToString(deterministic=True) for each in node.attribute)
         operator = f"{node.domain}:{node.op_type}:{versions.get(node.domain)}".encode()
-        parts = [operator, *attributes, *(found.get(name, name.encode()) for name in node.input)]
+        parts = [operator, *attributes, *(digests.get(name, name.encode()) for name in node.input)]
         for position, name in enumerate(node.output):
-            found[name] = _digest(str(position).encode(), *parts)
-    return found
+            digests[name] = _digest(str(position).encode(), *parts)
+    return digests
 
 
 def _kind(value: onnx.ValueInfoProto) -> bytes:

@@ -130,7 +130,7 @@ def _behind(flow: Flow, names: tuple[str, ...]) -> frozenset[int]:
     Raises:
         SurgeryError: data gets there around the cut, or one of the tensors is not needed there.
     """
-    view, found, met = flow.view, set[int](), set[str]()
+    view, behind, met = flow.view, set[int](), set[str]()
     readers: dict[str, NodeView | None] = dict.fromkeys(view.graph_outputs)
     pending = list(view.graph_outputs)
     while pending:
@@ -141,9 +141,9 @@ def _behind(flow: Flow, names: tuple[str, ...]) -> frozenset[int]:
         if name in view.graph_inputs:
             raise SurgeryError(f"{_listed(names)} do not separate the graph: {_path(readers, name)}")
         node = view.producer.get(name)
-        if node is None or node.index in found:
+        if node is None or node.index in behind:
             continue
-        found.add(node.index)
+        behind.add(node.index)
         for read in node.reads if node.op not in ("Shape", "Size") else ():
             if read and read not in readers:
                 readers[read] = node
@@ -151,7 +151,7 @@ def _behind(flow: Flow, names: tuple[str, ...]) -> frozenset[int]:
     unread = [name for name in names if name not in met]
     if unread:
         raise SurgeryError(f"nothing behind the cut reads {_listed(unread)}: leave it out")
-    return frozenset(found)
+    return frozenset(behind)
 
 
 def _path(readers: dict[str, NodeView | None], start: str) -> str:

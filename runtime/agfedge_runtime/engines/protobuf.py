@@ -12,7 +12,7 @@ VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
-class Record:
+class WireRecord:
     """One field of a message: its number, its content (empty for a number), its value, and all of its bytes.
 
     Attributes:
@@ -28,7 +28,7 @@ class Record:
     value: int = 0
 
 
-def records_of(message: memoryview) -> Iterator[Record]:
+def records_of(message: memoryview) -> Iterator[WireRecord]:
     """The fields of a message, in its order.
 
     Raises:
@@ -51,7 +51,7 @@ def records_of(message: memoryview) -> Iterator[Record]:
         position += length
         if position > len(message):
             raise ValueError(f"a record of {position - start} bytes ends after its message")
-        yield Record(key >> 3, content, message[start:position], value)
+        yield WireRecord(key >> 3, content, message[start:position], value)
 
 
 def varint(value: int) -> bytes:

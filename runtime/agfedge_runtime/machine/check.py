@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge_runtime.engines.choice import JUDGES, Choice, Installed, Verdict, choose_backend, judge
 from agfedge_runtime.errors import MissingPackageError
+from agfedge_runtime.machine.backends import JUDGES, BackendChoice, Installed, Verdict, choose_backend, judge
 from agfedge_runtime.machine.gpus import Gpu, GpuSearch, find_gpus
 from agfedge_runtime.machine.jetson import jetpack_of, numbers_of
 from agfedge_runtime.machine.machine import Command, Machine, read_machine
@@ -50,7 +50,7 @@ class Report:
     packages: tuple[Package, ...]
     providers: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
-    choice: Choice | None
+    choice: BackendChoice | None
     problem: str
     install: tuple[Remedy, ...]
     notes: tuple[str, ...]

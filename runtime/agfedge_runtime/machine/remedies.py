@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from agfedge_runtime.engines.choice import Verdict
+from agfedge_runtime.machine.backends import Verdict
 from agfedge_runtime.machine.gpus import GpuSearch
 from agfedge_runtime.machine.jetson import jetpack_of, numbers_of
 from agfedge_runtime.machine.machine import Machine

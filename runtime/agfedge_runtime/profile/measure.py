@@ -111,7 +111,7 @@ def record_decisions(
 
 
 def header_of(cascade: Cascade, order: Order | None = None) -> dict[str, object]:
-    """What is measured and where, as `Record` has it.
+    """What is measured and where, as `RunRecord` has it.
 
     Args:
         cascade: what is measured.

@@ -24,7 +24,7 @@ from agfedge_runtime.profile.recorder import Recorder
 from agfedge_runtime.profile.samples import Samples
 from agfedge_runtime.state import IdlePower, StateSampler, measure_idle
 from agfedge_runtime.state.validity import WATCHED
-from agfedge_runtime.stream.stopping import Stopping, Terminated
+from agfedge_runtime.stopping import Stopping, Terminated
 
 _log = logging.getLogger(__name__)
 

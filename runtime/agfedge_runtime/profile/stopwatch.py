@@ -11,8 +11,7 @@ from typing import Callable, Mapping, Sequence
 
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.cascade.cascade import Cascade
-from agfedge_runtime.engines.protocol import ClockedEngine, DeviceClock, Engine, SharingEngine, sharing
-from agfedge_runtime.profile.samples import PARTS, STAGES
+from agfedge_runtime.engines.protocol import PARTS, STAGES, ClockedEngine, DeviceClock, Engine, SharingEngine, sharing
 
 Wrap = Callable[[str, Engine], Engine]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Mapping
 
-from agfedge_runtime.machine.machine import Command, PowerMode, read_power_mode
+from agfedge_runtime.machine.machine import ActivePowerMode, Command, read_power_mode
 from agfedge_runtime.state import tegrastats
 from agfedge_runtime.state.clocks import cap_memory, find_clocks
 from agfedge_runtime.state.counters import find_over_current, find_throttling
@@ -72,7 +72,7 @@ class DeviceState:
     """
 
     at_s: float
-    power_mode: PowerMode | None = None
+    power_mode: ActivePowerMode | None = None
     clocks_mhz: Mapping[str, float] = field(default_factory=dict)
     clocks_max_mhz: Mapping[str, float] = field(default_factory=dict)
     temperatures_c: Mapping[str, float] = field(default_factory=dict)

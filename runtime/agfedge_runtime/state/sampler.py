@@ -134,7 +134,7 @@ class StateSampler:
                 self._sysfs.complain(path, f"cannot be started: {error.strerror}")
         self._tick()
 
-    def _listen(self, stream: tegrastats.Stream) -> None:
+    def _listen(self, stream: tegrastats.TegraStream) -> None:
         while not self._stop.is_set() and not stream.ended:
             text = stream.newest(self._every_s)
             began = time.perf_counter()

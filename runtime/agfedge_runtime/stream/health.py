@@ -17,9 +17,9 @@ from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import AgfedgeError, InputError
 from agfedge_runtime.monitor.monitor import Monitor
 from agfedge_runtime.monitor.stats import Stats
+from agfedge_runtime.stopping import Terminated
 from agfedge_runtime.stream.clock import utc
 from agfedge_runtime.stream.decision_log import is_full
-from agfedge_runtime.stream.stopping import Terminated
 
 _log = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agfedge.bundles.assembling import check_classes, evaluate, write_experts
+from agfedge.bundles.assembling import check_classes, write_experts
 from agfedge.bundles.bundling import GOLDEN_MARGINS
-from agfedge.bundles.experts import Experts, Graphs
+from agfedge.bundles.evaluation import evaluate
+from agfedge.bundles.experts import ExpertPair, Graphs
 from agfedge.bundles.precisions import InPrecision
 from agfedge.data import Arrays, Dataset
 from agfedge.router import Calibration, EarlyTrial, Measure
@@ -68,7 +69,7 @@ def written(
     x = stripes(150, seed=3)[0] if x is None else x
     part = Arrays(x, np.arange(len(x)) % 3)
     calibration = routed(threshold, prior)
-    experts = Experts(light, model, graph_costs(light), costs, AS_IS, trunk)
+    experts = ExpertPair(light, model, graph_costs(light), costs, AS_IS, trunk)
     graphs = experts.graphs(calibration.choice, x.shape[1:])
     test = graphs.answers(part)
     passes = experts.macs

@@ -12,10 +12,11 @@ from agfedge.allocate import AllocationRequest
 from agfedge.base.requests import check_seed
 from agfedge.base.statistics import share_of
 from agfedge.bundles.assembling import warnings_of
+from agfedge.bundles.evaluation import Evaluation
 from agfedge.bundles.export_request import ExportRequest, check_request
-from agfedge.bundles.export_result import Evaluation
 from agfedge.data import Arrays, Dataset
 from agfedge.recover import Recovery, RecoveryReport
+from agfedge.router import Bound
 from agfedge.subject.origin import Origin
 from agfedge.subject.subject import with_classes_of
 from agfedge_runtime.errors import InputError
@@ -102,8 +103,8 @@ def request(tmp_path: Path, **options: object) -> ExportRequest:
         ("recovery", Recovery(epochs=-1), "--epochs is -1: expected 0 or more"),
         ("recovery", Recovery(seed=-1), "--seed is -1: expected 0 to"),
         ("recovery", Recovery(seed=2**64), "--seed is 18446744073709551616"),
-        ("epsilon", 0.0, r"--epsilon is 0\.0: expected a number between 0 and 1"),
-        ("delta", 1.0, r"--delta is 1\.0: expected a number between 0 and 1"),
+        ("bound", Bound(0.0, 0.05), r"--epsilon is 0\.0: expected a number between 0 and 1"),
+        ("bound", Bound(0.005, 1.0), r"--delta is 1\.0: expected a number between 0 and 1"),
         ("score", "wand", "no score is called 'wand' \\(did you mean wanda or random\\?\\): expected one of agf"),
         ("origin", Origin("m:f", "d", mean=(0.5, math.nan)), "--mean holds nan: expected numbers"),
         ("origin", Origin("m:f", "d", std=(math.inf,)), "--std holds inf: expected numbers"),

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from agfedge.allocate import AllocationRequest
 from agfedge.bundles.assembling import write_experts
-from agfedge.bundles.experts import Experts
+from agfedge.bundles.experts import ExpertPair
 from agfedge.bundles.precisions import InPrecision
 from agfedge.cli import main
 from agfedge.data import load_dataset
@@ -48,7 +48,7 @@ NETWORK = "agfedge.demo.network:digits_net"
 class Parted:
     subject: Subject
     light: LightExpert
-    experts: Experts
+    experts: ExpertPair
     rows: Answers
 
 
@@ -135,7 +135,7 @@ def parted(folder: Path) -> Parted:
     held = subject.data.train.take(np.arange(200))
     (shared,) = (each for each in common_trunk(heavy, light.model) if each.heavy.tensors == cut.tensors)
     costs = [graph_costs(model) for model in (light.model, heavy)]
-    experts = Experts(light.model, heavy, *costs, subject.preprocessing, shared)
+    experts = ExpertPair(light.model, heavy, *costs, subject.preprocessing, shared)
     return Parted(subject, light, experts, experts.answers(held))
 
 

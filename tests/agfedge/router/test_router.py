@@ -8,7 +8,7 @@ import pytest
 from scipy.special import softmax
 
 from agfedge.bundles.assembling import calibrate_experts
-from agfedge.bundles.experts import Experts
+from agfedge.bundles.experts import ExpertPair
 from agfedge.data import Arrays
 from agfedge.router import Bound, Calibration, certify
 from agfedge.router.calibration import ALWAYS_HEAVY
@@ -55,11 +55,11 @@ def routed(data: Arrays, held: Arrays | None = None, light_cost: float = 0.2, se
 
 def pair(
     light: onnx.ModelProto = LIGHT, heavy: onnx.ModelProto = HEAVY, how: Preprocessing = AS_IS, macs: int = 10_000
-) -> Experts:
-    return Experts(light, heavy, GraphCosts(0, macs, 1), GraphCosts(0, macs, 1), how)
+) -> ExpertPair:
+    return ExpertPair(light, heavy, GraphCosts(0, macs, 1), GraphCosts(0, macs, 1), how)
 
 
-def calibrated(experts: Experts, held: Arrays, data: Arrays, light_cost: float = 0.2, seed: int = 0) -> Calibration:
+def calibrated(experts: ExpertPair, held: Arrays, data: Arrays, light_cost: float = 0.2, seed: int = 0) -> Calibration:
     return calibrate_experts(experts, held, data, PassCosts(light_cost), Bound(0.05, 0.1), seed)[0]
 
 

@@ -17,9 +17,9 @@ from agfedge.account.account import account
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.bundle import write_bundle
 from agfedge_runtime.bundle.manifest import Costs, Experts, Trunk
-from agfedge_runtime.engines import BACKENDS, Choice, OnnxRuntimeEngine, choose_backend, open_engine
-from agfedge_runtime.engines.choice import Installed, judge
+from agfedge_runtime.engines import BACKENDS, BackendChoice, OnnxRuntimeEngine, choose_backend, open_engine
 from agfedge_runtime.errors import BackendError, MissingPackageError
+from agfedge_runtime.machine.backends import Installed, judge
 from agfedge_runtime.machine.gpus import Gpu, GpuSearch
 from agfedge_runtime.machine.packages import Package, find_package, find_providers
 from agfedge_runtime.profile.measure import measure
@@ -160,7 +160,7 @@ def test_a_cascade_says_why_and_logs_it_once(tiny, caplog):
 
 
 def test_a_choice_made_before_is_kept(tiny):
-    with Cascade.open(tiny.bundle(), Choice("onnxruntime", "we said so", automatic=False)) as cascade:
+    with Cascade.open(tiny.bundle(), BackendChoice("onnxruntime", "we said so", automatic=False)) as cascade:
         assert (cascade.backend, cascade.backend_reason) == ("onnxruntime", "we said so")
 
 
@@ -307,7 +307,7 @@ def device(monkeypatch, tmp_path) -> FakeMachine:
     return FakeMachine(monkeypatch, tmp_path)
 
 
-def chosen() -> Choice:
+def chosen() -> BackendChoice:
     """What `auto` takes on a Jetson with what the fakes put there."""
     return choose_backend("auto", Installed(gpus=lambda: gpu(8, 7)))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agfedge_profiles import device_names
 from agfedge_runtime.machine.jetson import PROFILES, find_module, jetpack_of, numbers_of, parse_l4t
-from agfedge_runtime.machine.machine import Machine, PowerMode, read_machine, run_command
+from agfedge_runtime.machine.machine import ActivePowerMode, Machine, read_machine, run_command
 from machines import AGX_ORIN_JETPACK_5_1, BROKEN, NOTHING, ORIN_NANO_JETPACK_6_2, THOR_JETPACK_7, RecordedMachine
 
 
@@ -83,19 +83,19 @@ def test_an_orin_nano(tmp_path):
     assert (found.part, found.profile, found.is_jetson) == ("p3767-0005", "jetson-orin-nano-8", True)
     assert (found.l4t, found.jetpack, found.cuda) == ("36.4.3", "6.2", "12.6.68")
     assert (found.memory_mib, found.free_mib) == (7_803_084 // 1024, 5_953_536 // 1024)
-    assert found.power_mode == PowerMode(2, "MAXN_SUPER")
+    assert found.power_mode == ActivePowerMode(2, "MAXN_SUPER")
     assert found.nvcc == "/usr/local/cuda/bin/nvcc"
     assert found.system_tensorrt == "/usr/lib/python3.10/dist-packages/tensorrt"
     assert found.problems == ()
 
 
 def test_where_nvpmodel_says_nothing_its_files_do(tmp_path):
-    assert read(AGX_ORIN_JETPACK_5_1, tmp_path).power_mode == PowerMode(3, "MODE_50W")
+    assert read(AGX_ORIN_JETPACK_5_1, tmp_path).power_mode == ActivePowerMode(3, "MODE_50W")
 
 
 def test_a_power_mode_without_a_name_keeps_its_number(tmp_path):
     machine = RecordedMachine(files={"var/lib/nvpmodel/status": "pmode:0007\n"})
-    assert read(machine, tmp_path).power_mode == PowerMode(7, "")
+    assert read(machine, tmp_path).power_mode == ActivePowerMode(7, "")
 
 
 def test_a_container_without_l4ts_file_knows_it_from_its_package(tmp_path):

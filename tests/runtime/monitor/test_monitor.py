@@ -16,7 +16,7 @@ import pytest
 from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.monitor.evidence import Evidence, rate_band
+from agfedge_runtime.monitor.evidence import RateEvidence, rate_band
 from agfedge_runtime.monitor.monitor import BINS, Monitor, confidence_histogram
 
 THRESHOLD = 0.6
@@ -128,7 +128,7 @@ def test_the_evidence_is_a_fair_bet_where_the_reference_is_certain():
     chance = [comb(3, hits) * 0.3**hits * 0.7 ** (3 - hits) for hits in range(4)]
     expected = 0.0
     for stream in itertools.product(range(4), repeat=5):
-        test = Evidence(rate, rate, np.ones(1))
+        test = RateEvidence(rate, rate, np.ones(1))
         for hits in stream:
             # Enough decisions to end the shortest block each time and the next one once.
             capital = test.add(np.array([hits]), np.array([3]), 1024)
@@ -139,9 +139,9 @@ def test_the_evidence_is_a_fair_bet_where_the_reference_is_certain():
 def test_the_evidence_stays_below_the_bet_against_any_rate_in_the_band():
     low, high = np.array([0.2]), np.array([0.4])
     for hits in range(0, 257, 8):
-        wide = Evidence(low, high, np.ones(1)).add(np.array([hits]), np.array([256]), 256)
+        wide = RateEvidence(low, high, np.ones(1)).add(np.array([hits]), np.array([256]), 256)
         for rate in (low, (low + high) / 2, high):
-            assert wide <= Evidence(rate, rate, np.ones(1)).add(np.array([hits]), np.array([256]), 256) * (1 + 1e-9)
+            assert wide <= RateEvidence(rate, rate, np.ones(1)).add(np.array([hits]), np.array([256]), 256) * (1 + 1e-9)
 
 
 def test_the_band_holds_for_the_threshold_that_flatters_most(rng):

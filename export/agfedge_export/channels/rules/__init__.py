@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 Rule = Callable[["Tracer", "NodeView"], None]
 
 _FAMILIES = ("convolution", "einsum", "elementwise", "matrix", "movement", "reduction")
-_RULES: dict[tuple[str, str], Rule] = {}
+_RULES: dict[str, Rule] = {}
 
 
-def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
-    """Registers a function for operators of one domain.
+def rule(*ops: str) -> Callable[[Rule], Rule]:
+    """Registers a function for operators of ONNX's own domain.
 
     Raises:
         ValueError: an operator has a rule already.
@@ -28,9 +28,9 @@ def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
 
     def register(function: Rule) -> Rule:
         for op in ops:
-            if (domain, op) in _RULES:
-                raise ValueError(f"operator {domain or 'ai.onnx'}.{op} has a rule already")
-            _RULES[domain, op] = function
+            if op in _RULES:
+                raise ValueError(f"operator {op} has a rule already")
+            _RULES[op] = function
         return function
 
     return register
@@ -40,4 +40,4 @@ def find_rule(domain: str, op: str) -> Rule | None:
     """Returns the rule of an operator, or None when there is none."""
     for family in _FAMILIES:
         import_module(f"agfedge_export.channels.rules.{family}")
-    return _RULES.get((domain, op))
+    return None if domain else _RULES.get(op)

@@ -114,26 +114,27 @@ def concat(tracer: Tracer, node: NodeView) -> None:
         tracer.lay(node.outputs[0], whole)
         return
     along = [
-        tracer.field(name, axis) or _spanning(fields, axis) for name, fields in zip(node.inputs, operands, strict=True)
+        tracer.field(name, axis) or _along(fields, axis) for name, fields in zip(node.inputs, operands, strict=True)
     ]
     if not any(along):
         return
-    atoms, dead = [], []
-    for position, labels in enumerate(along):
-        size = (shapes[position] or ())[axis]
-        if labels is None:
-            fixed = tracer.new_atoms(node, f"fixed {position}", size, node.inputs[position])
-            reason = f"{node.inputs[position]} has no channels that can be removed"
-            tracer.pin(fixed, node.inputs[position], axis, node, reason)
-        atoms.append(fixed if labels is None else labels.atoms.ravel())
-        dead.append(np.full(size, np.nan) if labels is None else labels.dead.ravel())
-    tracer.lay(node.outputs[0], Field.along(axis, rank, np.concatenate(atoms), np.concatenate(dead)))
+    parts = [labels or _fixed_part(tracer, node, position, axis) for position, labels in enumerate(along)]
+    atoms, dead = (np.concatenate([getattr(part, name).ravel() for part in parts]) for name in ("atoms", "dead"))
+    tracer.lay(node.outputs[0], Field.along(axis, rank, atoms, dead))
+
+
+def _fixed_part(tracer: Tracer, node: NodeView, position: int, axis: int) -> Field:
+    """Labels an operand of Concat that has no channels."""
+    name = node.inputs[position]
+    atoms = tracer.new_atoms(node, f"fixed {position}", tracer.view.shapes[name][axis], name)
+    tracer.pin(atoms, name, axis, node, f"{name} has no channels that can be removed")
+    return Field.along(axis, tracer.rank(name), atoms, np.nan)
 
 
 def _spread_alike(tracer: Tracer, operands: list[tuple[Field, ...]], axis: int) -> Field | None:
     """Returns the field of columns that are concatenated row by row (heads of which halves are swapped), or None."""
-    found = [next((each for each in fields if each.column == axis), None) for fields in operands]
-    spread = [each for each in found if each is not None]
+    columns = [next((each for each in fields if each.column == axis), None) for fields in operands]
+    spread = [each for each in columns if each is not None]
     if len(spread) < len(operands) or len({(*each.axes, *np.delete(each.atoms.shape, axis)) for each in spread}) > 1:
         return None
     atoms = np.concatenate([each.atoms for each in spread], axis)
@@ -143,7 +144,7 @@ def _spread_alike(tracer: Tracer, operands: list[tuple[Field, ...]], axis: int) 
     return whole
 
 
-def _spanning(fields: tuple[Field, ...], axis: int) -> Field | None:
+def _along(fields: tuple[Field, ...], axis: int) -> Field | None:
     return next((each for each in fields if each.axes == (axis,)), None)
 
 
@@ -219,12 +220,12 @@ def slice_bounds(parts: list[NDArray[Any] | None], rank: int) -> dict[int, slice
     starts, ends = (part.ravel().tolist() if part is not None else [] for part in parts[:2])
     axes = parts[2].ravel().tolist() if parts[2] is not None else list(range(len(starts)))
     steps = parts[3].ravel().tolist() if parts[3] is not None else [1] * len(starts)
-    found = {}
+    bounds = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         # Beyond the first element, a backward slice has no end.
         stop = None if step < 0 and end < -(2**31) + 1 else end
-        found[axis % rank] = slice(start, stop, step)
-    return found
+        bounds[axis % rank] = slice(start, stop, step)
+    return bounds
 
 
 @rule("Split")
@@ -256,23 +257,31 @@ def gather(tracer: Tracer, node: NodeView) -> None:
         return
     axis = int(node.attributes.get("axis", 0)) % len(shape)
     if indices is None or indices.ndim > 1 or tracer.view.fixed(node.inputs[1]) is None:
-        how = "a table" if tracer.view.fixed(node.inputs[1]) is not None else "computed indices"
-        tracer.block(node, data, f"Gather picks these channels by {how}", axes=(axis,))
+        means = "a table" if tracer.view.fixed(node.inputs[1]) is not None else "computed indices"
+        tracer.block(node, data, f"Gather picks these channels by {means}", axes=(axis,))
     for each in tracer.labels(node, 0):
-        if each.spans(axis) and (indices is None or indices.ndim > 1):
+        picks = np.zeros((1,) * len(index_shape), dtype=np.int64)
+        if each.spans(axis):
             if indices is None:
                 continue
-            tracer.pin(each.atoms, data, axis, node, "Gather picks these channels by a table")
-        elif each.spans(axis) and indices is not None:
-            if indices.ndim == 1 and axis == each.column:  # indices count the same columns of every row
-                each = tracer.tie(data, each, (axis,))
-            if len(np.unique(indices % shape[axis])) == 1:
-                # What is picked alone leaves no axis to shrink: that channel, or that row, stays.
-                alone = tracer.coarse(each, axis)[indices.reshape(-1)[:1]]
-                tracer.pin(alone, data, axis, node, "Gather picks it alone")
-        picks = np.zeros(index_shape, dtype=np.int64) if indices is None or not each.spans(axis) else indices
-        compact = picks if each.spans(axis) else np.zeros((1,) * len(index_shape), dtype=np.int64)
-        tracer.lay(output, moved(each, lambda array, compact=compact: array.take(compact, axis=axis)))  # type: ignore[misc]
+            picks = indices
+            each = _picked_by(tracer, node, each, axis, indices)
+        tracer.lay(output, moved(each, lambda array, picks=picks: array.take(picks, axis=axis)))  # type: ignore[misc]
+
+
+def _picked_by(tracer: Tracer, node: NodeView, labels: Field, axis: int, indices: NDArray[Any]) -> Field:
+    """Ties or pins channels that Gather picks; returns their labels."""
+    data = node.inputs[0]
+    if indices.ndim > 1:
+        tracer.pin(labels.atoms, data, axis, node, "Gather picks these channels by a table")
+        return labels
+    if indices.ndim == 1 and axis == labels.column:  # indices count the same columns of every row
+        labels = tracer.tie(data, labels, (axis,))
+    if len(np.unique(indices % labels.atoms.shape[axis])) == 1:
+        # What is picked alone leaves no axis to shrink: that channel, or that row, stays.
+        alone = tracer.coarse(labels, axis)[indices.reshape(-1)[:1]]
+        tracer.pin(alone, data, axis, node, "Gather picks it alone")
+    return labels
 
 
 @rule("Pad")

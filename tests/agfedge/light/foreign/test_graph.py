@@ -115,7 +115,9 @@ def test_what_the_output_does_not_need_goes(saved: Saved, subject: Subject) -> N
     last = "raw = Add(probabilities, confidence) logits = Softmax(raw) label = ArgMax(logits)"
     model = foreign_graph(last=f"{last} more = MatMul(logits, unread)")
     model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 3), np.float32), "unread"))
-    assert graph_costs(load_foreign(saved(model), subject)) == graph_costs(load_foreign(saved(), subject))
+    bare, other = (graph_costs(load_foreign(path, subject)) for path in (saved(model), saved()))
+    assert (bare.macs, bare.parameters) == (other.macs, other.parameters)
+    assert abs(bare.size_bytes - other.size_bytes) < 36  # the names of nodes, and nothing of the matrix
 
 
 def test_sizes_that_are_written_as_open_are_symbolic(saved: Saved, subject: Subject) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from agfedge.bundles.experts import Experts, experts_of
+from agfedge.bundles.experts import ExpertPair, experts_of
 from agfedge.study.search.charges import charges_of
 from agfedge_export import analyse, make_plan, prune
 from agfedge_export.heads.heads import Preprocessing
@@ -23,7 +23,7 @@ def heavy() -> onnx.ModelProto:
     return exported(learned(Residual), stripes(4)[0]).model
 
 
-def pair(heavy: onnx.ModelProto, cut: str | None) -> Experts:
+def pair(heavy: onnx.ModelProto, cut: str | None) -> ExpertPair:
     groups = analyse(heavy)
     light = prune(heavy, make_plan(groups, {"inner.weight": np.arange(2)})).model
     return experts_of(light, heavy, AS_IS, None if cut is None else find_cut(trunk_cuts(heavy), cut))

@@ -12,6 +12,7 @@ import agfedge
 from agfedge.allocate import AllocationRequest, GroupChoice
 from agfedge.cli import main
 from agfedge.recover import Recovery
+from agfedge.router import Bound
 from agfedge.study.search import SearchRequest, SearchResult
 from agfedge.study.search.request import DEPTHS, KEEPS
 from agfedge.subject.origin import Origin
@@ -88,8 +89,7 @@ def test_every_option_reaches_the_request(bench: Bench) -> None:
         depths=(),
         costs="macs",
         time_limit_s=5400.0,
-        epsilon=0.01,
-        delta=0.1,
+        bound=Bound(0.01, 0.1),
     )
 
 

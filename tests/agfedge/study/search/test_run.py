@@ -11,6 +11,7 @@ import pytest
 from agfedge.allocate import AllocationRequest
 from agfedge.data import load_dataset
 from agfedge.recover import Recovery
+from agfedge.router import Bound
 from agfedge.study.search import Search, SearchPoint, SearchRequest
 from agfedge.study.search.points import DONE, FAILED, REJECTED
 from agfedge.study.search.trial import CandidateTrial
@@ -34,8 +35,7 @@ def request_(workshop: Workshop, tmp_path: Path) -> SearchRequest:
         trunks=("none",),
         recovery=Recovery(epochs=1, learning_rate=0.01),
         costs="macs",
-        epsilon=0.1,
-        delta=0.2,
+        bound=Bound(0.1, 0.2),
     )
 
 
@@ -212,7 +212,7 @@ def test_measured_costs_are_of_passes_that_ran(request_: SearchRequest) -> None:
         ({"lights": ("nowhere.onnx",)}, "nowhere.onnx: no such file"),
         ({"costs": "joules"}, "--costs is 'joules'"),
         ({"time_limit_s": -1.0}, "--time-limit is -1 seconds"),
-        ({"epsilon": 0.0}, "--epsilon is 0"),
+        ({"bound": Bound(0.0, 0.2)}, "--epsilon is 0"),
         ({"score": "vibes"}, "vibes"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from agfedge.allocate import AllocationRequest
 from agfedge.recover import Recovery
+from agfedge.router import Bound
 from agfedge.study.search import Search, SearchRequest
 from agfedge_profiles import LatencyTable, LayerPoint, write_table
 from agfedge_runtime.errors import InputError
@@ -46,8 +47,7 @@ def by_table(workshop: Workshop, tmp_path: Path, table: Path) -> SearchRequest:
         trunks=("none",),
         recovery=Recovery(epochs=0),
         target=str(table),
-        epsilon=0.1,
-        delta=0.2,
+        bound=Bound(0.1, 0.2),
     )
 
 

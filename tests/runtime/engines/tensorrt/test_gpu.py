@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from agfedge_runtime.engines import OnnxRuntimeEngine
-from agfedge_runtime.engines.choice import serves_rtx
 from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
 from agfedge_runtime.engines.tensorrt.run.cuda import open_cuda
 from agfedge_runtime.engines.tensorrt.run.engine import TensorRtEngine
 from agfedge_runtime.errors import AgfedgeError
+from agfedge_runtime.machine.backends import serves_rtx
 from agfedge_runtime.machine.gpus import find_gpus
 from tensorrt_graphs import write_graph
 

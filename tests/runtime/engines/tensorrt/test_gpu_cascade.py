@@ -9,7 +9,7 @@ import pytest
 
 from agfedge.data import load_dataset
 from agfedge_runtime import Bundle, Cascade
-from agfedge_runtime.engines.choice import Installed, judge
+from agfedge_runtime.machine.backends import Installed, judge
 from agfedge_runtime.profile.measure import measure
 from workshop import Workshop
 

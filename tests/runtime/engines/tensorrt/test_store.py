@@ -24,7 +24,7 @@ from agfedge_runtime.engines.tensorrt.build.folder import engines_folder
 from agfedge_runtime.engines.tensorrt.build.library import open_library
 from agfedge_runtime.engines.tensorrt.build.process import build_in_child
 from agfedge_runtime.engines.tensorrt.build.request import BuildRequest, BuildResult
-from agfedge_runtime.engines.tensorrt.build.store import EngineStore, Plan
+from agfedge_runtime.engines.tensorrt.build.store import EnginePlan, EngineStore
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from tensorrt_graphs import fake_library, skip_without_rtx, write_graph
 
@@ -42,7 +42,9 @@ class Shelf:
         self.fake, library = fake_library(version, self._monkeypatch)
         return EngineStore(library, self.folder, Device() if device is None else device, self._build)
 
-    def plan(self, version: str = "10.3.0", device: Device | None = None, rebuild: bool = False, **options) -> Plan:
+    def plan(
+        self, version: str = "10.3.0", device: Device | None = None, rebuild: bool = False, **options
+    ) -> EnginePlan:
         return self.store(version, device).plan(self.graph, BuildOptions(**options), rebuild)
 
     def _build(self, request: BuildRequest) -> BuildResult:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge_runtime.engines.protobuf import Record, records_of
+from agfedge_runtime.engines.protobuf import WireRecord, records_of
 from agfedge_runtime.errors import BackendError
 
 _MODEL_GRAPH = 7
@@ -122,7 +122,7 @@ def _tensors(graph: memoryview) -> Iterator[memoryview]:
             yield from (part.content for part in records_of(attribute) if part.number == _ATTRIBUTE_TENSOR)
 
 
-def _tensors_and_casts(graph: memoryview) -> Iterator[Record]:
+def _tensors_and_casts(graph: memoryview) -> Iterator[WireRecord]:
     """The field that holds a type, of every constant and of every cast."""
     for tensor in _tensors(graph):
         yield from (record for record in records_of(tensor) if record.number == _TENSOR_TYPE)
@@ -132,7 +132,7 @@ def _tensors_and_casts(graph: memoryview) -> Iterator[Record]:
                 yield from (part for part in records_of(attribute) if part.number == _ATTRIBUTE_INTEGER)
 
 
-def _is_half(record: Record) -> bool:
+def _is_half(record: WireRecord) -> bool:
     return record.value == _FLOAT16
 
 

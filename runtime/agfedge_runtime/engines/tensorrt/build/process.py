@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import agfedge_runtime
 from agfedge_runtime.engines.tensorrt.build.builder import less_workspace
 from agfedge_runtime.engines.tensorrt.build.request import BuildRequest, BuildResult
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
@@ -58,7 +57,7 @@ def build_in_child(request: BuildRequest, command: Sequence[str] = COMMAND) -> B
 
 def _run(request: BuildRequest, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     # The child must find this very package, however this process came by it.
-    found = str(Path(agfedge_runtime.__file__).resolve().parents[1])
+    found = str(Path(__file__).resolve().parents[4])
     path = os.pathsep.join([found, *filter(None, [os.environ.get("PYTHONPATH", "")])])
     try:
         return subprocess.run(

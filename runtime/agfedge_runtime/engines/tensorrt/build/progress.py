@@ -11,7 +11,7 @@ from agfedge_runtime.engines.tensorrt.build.bindings import BuilderConfig
 from agfedge_runtime.engines.tensorrt.build.library import Library
 
 
-class _Bar(Protocol):
+class _BuildBar(Protocol):
     """What is used of tqdm's bars."""
 
     total: float
@@ -37,17 +37,17 @@ def show_progress(library: Library, config: BuilderConfig, title: str) -> None:
 def _monitor(module: ModuleType, title: str) -> object:
     from tqdm import tqdm
 
-    class Monitor(module.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class BuildMonitor(module.IProgressMonitor):  # type: ignore[misc, name-defined]
         """One bar for each phase that runs; a phase within another has a line of its own."""
 
         def __init__(self) -> None:
             module.IProgressMonitor.__init__(self)
-            self._bars: dict[str, tuple[_Bar, int]] = {}
+            self._bars: dict[str, tuple[_BuildBar, int]] = {}
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             described = f"{title}: {phase_name}"
             bar = tqdm(total=num_steps, desc=described, leave=parent_phase is None, file=sys.stderr, unit="step")
-            self._bars[phase_name] = (cast("_Bar", bar), 0)
+            self._bars[phase_name] = (cast("_BuildBar", bar), 0)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             if phase_name in self._bars:
@@ -63,4 +63,4 @@ def _monitor(module: ModuleType, title: str) -> object:
                 bar.update(bar.total - done)
                 bar.close()
 
-    return Monitor()
+    return BuildMonitor()

@@ -26,7 +26,7 @@ _LOCK = "build.lock"
 
 
 @dataclass(frozen=True)
-class Plan:
+class EnginePlan:
     """A plan that this device built, and that its record vouches for.
 
     Attributes:
@@ -76,7 +76,7 @@ class EngineStore:
         self._build = build
         self._progress = progress
 
-    def plan(self, path: Path, options: BuildOptions | None = None, rebuild: bool = False) -> Plan:
+    def plan(self, path: Path, options: BuildOptions | None = None, rebuild: bool = False) -> EnginePlan:
         """The plan of a graph: the one that is kept, or a new one.
 
         When another process builds in the folder, this one waits and then uses what it built.
@@ -95,7 +95,7 @@ class EngineStore:
         wanted = recall(folder, self.library, graph, BuildOptions() if options is None else options)
         return self._found(folder, graph, wanted, rebuild)
 
-    def prepare(self, path: Path, options: BuildOptions, rebuild: bool = False) -> Plan:
+    def prepare(self, path: Path, options: BuildOptions, rebuild: bool = False) -> EnginePlan:
         """As `plan`, and from now on the plan of this graph where nothing but a precision is asked for.
 
         Raises:
@@ -109,7 +109,7 @@ class EngineStore:
     def _folder_of(self, path: Path) -> Path:
         return engines_folder(path) if self._folder is None else self._folder
 
-    def _found(self, folder: Path, graph: Graph, options: BuildOptions, rebuild: bool) -> Plan:
+    def _found(self, folder: Path, graph: Graph, options: BuildOptions, rebuild: bool) -> EnginePlan:
         key = engine_key(self.library, self.device, graph, options)
         kept = None if rebuild else self._kept(folder, key)
         if kept is not None:
@@ -123,7 +123,7 @@ class EngineStore:
         except OSError as error:
             raise not_writable(folder, error) from error
 
-    def _kept(self, folder: Path, key: EngineKey) -> Plan | None:
+    def _kept(self, folder: Path, key: EngineKey) -> EnginePlan | None:
         plan, record = _paths(folder, key)
         try:
             data, found = read_plan(plan, record, key)
@@ -135,7 +135,7 @@ class EngineStore:
             return None
         return _plan(data, plan, found, is_new=False)
 
-    def _built(self, folder: Path, key: EngineKey, path: Path, options: BuildOptions) -> Plan:
+    def _built(self, folder: Path, key: EngineKey, path: Path, options: BuildOptions) -> EnginePlan:
         plan, record = _paths(folder, key)
         timing = timing_path(folder, self.library, self.device)
         _log.info("building an engine of %s with %s", path, self.library.title)
@@ -153,7 +153,7 @@ def _paths(folder: Path, key: EngineKey) -> tuple[Path, Path]:
     return folder / f"{key.digest}.plan", folder / f"{key.digest}.json"
 
 
-def _plan(data: bytes, path: Path, record: PlanRecord, is_new: bool) -> Plan:
+def _plan(data: bytes, path: Path, record: PlanRecord, is_new: bool) -> EnginePlan:
     for warning in record.warnings:
         _log.warning("%s", warning)
-    return Plan(data, record.key, record.precision, path, record.seconds, record.warnings, is_new)
+    return EnginePlan(data, record.key, record.precision, path, record.seconds, record.warnings, is_new)

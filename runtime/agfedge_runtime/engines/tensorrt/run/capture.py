@@ -29,7 +29,7 @@ class CaptureError(Exception):
     """Work could not be captured; it can still be submitted piece by piece."""
 
 
-class Graphs:
+class GraphCapture:
     """Captures what is submitted to one stream.
 
     Args:
@@ -98,7 +98,7 @@ class Graphs:
 class CapturedGraph:
     """Work that is submitted by one call."""
 
-    def __init__(self, graphs: Graphs, driver: Any, executable: ctypes.c_void_p, stream: ctypes.c_void_p) -> None:
+    def __init__(self, graphs: GraphCapture, driver: Any, executable: ctypes.c_void_p, stream: ctypes.c_void_p) -> None:
         self._graphs, self._driver, self._executable, self._stream = graphs, driver, executable, stream
 
     def launch(self) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Iterator, Tuple
 
+from agfedge_runtime.engines.protocol import PARTS
 from agfedge_runtime.engines.tensorrt.run.cuda import Cuda, Event
 from agfedge_runtime.engines.tensorrt.run.runner import Places, Runner
-from agfedge_runtime.profile.samples import PARTS
 
 _COPY_IN, _COMPUTE, _COPY_OUT = PARTS
 _Mark = Tuple[str, str, Event, Event]

@@ -10,7 +10,7 @@ import pytest
 
 import agfedge_runtime
 from agfedge_runtime import Branch, Cascade
-from agfedge_runtime.engines.choice import Installed, choose_backend
+from agfedge_runtime.machine.backends import Installed, choose_backend
 from agfedge_runtime.machine.gpus import Gpu, GpuSearch
 from fake_machine import FakeMachine
 

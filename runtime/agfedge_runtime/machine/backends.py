@@ -84,7 +84,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Choice:
+class BackendChoice:
     """A backend, and why it was chosen.
 
     Attributes:
@@ -100,7 +100,7 @@ class Choice:
     verdicts: tuple[Verdict, ...] = field(default=(), repr=False)
 
 
-def choose_backend(backend: str = AUTO, installed: Installed | None = None) -> Choice:
+def choose_backend(backend: str = AUTO, installed: Installed | None = None) -> BackendChoice:
     """Choose what runs a bundle.
 
     Args:
@@ -115,13 +115,13 @@ def choose_backend(backend: str = AUTO, installed: Installed | None = None) -> C
     if backend not in known:
         raise BackendError(f"got the backend {backend!r}, expected one of {', '.join(known)}")
     if backend != AUTO:
-        return Choice(backend, "it was asked for", automatic=False)
+        return BackendChoice(backend, "it was asked for", automatic=False)
     here = Installed() if installed is None else installed
     verdicts: list[Verdict] = []
     for name in PREFERRED:
         verdicts.append(judge(name, here))
         if verdicts[-1].usable:
-            return Choice(name, _because(verdicts), automatic=True, verdicts=tuple(verdicts))
+            return BackendChoice(name, _because(verdicts), automatic=True, verdicts=tuple(verdicts))
     raise MissingPackageError(f"no backend can run here ({_against(verdicts)}): {_INSTALL_CPU}")
 
 
