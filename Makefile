@@ -4,6 +4,8 @@ VENV ?= .venv
 # For instance PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for the CPU build of torch.
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
+# A file goes to one worker, whose modules share fixtures; the slow ones go first.
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 
 # Each of the many processes that tests start would compile its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,11 +28,11 @@ test: lint types unit
 
 # In two minutes: something of every package, nothing that takes long.
 quick: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not full"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not full"
 
 # What `make test` leaves out: more points to be killed at, more networks and more examples of what it tests.
 full: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m full
+	$(BIN)/python -m pytest $(WORKERS) -m full
 
 # What needs a CUDA device; elsewhere every test says why it is skipped.
 test-gpu: $(VENV)/.installed-test
@@ -49,7 +51,7 @@ types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest $(WORKERS)
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

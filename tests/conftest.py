@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from agfedge_runtime.machine.gpus import GpuSearch
 from shared import Shared
+from torchlib import read_torchlib_once
 from workshop import Workshop, make_digits, make_workshop
 
 # Before torch is imported; commands that tests start inherit it. More threads only wait for each other here, above all
@@ -23,6 +25,18 @@ def no_gpu_for_auto(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     if request.node.get_closest_marker("gpu") is None:
         hidden = GpuSearch((), "", "tests without the marker gpu see none")
         monkeypatch.setattr("agfedge_runtime.machine.backends.find_gpus", lambda: hidden)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: at the end a worker that is done waits for the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    if "torch" in sys.modules:
+        read_torchlib_once()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

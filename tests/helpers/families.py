@@ -228,13 +228,13 @@ _TOWERS = (
 )
 
 _LIGHT = (
+    _light("squeezenet", 0.33, "the last convolution makes the output's 1000 channels"),
     _light("bvlc_alexnet", 0.66, LOCAL),
     _light("densenet121"),
     _light("inception_v1", 0.38, LOCAL),
     _light("inception_v2"),
     _light("resnet50"),
     _light("shufflenet", 0.50, THREE),
-    _light("squeezenet", 0.33, "the last convolution makes the output's 1000 channels"),
     _light("vgg19"),
     _light("zfnet512", 0.56, LOCAL),
 )

@@ -24,6 +24,8 @@ from agfedge_runtime.verify import verify_golden
 from tensorrt_build import builds
 from workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 120
 
 

@@ -39,6 +39,8 @@ from agfedge_runtime.bundle.manifest import (
     Router,
 )
 
+pytestmark = pytest.mark.slow
+
 NETWORK = "agfedge.demo.network:digits_net"
 
 

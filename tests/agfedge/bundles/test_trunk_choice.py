@@ -10,6 +10,8 @@ import pytest
 from agfedge.cli import main
 from agfedge_runtime import Bundle
 
+pytestmark = pytest.mark.slow
+
 NETWORK = "agfedge.demo.network:digits_net"
 
 

@@ -331,6 +331,7 @@ def test_a_profile_of_nothing(bench: Bench) -> None:
     assert "deploy the bundle there first" in bench.told("profile", bundle, "--on", str(bench.folder / "nowhere"))
 
 
+@pytest.mark.slow
 def test_a_profile_on_a_target_that_runs_another_bundle(bench: Bench) -> None:
     other, device = str(bench.folder / "other"), str(bench.folder / "device")
     assert main([*bench.workshop.export(Path(other)), "--json"]) == 0

@@ -14,6 +14,8 @@ from cifar_resnet import CifarResNet
 from nets import Padded, Viewed, exported, logits, random_plan, seeded
 from own_architectures.vit import vit
 
+pytestmark = pytest.mark.slow
+
 IMAGE, THUMB = (3, 32, 32), (3, 64, 64)
 
 

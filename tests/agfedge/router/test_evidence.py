@@ -77,6 +77,7 @@ def test_the_reference_counts_what_the_light_expert_sees() -> None:
     assert len(reference.confidence) == 20
 
 
+@pytest.mark.slow
 def test_over_many_splits_the_whole_router_keeps_its_promise() -> None:
     truth = draw(200_000, 99)
     missed = 0

@@ -31,13 +31,25 @@ def device(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def twice(shared: Shared, write_tiny_bundle: Callable[..., Bundle], device: Path) -> tuple[str, str]:
+def once(bundle: Bundle, shared: Shared, device: Path) -> str:
+    """The release of `bundle` on the device: a copy of one deploy of this run."""
+    made = shared.folder("deployed once", lambda folder: _deploy(bundle, folder))
+    return _copy(made, device)[0]
+
+
+@pytest.fixture
+def twice(bundle: Bundle, other: Bundle, shared: Shared, device: Path) -> tuple[str, str]:
     """Releases of `bundle` and of `other` on the device, the second is current: a copy of two deploys of this run."""
-
-    def make(folder: Path) -> None:
-        for name, confidence in (("first", 0.75), ("second", 0.9)):
-            deploy(write_tiny_bundle(folder / name, confidence).path, LocalTarget(folder / "device"))
-
-    shutil.copytree(shared.folder("deployed twice", make) / "device", device, symlinks=True)
-    second, first = json.loads((device / "history.json").read_text())
+    made = shared.folder("deployed twice", lambda folder: _deploy(bundle, folder) or _deploy(other, folder))
+    second, first = _copy(made, device)
     return first, second
+
+
+def _deploy(bundle: Bundle, folder: Path) -> None:
+    deploy(bundle.path, LocalTarget(folder / "device"))
+
+
+def _copy(made: Path, device: Path) -> list[str]:
+    """The releases, the newest first."""
+    shutil.copytree(made / "device", device, symlinks=True)
+    return json.loads((device / "history.json").read_text())

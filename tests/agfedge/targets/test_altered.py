@@ -22,6 +22,8 @@ from agfedge_runtime.bundle.bundle import SIGNATURE_NAME, Bundle
 from agfedge_runtime.bundle.manifest import MANIFEST_NAME
 from agfedge_runtime.errors import BundleError
 
+pytestmark = pytest.mark.slow
+
 WriteBundle = Callable[..., Bundle]
 FILES = ("light.onnx", "heavy.onnx", "golden.npz")
 

@@ -19,6 +19,8 @@ from agfedge.targets.local import LocalTarget
 from agfedge.targets.remote import call_function
 from agfedge_runtime.bundle.bundle import Bundle
 
+pytestmark = pytest.mark.slow
+
 # Deploys argv[1] to argv[2] and kills itself once argv[4] events of kind argv[3] are done: remote steps (commands and
 # copies), or files put in place. With fewer, it ends well and prints how many were left.
 KILLED = """

@@ -15,6 +15,8 @@ from agfedge.targets.status import read_status
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 WriteBundle = Callable[..., Bundle]
 
 

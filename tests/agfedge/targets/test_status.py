@@ -16,6 +16,8 @@ from agfedge.targets.rollback import roll_back
 from agfedge.targets.status import read_status, status
 from agfedge_runtime.bundle.bundle import Bundle
 
+pytestmark = pytest.mark.slow
+
 WriteBundle = Callable[..., Bundle]
 
 

@@ -378,6 +378,7 @@ def test_the_manifest_itself_is_accepted_and_has_all_that_there_is(workplace: Wo
     assert None not in (full["experts"]["trunk"], full["router"]["prior"], full["router"]["reference"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [300, pytest.param(2000, marks=pytest.mark.full)])
 def test_mutated_manifests_are_refused_as_documented_or_run(workplace: Workplace, count: int) -> None:
     outcomes = {True: 0, False: 0}

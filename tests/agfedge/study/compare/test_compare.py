@@ -14,6 +14,8 @@ from agfedge.study.compare.run import tasks
 from agfedge_runtime.errors import InputError
 from asking import compare_request
 
+pytestmark = pytest.mark.slow
+
 REQUEST = compare_request()
 
 

@@ -23,6 +23,8 @@ from agfedge_runtime.engines.tensorrt.build.request import BuildRequest
 from fake_tensorrt import FakeTensorRt
 from tensorrt_graphs import skip_without_rtx
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def build(tiny, tmp_path, monkeypatch):
