@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.statistics import Estimate, ratio_over_time
-from agfedge_profiles import PassCosts, Rates, expected, mixture, mixture_to_expected, sequential
+from agfedge_profiles import Rates, expected, mixture, mixture_to_expected, sequential
 from agfedge_runtime import Branch
+from agfedge_runtime.bundle.layout import Costs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agfedge_runtime.bundle.manifest import Manifest
     from agfedge_runtime.profile.samples import Samples
 
 
@@ -56,17 +56,11 @@ def costs_of(samples: Samples) -> FourCosts:
     return FourCosts(mixture(rates, costs), sequential(rates, costs), expected(rates, costs), measured, terms)
 
 
-def promised_costs(manifest: Manifest) -> PassCosts:
-    """Returns what the bundle says that passes cost, in its own unit."""
-    costs = manifest.costs
-    return PassCosts(costs.light, costs.prior, trunk=costs.trunk, heavy=costs.heavy)
-
-
-def relative(passes: Passes) -> PassCosts:
+def relative(passes: Passes) -> Costs:
     """Returns what the passes cost relative to the whole heavy expert."""
     whole = float((passes.trunk + passes.heavy).mean())
     trunk, prior, light = (float(times.mean()) / whole for times in (passes.trunk, passes.prior, passes.light))
-    return PassCosts(light, prior, trunk=trunk, heavy=1 - trunk)
+    return Costs(light, prior, trunk=trunk, heavy=1 - trunk)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.account.costs import passes_of, promised_costs
+from agfedge.account.costs import passes_of
 from agfedge.account.latency import overhead_us
 from agfedge.base.statistics import Estimate, mean_by, mean_of
 from agfedge_profiles import Rates, expected
@@ -129,7 +129,7 @@ def reconcile(samples: Samples, manifest: Manifest) -> Reconciliation | None:
     passes = passes_of(samples)
     promised = promised_rates(manifest) or passes.rates
     heavy_us = float(samples.heavy_us.mean())
-    costs = promised_costs(manifest)
+    costs = manifest.costs
     if np.isnan(samples.prior).all():
         costs = replace(costs, prior=0.0)
     return Reconciliation(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.account.costs import passes_of, promised_costs
+from agfedge.account.costs import passes_of
 from agfedge.base.statistics import Estimate, exact
 from agfedge.pages.figures import (
     CASCADE,
@@ -107,7 +107,7 @@ def _promised(run: MeasuredRun) -> Iterator[Mark]:
     for (name, other), marker in zip(others.items(), "Xp", strict=False):
         reference = other.router.reference
         if reference is not None and other.accuracy is not None:
-            cost = expected(Rates(reference.early, reference.late), promised_costs(manifest))
+            cost = expected(Rates(reference.early, reference.late), manifest.costs)
             label = f"{name}, cost in {_UNITS.get(manifest.costs.unit, manifest.costs.unit)}"
             yield Mark(label, exact(cost), exact(other.accuracy.cascade), FAINT, marker, hollow=True)
 

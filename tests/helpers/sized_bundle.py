@@ -86,7 +86,7 @@ def sized_bundle(folder: Path, size: int, experts: str = WHOLE) -> Bundle:
                 ),
             )
         },
-        costs=Costs("macs", 0.01, 0.25) if trunk is None else Costs("macs", 0.01, 0.2, 0.95, 0.05),
+        costs=Costs(0.25, 0.01) if trunk is None else Costs(0.2, 0.01, trunk=0.05, heavy=0.95),
     )
     return write_bundle(folder, manifest, files)
 

@@ -149,7 +149,7 @@ class Tiny:
                     "golden.npz" if golden else None,
                 )
             },
-            costs=Costs("macs", 0.01, 0.1),
+            costs=Costs(0.1, 0.01),
             provenance={"seed": 0, "tool": "test"},
         )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agfedge.study.search.candidates import Candidate
     from agfedge.study.search.request import SearchRequest
     from agfedge.subject.subject import Subject
-    from agfedge_profiles import PassCosts
+    from agfedge_runtime.bundle.layout import Costs
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Tried:
     candidate: Candidate
     expert: LightExpert
     experts: ExpertPair
-    costs: PassCosts
+    costs: Costs
 
     @property
     def floor(self) -> float:
@@ -71,7 +71,7 @@ class CandidateTrial:
         """On the training split, which all light experts learn from."""
         return heavy_answers(self.subject.module, self.subject.x, self.request.recovery)
 
-    def pruned(self, candidate: Candidate, foreign: LightExpert | None = None, costs: PassCosts | None = None) -> Tried:
+    def pruned(self, candidate: Candidate, foreign: LightExpert | None = None, costs: Costs | None = None) -> Tried:
         """Makes a candidate's light expert, not yet recovered, and finds what its passes cost, unless that is given.
 
         Raises:

@@ -21,7 +21,7 @@ from agfedge_runtime.monitor.evidence import RateEvidence, rate_band
 from agfedge_runtime.monitor.prometheus import write_prometheus
 from agfedge_runtime.monitor.stats import Stats
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("agfedge_runtime.monitor")
 
 BINS = 20
 # Decisions are counted and tested this many at a time, so that one alone costs next to nothing. Divides every block.

@@ -23,7 +23,6 @@ from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
-    Costs,
     Guarantee,
     Precision,
     Preprocessing,
@@ -80,7 +79,7 @@ def written(
         plan,
         calibration,
         [InPrecision("fp32", Precision(experts.described, calibration.router, "golden.npz"), graphs, test)],
-        Costs("macs", charge, passes.light, passes.heavy, passes.trunk),
+        replace(passes, prior=charge),
         Dataset(classes, part, part, part, None),
         {"model": "zoo.stripes:net", "seed": 3},
     )

@@ -32,7 +32,6 @@ from agfedge_export.trunk.cuts import common_trunk, find_cut, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
-    Costs,
     Guarantee,
     Precision,
     PriorRule,
@@ -161,7 +160,7 @@ def test_a_prior_of_the_trunk_is_a_graph_of_its_features(parted: Parted, kind: s
     graphs = experts.graphs(choice, shape)
     full = InPrecision("fp32", Precision(experts.described, router, "golden.npz"), graphs, graphs.answers(x))
     charge = prior_charge(kind, experts.prior_costs(rows, shape))
-    charged = Costs("macs", charge, experts.macs.light, experts.macs.heavy, experts.macs.trunk)
+    charged = replace(experts.macs, prior=charge)
     data, calibration = replace(subject.data, test=x), Calibration(router, choice, 0.5)
     made = write_experts(
         tmp_path / "b", experts, parted.light.plan, calibration, [full], charged, data, {"model": "digits"}

@@ -64,7 +64,7 @@ VALID = {
             "flip_rate": 0.0,
         }
     },
-    "costs": {"unit": "macs", "prior": 0.001, "light": 0.1, "heavy": 1.0, "trunk": 0.0},
+    "costs": {"unit": "macs", "prior": 0.001, "light": 0.1, "overhead": 0.0, "heavy": 1.0, "trunk": 0.0},
     "provenance": {"seed": 0, "tool": "agfedge 0.1.0", "ratio": 0.5, "dirty": False, "commit": None},
 }
 

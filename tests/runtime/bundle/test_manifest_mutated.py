@@ -96,7 +96,7 @@ def whole_manifest() -> Manifest:
         input=InputSpec("x", (None, 2, 2, 1), "uint8", "NHWC", Preprocessing(True, 1 / 256, (0.0,), (1.0,))),
         classes=("zero", "één"),
         precisions=precisions,
-        costs=Costs("macs", 0.01, 0.1, 0.5, 0.5),
+        costs=Costs(0.1, 0.01, trunk=0.5, heavy=0.5),
         provenance={"seed": 0, "tool": "agfedge", "ratio": 0.5, "dirty": False, "commit": None},
     )
 

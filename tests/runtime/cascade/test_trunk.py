@@ -62,7 +62,7 @@ SHARED = {
 def shared_manifest(plain: Manifest, features: tuple[str, ...] = ("features",)) -> Manifest:
     experts = Experts(plain.experts.light, plain.experts.heavy, Trunk("trunk.onnx", 40, 4, features))
     full = dataclasses.replace(plain.precisions["fp32"], experts=experts)
-    return dataclasses.replace(plain, precisions={"fp32": full}, costs=Costs("macs", 0.01, 0.1, 0.5, 0.5))
+    return dataclasses.replace(plain, precisions={"fp32": full}, costs=Costs(0.1, 0.01, trunk=0.5, heavy=0.5))
 
 
 @pytest.fixture

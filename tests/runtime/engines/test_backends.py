@@ -294,7 +294,7 @@ def shared_bundle(tiny):
         plain = tiny.manifest(**thresholds)
         experts = Experts(plain.experts.light, plain.experts.heavy, Trunk("trunk.onnx", 40, 4, ("features",)))
         full = dataclasses.replace(plain.precisions["fp32"], experts=experts)
-        costs = Costs("macs", 0.01, 0.1, 0.5, 0.5)
+        costs = Costs(0.1, 0.01, trunk=0.5, heavy=0.5)
         manifest = dataclasses.replace(plain, precisions={"fp32": full}, costs=costs)
         files = {name: onnx.parser.parse_model(_HEAD + text).SerializeToString() for name, text in _SHARED.items()}
         return write_bundle(tiny.folder / "shared", manifest, files)

@@ -184,7 +184,7 @@ def test_drift_is_said_once_in_one_line_with_what_to_do(rng, monitor, caplog):
         for _ in range(5):
             monitor.observe(drawn(rng, 2000, early=0.5))
     (record,) = caplog.records
-    assert record.name == "agfedge_runtime.monitor.monitor"
+    assert record.name == "agfedge_runtime.monitor"
     assert re.search(r"the rate of early escalation went from 0\.1\d\d at calibration to 0\.[45]", record.getMessage())
     assert "calibrate again on fresh data" in record.getMessage()
     assert "\n" not in record.getMessage()
