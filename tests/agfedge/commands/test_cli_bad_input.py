@@ -352,6 +352,7 @@ def test_a_demo_with_a_seed_that_no_generator_takes(bench: Bench) -> None:
     assert not (bench.folder / "demo").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Raising", "Branching"])
 def test_from_a_shell_it_is_the_same_one_line(bench: Bench, name: str) -> None:
     command = bench.workshop.export(bench.folder / "out", model=bench.model(name), weights=None)

@@ -147,6 +147,7 @@ def accuracy(module: nn.Module, data: tuple[np.ndarray, np.ndarray]) -> float:
     return float((logits(module, data[0]).argmax(axis=1) == data[1]).mean())
 
 
+@pytest.mark.slow
 def test_recovery_raises_the_accuracy_on_inputs_that_it_did_not_see() -> None:
     teacher, (x, y) = learned(Residual), stripes()
     student = student_of(teacher, x)
@@ -158,6 +159,7 @@ def test_recovery_raises_the_accuracy_on_inputs_that_it_did_not_see() -> None:
     assert len(report.validation_accuracy) == 11
 
 
+@pytest.mark.slow
 def test_the_student_is_left_at_its_best_epoch() -> None:
     teacher, (x, y) = learned(Residual), stripes()
     student = student_of(teacher, x)

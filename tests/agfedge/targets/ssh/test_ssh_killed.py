@@ -29,7 +29,7 @@ STOP = "{kill}; exit 1"
 SENT = (2_000, 100_000)
 FAILED = 1
 # Each of so many points is tried. test_killed.py tries all of them on a folder of this machine; here `make full` does.
-some_points = pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.full)])
+some_points = pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.full)])
 
 
 @dataclass(frozen=True)
