@@ -26,7 +26,7 @@ from agfedge.pages.figures import (
 from agfedge.pages.html import figure
 from agfedge.pages.words import duration
 from agfedge_runtime import Branch
-from agfedge_runtime.state.series import column
+from agfedge_runtime.state.validity import column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ import numpy as np
 
 from agfedge_runtime import Branch
 from agfedge_runtime.engines.protocol import STAGES
-from agfedge_runtime.state.series import column
+from agfedge_runtime.state.validity import column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -36,7 +36,7 @@ from agfedge_runtime.bundle.manifest import (
     PriorRule,
     Router,
 )
-from agfedge_runtime.verify import record_golden
+from agfedge_runtime.cascade.verify import record_golden
 
 # What d == 255 does to a graph: a value that is 1, or NaN, or makes ONNX Runtime refuse the row.
 _FAULTS = {

@@ -14,10 +14,9 @@ from agfedge_runtime.machine.machine import Command
 from agfedge_runtime.state import tegrastats
 from agfedge_runtime.state.rails import total, total_of
 from agfedge_runtime.state.reading import DeviceState, Sensors, find_sensors, read_sensors
-from agfedge_runtime.state.series import COLUMNS
+from agfedge_runtime.state.sensors import hottest, read_temperatures, watched_zones
 from agfedge_runtime.state.sysfs import Sensor, Sysfs, read_all
-from agfedge_runtime.state.temperatures import hottest, read_temperatures, watched_zones
-from agfedge_runtime.state.validity import WATCHED, validity
+from agfedge_runtime.state.validity import COLUMNS, WATCHED, validity
 
 _LEAST_S = 0.01
 

@@ -29,8 +29,8 @@ from agfedge_runtime.bundle.manifest import (
     PriorRule,
     Router,
 )
+from agfedge_runtime.cascade.verify import verify_golden
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.verify import verify_golden
 from nets import SIDE, exported, learned, samples, stripes
 from nets import Residual as Net
 from workshop import Workshop

@@ -18,9 +18,9 @@ from agfedge.data import Dataset, load_dataset
 from agfedge_export.precision.regions import HALF
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
+from agfedge_runtime.cascade.verify import verify_golden
 from agfedge_runtime.cli import main as device
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.verify import verify_golden
 from tensorrt_build import builds
 from workshop import Workshop
 

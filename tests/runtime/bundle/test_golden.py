@@ -11,8 +11,8 @@ import pytest
 
 from agfedge_runtime import Cascade
 from agfedge_runtime.bundle.golden import Golden, golden_bytes, load_golden
+from agfedge_runtime.cascade.verify import GoldenReport, record_golden, verify_golden
 from agfedge_runtime.errors import BundleGoldenError, BundleMissingFileError, InputError
-from agfedge_runtime.verify import GoldenReport, record_golden, verify_golden
 
 
 @pytest.fixture

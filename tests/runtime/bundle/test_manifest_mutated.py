@@ -37,6 +37,7 @@ from agfedge_runtime.bundle.manifest import (
     Router,
     Trunk,
 )
+from agfedge_runtime.cascade.verify import record_golden
 from agfedge_runtime.cli import main
 from agfedge_runtime.errors import (
     AgfedgeError,
@@ -49,7 +50,6 @@ from agfedge_runtime.errors import (
     BundleSizeError,
     BundleVersionError,
 )
-from agfedge_runtime.verify import record_golden
 
 DOCUMENTED = (
     BundleDigestError,

@@ -16,9 +16,9 @@ from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.bundle import write_bundle
 from agfedge_runtime.bundle.golden import golden_bytes, load_golden
 from agfedge_runtime.bundle.manifest import Costs, Experts, Manifest, Trunk
+from agfedge_runtime.cascade.verify import record_golden, verify_golden
 from agfedge_runtime.errors import BackendError, BundleKeyError, BundleMissingFileError, InputError, NotFiniteError
 from agfedge_runtime.profile.measure import Samples, measure
-from agfedge_runtime.verify import record_golden, verify_golden
 
 # Sums of a few bytes over 256: exact in float32, in any order, so that only a wrong row could make a difference.
 FRONT = """

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agfedge_runtime.machine.machine import ActivePowerMode
 from agfedge_runtime.state import read_state
-from agfedge_runtime.state.temperatures import hottest
+from agfedge_runtime.state.sensors import hottest
 from machines import RTX_WORKSTATION, RecordedMachine
 from recorded_state import (
     AGX_ORIN_JETPACK_5,

@@ -21,7 +21,7 @@ from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge_export.graph.from_torch import export_torch
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
-from agfedge_runtime.verify import verify_golden
+from agfedge_runtime.cascade.verify import verify_golden
 from foreign_graph import answers
 from workshop import Workshop
 

@@ -12,8 +12,8 @@ import pytest
 from agfedge_runtime.engines.tensorrt.build import builder as build_module
 from agfedge_runtime.engines.tensorrt.build.builder import BuildOptions, build_engine, less_workspace
 from agfedge_runtime.engines.tensorrt.build.device import Device, find_device, free_memory_mib
-from agfedge_runtime.engines.tensorrt.build.inspector import precision_of_layers
 from agfedge_runtime.engines.tensorrt.build.library import open_library
+from agfedge_runtime.engines.tensorrt.build.precision import precision_of_layers
 from agfedge_runtime.engines.tensorrt.build.timing import timing_path
 from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.machine.gpus import Gpu, GpuSearch

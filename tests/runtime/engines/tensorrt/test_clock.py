@@ -9,9 +9,8 @@ from agfedge_runtime import Branch
 from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import BackendError, InputError
 from agfedge_runtime.profile.batches import check_batch
-from agfedge_runtime.profile.layers import layer_times
 from agfedge_runtime.profile.measure import measure
-from agfedge_runtime.profile.stopwatch import Stopwatch
+from agfedge_runtime.profile.stopwatch import Stopwatch, layer_times
 from fake_machine import FakeMachine
 from fake_pycuda import LogicError
 from fake_tensorrt import VERSIONS

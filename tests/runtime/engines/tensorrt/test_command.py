@@ -19,7 +19,7 @@ from agfedge_runtime.engines.tensorrt.build import child, store
 from agfedge_runtime.engines.tensorrt.build.device import Device
 from agfedge_runtime.engines.tensorrt.build.library import open_library
 from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
-from agfedge_runtime.engines.tensorrt.build.request import BuildRequest
+from agfedge_runtime.engines.tensorrt.build.process import BuildRequest
 from fake_tensorrt import FakeTensorRt
 from tensorrt_graphs import skip_without_rtx
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from agfedge_runtime.engines.tensorrt.run import driver
-from agfedge_runtime.engines.tensorrt.run.capture import CaptureError
 from agfedge_runtime.engines.tensorrt.run.cuda import open_cuda
+from agfedge_runtime.engines.tensorrt.run.driver import CaptureError
 from agfedge_runtime.errors import BackendError, MissingPackageError
 from fake_pycuda import Context, LogicError
 

@@ -10,8 +10,7 @@ import pytest
 from agfedge_runtime.engines.tensorrt.build.builder import BuildOptions
 from agfedge_runtime.engines.tensorrt.build.device import Device
 from agfedge_runtime.engines.tensorrt.build.graph import read_graph
-from agfedge_runtime.engines.tensorrt.build.key import KEY_FIELDS, EngineKey, engine_key
-from agfedge_runtime.engines.tensorrt.build.record import PlanRecord, UnusableError
+from agfedge_runtime.engines.tensorrt.build.record import KEY_FIELDS, EngineKey, PlanRecord, UnusableError, engine_key
 from tensorrt_graphs import fake_library, write_graph
 
 ORIN = Device("Orin", "8.7", 8, True, "NVIDIA Jetson Orin Nano", "36.4.3")

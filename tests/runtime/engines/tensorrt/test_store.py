@@ -22,8 +22,7 @@ from agfedge_runtime.engines.tensorrt.build.builder import BuildOptions
 from agfedge_runtime.engines.tensorrt.build.device import Device
 from agfedge_runtime.engines.tensorrt.build.folder import engines_folder
 from agfedge_runtime.engines.tensorrt.build.library import open_library
-from agfedge_runtime.engines.tensorrt.build.process import build_in_child
-from agfedge_runtime.engines.tensorrt.build.request import BuildRequest, BuildResult
+from agfedge_runtime.engines.tensorrt.build.process import BuildRequest, BuildResult, build_in_child
 from agfedge_runtime.engines.tensorrt.build.store import EnginePlan, EngineStore
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from tensorrt_graphs import fake_library, skip_without_rtx, write_graph

@@ -17,8 +17,7 @@ from typing import Any, ContextManager, Protocol, cast
 import numpy as np
 
 from agfedge_runtime.arrays import UInt8Array
-from agfedge_runtime.engines.tensorrt.run.capture import GraphCapture
-from agfedge_runtime.engines.tensorrt.run.driver import pop_context
+from agfedge_runtime.engines.tensorrt.run.driver import GraphCapture, pop_context
 from agfedge_runtime.errors import BackendError, MissingPackageError
 
 # cuda.h: CU_STREAM_NON_BLOCKING, which does not wait for the default stream.

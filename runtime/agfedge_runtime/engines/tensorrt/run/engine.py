@@ -15,12 +15,10 @@ from agfedge_runtime.engines.protocol import DeviceClock
 from agfedge_runtime.engines.tensorrt.build.library import Library, open_library
 from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
 from agfedge_runtime.engines.tensorrt.build.store import EnginePlan, EngineStore
-from agfedge_runtime.engines.tensorrt.run.buffers import Buffer, MemoryChoice, choose_memory
+from agfedge_runtime.engines.tensorrt.run.buffers import Buffer, MemoryChoice, Resident, Shared, choose_memory
 from agfedge_runtime.engines.tensorrt.run.cuda import Cuda, open_cuda
-from agfedge_runtime.engines.tensorrt.run.events import ClockedRunner, EventClock
 from agfedge_runtime.engines.tensorrt.run.program import Program, RefusedPlanError
-from agfedge_runtime.engines.tensorrt.run.runner import ExecutionOptions, Places, Runner
-from agfedge_runtime.engines.tensorrt.run.sharing import Resident, Shared
+from agfedge_runtime.engines.tensorrt.run.runner import ClockedRunner, EventClock, ExecutionOptions, Places, Runner
 from agfedge_runtime.engines.tensorrt.run.tensors import Shape, TensorSpec
 from agfedge_runtime.errors import BackendError, InputError
 
