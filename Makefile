@@ -4,8 +4,13 @@ VENV ?= .venv
 # For instance PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for the CPU build of torch.
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
+# A file goes to one worker, whose modules share fixtures; the slow ones go first.
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs wheels test test-gpu test-arm64 lint types unit format clean
+# Each of the many processes that tests start would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo docs wheels test quick full test-gpu test-arm64 lint types unit format clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/agfedge demo --out build/demo
@@ -20,6 +25,14 @@ wheels: $(VENV)/bin/python
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist ./runtime .
 
 test: lint types unit
+
+# In two minutes: something of every package, nothing that takes long.
+quick: lint
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not full"
+
+# What `make test` leaves out: more points to be killed at, more networks and more examples of what it tests.
+full: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(WORKERS) -m full
 
 # What needs a CUDA device; elsewhere every test says why it is skipped.
 test-gpu: $(VENV)/.installed-test
@@ -38,7 +51,7 @@ types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest $(WORKERS)
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

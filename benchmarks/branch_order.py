@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from beside_tests import HELPERS
 
 from agfedge.allocate import plan_model
 from agfedge.light.branch_order import branch_order
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--markdown", type=Path)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    subject = load_subject(Origin(f"{HERE / 'cifar_resnet.py'}:resnet56", given.data, given.weights, MEAN, STD), 0)
+    subject = load_subject(Origin(f"{HELPERS / 'cifar_resnet.py'}:resnet56", given.data, given.weights, MEAN, STD), 0)
     names = [group.name for group in subject.groups.groups if group.may_vanish]
     shuffled = [names[place] for place in np.random.default_rng(0).permutation(len(names))]
     orders: dict[str, list[str] | None] = {

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from beside_tests import HELPERS
 from cascade_plot import write_latency_plot
 
 from agfedge.account.account import Account, account
@@ -73,7 +74,7 @@ def request_of(given: argparse.Namespace) -> ExportRequest:
     """Returns the export: the light expert keeps the residual branches that it would miss most, at their full width."""
     return ExportRequest(
         origin=Origin(
-            f"{HERE / 'cifar_resnet.py'}:resnet56",
+            f"{HELPERS / 'cifar_resnet.py'}:resnet56",
             given.data,
             given.weights,
             mean=(0.485, 0.456, 0.406),

@@ -19,8 +19,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from architectures import ARCHITECTURES, Architecture
+import beside_tests  # noqa: F401
 from coverage_report import Row, print_row, print_summary, write_markdown
+
+from architectures import ARCHITECTURES, Architecture
 from models import DEFAULT_CACHE, select
 
 TIMEOUT_S = 600

@@ -8,6 +8,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from statistics import median
 
+import beside_tests  # noqa: F401
+
 from architectures import Architecture
 
 PACKAGES = ("onnx", "onnxruntime", "torch", "pytorchcv", "tensorrt_rtx_cu13")

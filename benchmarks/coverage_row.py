@@ -9,17 +9,18 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import beside_tests  # noqa: F401
 import numpy as np
 import onnx
-from architectures import Architecture
 from coverage_report import Row
-from models import model_path
-from replay import Difference, Feed, differences, output_channels, replayed_mask
-from tensorrt_build import builds, tensorrt_version
 
 import agfedge_export as ax
 from agfedge.allocate import uniform_keep
 from agfedge.scores import ScoreInputs, score_groups
+from architectures import Architecture
+from models import model_path
+from replay import Difference, Feed, differences, output_channels, replayed_mask
+from tensorrt_build import builds, tensorrt_version
 
 TOLERANCE = 1e-4
 # Reasons that hold in every network: its input, and its output.

@@ -23,16 +23,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter_ns
 
+import beside_tests  # noqa: F401
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from overhead import SHARED, WHOLE, Images, images_of, tiny_bundle
 from scipy.stats import bootstrap
 
 from agfedge.base.statistics import ratio_of_means
 from agfedge_runtime import Branch, Cascade
 from agfedge_runtime.profile.measure import measure
 from agfedge_runtime.profile.stopwatch import Stopwatch
+from sized_bundle import SHARED, WHOLE, Images, images_of, sized_bundle
 
 BAR_US = 5.0
 ROUNDS = 20
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         cascades = {
             (size, experts): opened.enter_context(
-                Cascade.open(tiny_bundle(folder / f"{size}-{experts}", size, experts))
+                Cascade.open(sized_bundle(folder / f"{size}-{experts}", size, experts))
             )
             for size, experts in itertools.product(SIZES, (WHOLE, SHARED))
         }

@@ -25,60 +25,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter_ns
 
+import beside_tests  # noqa: F401
 import numpy as np
-import numpy.typing as npt
-import onnx
-import onnx.parser
 import onnxruntime
 
 from agfedge_runtime import Branch, Bundle, Cascade, Decisions
-from agfedge_runtime.bundle.bundle import write_bundle
-from agfedge_runtime.bundle.manifest import (
-    ConfidenceRule,
-    Costs,
-    Expert,
-    Experts,
-    Guarantee,
-    InputSpec,
-    Manifest,
-    Precision,
-    Preprocessing,
-    PriorRule,
-    Router,
-    Trunk,
-)
 from agfedge_runtime.monitor.monitor import Monitor, confidence_histogram
+from sized_bundle import SHARED, WHOLE, Images, images_of, sized_bundle
 
-Images = npt.NDArray[np.uint8]
 Decide = Callable[[Images], object]
 BAR_US = 30.0
 WARMUP = 500
 # Pixels along one side: weights of some 50 kB, and of 3 MB.
 SIZES = (8, 64)
-# Two whole experts, or a trunk and two tails that take its features.
-WHOLE, SHARED = "two graphs", "with a trunk"
-_GRAPH = """
-<ir_version: 10, opset_import: ["": 20]>
-g ({inputs}) => ({outputs})
-<float full = {{255.0}}, int64[1] last = {{1}}>
-{{
-  {nodes}
-}}
-"""
-_FRONT = """
-  flat = Flatten<axis=1>(x)
-  floats = Cast<to=1>(flat)
-  features = Div(floats, full)
-"""
-_EXPERT = """
-  hidden = MatMul(features, w1)
-  active = Relu(hidden)
-  logits = MatMul(active, w2)
-  probabilities = Softmax<axis=1>(logits)
-"""
-_CONFIDENCE = "  confidence = ReduceMax<keepdims=0>(probabilities, last)\n"
-_PRIOR = "  prior = ReduceMean<keepdims=0>(features, last)\n"
-_ANSWERS = "float[N,10] probabilities"
 
 
 @dataclass(frozen=True)
@@ -117,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         kinds = list(itertools.product(SIZES, (WHOLE, SHARED)))
-        bundles = [tiny_bundle(Path(folder) / f"{size}-{experts}", size, experts) for size, experts in kinds]
+        bundles = [sized_bundle(Path(folder) / f"{size}-{experts}", size, experts) for size, experts in kinds]
         overheads = [
             each
             for bundle, (size, experts) in zip(bundles, kinds, strict=True)
@@ -139,50 +98,6 @@ def main(arguments: Sequence[str]) -> int:
         command = f"python benchmarks/overhead.py {' '.join(arguments)}".strip()
         given.markdown.write_text("\n".join(["# Overhead", "", "Made by", "", f"    {command}", "", *lines]) + "\n")
     return int(max(each.monitored_us for each in overheads) > BAR_US)
-
-
-def tiny_bundle(folder: Path, size: int, experts: str = WHOLE) -> Bundle:
-    """Two small networks over size x size images: an input of all 0 is unsure, one of all 255 escalates early."""
-    random = np.random.default_rng(0)
-    image, features = f"uint8[N,{size},{size},3] x", f"float[N,{3 * size * size}] features"
-    sure = f"{_ANSWERS}, float[N] confidence"
-    if experts == WHOLE:
-        files = {
-            "light.onnx": _graph(random, size, 16, image, sure, _FRONT, _CONFIDENCE),
-            "heavy.onnx": _graph(random, size, 64, image, _ANSWERS, _FRONT),
-            "prior.onnx": _graph(random, size, 0, image, "float[N] prior", _FRONT, _PRIOR),
-        }
-    else:
-        files = {
-            "trunk.onnx": _graph(random, size, 0, image, features, _FRONT),
-            "prior.onnx": _graph(random, size, 0, features, "float[N] prior", _PRIOR),
-            "light.onnx": _graph(random, size, 16, features, sure, _CONFIDENCE),
-            "heavy.onnx": _graph(random, size, 64, features, _ANSWERS),
-        }
-    trunk = None if experts == WHOLE else Trunk("trunk.onnx", 1, 1, ("features",))
-    manifest = Manifest(
-        name="overhead",
-        input=InputSpec("x", (None, size, size, 3), "uint8", "NHWC", Preprocessing(True, 1 / 255, (0.0,), (1.0,))),
-        classes=tuple("0123456789"),
-        precisions={
-            "fp32": Precision(
-                Experts(Expert("light.onnx", 1, 1), Expert("heavy.onnx", 4, 4), trunk),
-                Router(
-                    PriorRule("mean", "prior.onnx", "prior", 0.9),
-                    ConfidenceRule("max_probability", "confidence", 0.15, 1.0),
-                    Guarantee("none", 0.05, 0.1, 100),
-                ),
-            )
-        },
-        costs=Costs("macs", 0.01, 0.25) if trunk is None else Costs("macs", 0.01, 0.2, 0.95, 0.05),
-    )
-    return write_bundle(folder, manifest, files)
-
-
-def images_of(size: int) -> dict[Branch, Images]:
-    """An image for each branch."""
-    noise = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8)
-    return {Branch.LIGHT: noise, Branch.LATE: np.zeros_like(noise), Branch.EARLY: np.full_like(noise, 255)}
 
 
 def time_size(bundle: Bundle, size: int, experts: str, decisions: int) -> list[Overhead]:
@@ -327,21 +242,6 @@ def _expecting(cascade: Cascade, images: Sequence[Images]) -> Monitor:
 def _decide(decide: Decide, images: Sequence[Images], count: int) -> None:
     for index in range(count):
         decide(images[index % len(images)])
-
-
-def _graph(random: np.random.Generator, size: int, width: int, inputs: str, outputs: str, *nodes: str) -> bytes:
-    """A graph of these nodes, with an expert of this width among them, unless that is 0."""
-    front, rest = [each for each in nodes if each == _FRONT], [each for each in nodes if each != _FRONT]
-    expert = [_EXPERT] if width else []
-    model = onnx.parser.parse_model(
-        _GRAPH.format(inputs=inputs, outputs=outputs, nodes="".join([*front, *expert, *rest]))
-    )
-    entries = 3 * size * size
-    for name, shape in (("w1", (entries, width)), ("w2", (width, 10))) if width else ():
-        weight = random.standard_normal(shape).astype(np.float32) / np.sqrt(shape[0]) * 4
-        model.graph.initializer.append(onnx.numpy_helper.from_array(weight.astype(np.float32), name))
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agfedge.base.statistics import Share
 from agfedge.bundles.evaluate import Evaluation, evaluate
+
+from agfedge.base.statistics import Share
 from agfedge.bundles.precisions import PrecisionReport, with_precisions
 from agfedge.data import load_dataset
 from agfedge.recover import Recovery, held_out

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import beside_tests  # noqa: F401
 import numpy as np
 import torch
-from cifar_resnet import resnet56
 
 from agfedge.allocate import Allocation, allocate
 from agfedge.base.distributed import Team
@@ -26,6 +26,7 @@ from agfedge.recover.train import Trainer
 from agfedge_export import analyse, make_plan, prune
 from agfedge_export.graph.from_torch import export_torch
 from agfedge_runtime.atomic import write_text
+from cifar_resnet import resnet56
 
 BAR = 0.45
 KEEP = 0.25

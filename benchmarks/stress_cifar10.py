@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from beside_tests import HELPERS
+
 from agfedge.recover import Recovery
 from agfedge.study.compare import CompareRequest, claims_of, compare, json_of, markdown_of, rows_of
 from agfedge.study.compare.report import write_plots
@@ -28,7 +30,7 @@ RECOVERED = ("agf", "taylor", "l1", "random")
 KEEPS = (1.0, 0.5, 0.25, 0.125)
 # The residual stream, which all blocks share.
 STREAM = ("conv1.weight",)
-MODEL = str(Path(__file__).with_name("cifar_resnet.py")) + ":resnet56"
+MODEL = str(HELPERS / "cifar_resnet.py") + ":resnet56"
 RECOVERY = Recovery(augment="flip-crop", learning_rate=4e-3, distillation=0.9, precision="bfloat16")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

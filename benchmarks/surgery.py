@@ -22,14 +22,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import beside_tests  # noqa: F401
 import numpy as np
-from architectures import Architecture
 from chains import residual_chain
-from models import example, export, make_module
 
 import agfedge_export as ax
 from agfedge.allocate import uniform_keep
 from agfedge.scores import ScoreInputs, score_groups
+from architectures import Architecture
+from models import example, export, make_module
 
 if TYPE_CHECKING:
     import onnx
@@ -155,6 +156,7 @@ def time_torch_pruning(
     """Times Torch-Pruning's dependency graph, importance and removal; returns the least and the pruned module."""
     import torch
     import torch_pruning as tp
+
     from own_architectures.vit import FusedAttention
 
     taken = []

@@ -41,6 +41,6 @@ napoleon_numpy_docstring = False
 # A type in a signature may have no page: of another project, an alias, private. What prose refers to must be there.
 nitpick_ignore_regex = [
     (r"py:(class|exc|obj)", r"[^.]*"),
-    (r"py:class", r"agfedge(_runtime\.engines)?\..*"),
+    (r"py:class", r"agfedge(_export\.channels|_runtime\.(engines|machine))?\..*"),
     (r"py:.*", r"(collections|nn|np|numpy|onnx|os|pathlib|torch|types|typing)\..*"),
 ]

@@ -1,16 +1,18 @@
-"""One thread for the small networks of the tests, no GPU for `auto`, and one small export that they share."""
+"""One thread for the small networks of the tests, no GPU for `auto`, and what they share."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import os
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from agfedge_runtime.machine.gpus import GpuSearch
-from workshop import Workshop
+from shared import Shared
+from torchlib import read_torchlib_once
+from workshop import Workshop, make_digits, make_workshop
 
 # Before torch is imported; commands that tests start inherit it. More threads only wait for each other here, above all
 # on a busy machine.
@@ -22,25 +24,49 @@ def no_gpu_for_auto(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """What a test does not ask for must not decide what it sees: where there is a GPU, `auto` would build engines."""
     if request.node.get_closest_marker("gpu") is None:
         hidden = GpuSearch((), "", "tests without the marker gpu see none")
-        monkeypatch.setattr("agfedge_runtime.engines.choice.find_gpus", lambda: hidden)
+        monkeypatch.setattr("agfedge_runtime.machine.backends.find_gpus", lambda: hidden)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: at the end a worker that is done waits for the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    if "torch" in sys.modules:
+        read_torchlib_once()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Removes what the workers shared: pytest would keep it for three runs, and it is large."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(session.config._tmp_path_factory.getbasetemp() / "shared", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    import numpy as np
-    import torch
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Folders of this run, the same for all its workers."""
+    own = tmp_path_factory.getbasetemp()
+    return Shared((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared")
 
-    from agfedge.cli import main
-    from nets import Residual, learned, stripes
 
-    folder = tmp_path_factory.mktemp("workshop")
-    x, y = stripes(600)
-    parts = {"train": slice(0, 300), "calibration": slice(300, 450), "test": slice(450, 600)}
-    arrays = {f"{name}_{part}": each[rows] for part, rows in parts.items() for name, each in (("x", x), ("y", y))}
-    np.savez(folder / "stripes.npz", **arrays)
-    torch.save(learned(Residual).state_dict(), folder / "weights.pt")
-    made = Workshop(folder, {})
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert main([*made.export(made.bundle, epochs=2), "--json"]) == 0
-    return Workshop(folder, json.loads(out.getvalue()))
+@pytest.fixture(scope="session")
+def workshop(shared: Shared) -> Workshop:
+    return Workshop.open(shared.folder("workshop", make_workshop))
+
+
+@pytest.fixture(scope="session")
+def digits(shared: Shared) -> Path:
+    """Holds the demo's images in digits/, and in heavy.safetensors a network that has learned them in four epochs."""
+    return shared.folder("digits", make_digits)
+
+
+@pytest.fixture(scope="module")
+def beside_digits(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the module's own, to write to, with links to what `digits` holds."""
+    folder = tmp_path_factory.mktemp("digits")
+    for each in digits.iterdir():
+        (folder / each.name).symlink_to(each)
+    return folder

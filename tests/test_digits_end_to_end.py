@@ -27,6 +27,8 @@ from agfedge.data import load_dataset
 from agfedge.demo.digits import write_digits
 from agfedge.demo.network import digits_net, train_heavy
 
+pytestmark = pytest.mark.slow
+
 SEED, EPOCHS, KEEP, EPSILON = 0, 6, 0.25, 0.02
 CLASSES = [str(digit) for digit in range(10)]
 
@@ -55,6 +57,11 @@ class Demo:
     @cached_property
     def manifest(self) -> dict:
         return json.loads((self.bundle / "manifest.json").read_text())
+
+    @property
+    def fp32(self) -> dict:
+        """What the manifest says of the graphs as they were exported."""
+        return self.manifest["precisions"]["fp32"]
 
     @cached_property
     def test_images(self) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +160,7 @@ def macs_by_hand(plan: dict | None) -> int:
 
 def test_the_light_expert_is_smaller_and_cheaper_in_proportion_to_the_plan(demo: Demo) -> None:
     plan = json.loads((demo.bundle / "plan.json").read_text())
-    experts = demo.manifest["experts"]
+    experts = demo.fp32["experts"]
     assert experts["heavy"]["macs"] == macs_by_hand(None)
     assert experts["light"]["macs"] == macs_by_hand(plan)
     # A quarter of the channels into a quarter of the channels, but for the first layer and the last.
@@ -171,9 +178,9 @@ def test_the_light_expert_is_smaller_and_cheaper_in_proportion_to_the_plan(demo:
 
 def test_the_cascade_decides_as_the_two_graphs_and_the_thresholds_say(demo: Demo) -> None:
     x, y = demo.test_images
-    router = demo.manifest["router"]
-    wanted = ["probabilities", "confidence", *([router["prior"]["output"]] if router["prior"] else [])]
-    light, confidence, *prior = outputs_of(demo.bundle / "light.onnx", x, *wanted)
+    router = demo.fp32["router"]
+    prior = outputs_of(demo.bundle / router["prior"]["file"], x, router["prior"]["output"]) if router["prior"] else ()
+    light, confidence = outputs_of(demo.bundle / "light.onnx", x, "probabilities", "confidence")
     (heavy,) = outputs_of(demo.bundle / "heavy.onnx", x, "probabilities")
     early = prior[0] > router["prior"]["threshold"] if prior else np.zeros(len(x), bool)
     answered = ~early & (confidence.astype(np.float64) >= router["confidence"]["threshold"])
@@ -187,7 +194,7 @@ def test_the_cascade_decides_as_the_two_graphs_and_the_thresholds_say(demo: Demo
 
 
 def test_the_cascade_loses_no_more_than_the_guarantee_says(demo: Demo) -> None:
-    guarantee, test = demo.manifest["router"]["guarantee"], demo.export["test"]
+    guarantee, test = demo.fp32["router"]["guarantee"], demo.export["test"]
     assert guarantee["epsilon"] == EPSILON
     assert guarantee["samples"] == 550
     assert test["heavy"]["value"] > 0.9
@@ -272,7 +279,7 @@ def test_a_bundle_and_its_graphs_can_be_inspected(demo: Demo) -> None:
     assert {group["kept"] for group in bundle["groups"]} == {12, 24, 48}
     model = run_json(["inspect", str(demo.bundle / "heavy.onnx")])
     assert [group["size"] for group in model["groups"]] == [group["size"] for group in bundle["groups"]]
-    assert model["macs"] == demo.manifest["experts"]["heavy"]["macs"]
+    assert model["macs"] == demo.fp32["experts"]["heavy"]["macs"]
 
 
 def test_nothing_in_a_bundle_names_this_machine(demo: Demo) -> None:

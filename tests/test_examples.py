@@ -12,6 +12,8 @@ import nbformat
 import onnx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NOTEBOOK = EXAMPLES / "digits.ipynb"
 

@@ -29,6 +29,17 @@ ROUTING = {"runtime/agfedge_runtime/bundle/router.py", "runtime/agfedge_runtime/
 ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
+def imported_names(path: Path) -> set[str]:
+    """First parts of what a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
 def test_every_layer_imports_what_stands_below_it() -> None:
     """The contracts of pyproject.toml; imports for types alone count."""
     assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True, verbose=False) == 0
@@ -63,6 +74,16 @@ def test_thresholds_are_compared_in_the_router_alone() -> None:
         )
     }
     assert {place: text for place, text in elsewhere.items() if place.split(":")[0] not in ROUTING} == {}
+
+
+def test_tests_never_import_from_benchmarks() -> None:
+    """By no name: neither the folder's nor one of its modules, which lie beside no test."""
+    benchmarks = {"benchmarks", *(path.stem for path in (ROOT / "benchmarks").glob("*.py"))}
+    assert {
+        str(path.relative_to(ROOT)): names
+        for path in (ROOT / "tests").rglob("*.py")
+        if (names := imported_names(path) & benchmarks)
+    } == {}
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from agfedge.account.prediction import Prediction, device_that_ran, predict
 from agfedge.account.reconciliation import Reconciliation, reconcile
 from agfedge.account.truth import Truth, truth_of
 from agfedge.base.statistics import Share, share_of
+from agfedge.targets.status import LastProfile
 from agfedge_runtime import Branch
 from agfedge_runtime.errors import AgfedgeError, InputError
 from agfedge_runtime.state import Energy, energy_by_branch
@@ -105,6 +107,17 @@ class Account:
     batch: BatchAccount | None
     environment: dict[str, str | int]
 
+    @property
+    def engine_latencies(self) -> tuple[tuple[str, Latency | None], ...]:
+        """Each engine alone and, where they were recorded, its runs in the cascade and what the device's clock says."""
+        rows: list[tuple[str, Latency | None]] = []
+        for stage in self.stages:
+            rows.append((f"{stage.name} alone", stage.alone))
+            if stage.inside is not None:
+                rows.append((f"{stage.name} in the cascade", stage.inside))
+            rows += [(f"{stage.name} {part}, device's clock", latency) for part, latency in stage.device.items()]
+        return (*rows, *((("beside the stages", self.overhead),) if self.overhead is not None else ()))
+
 
 def account(
     samples: Samples, labels: NDArray[np.int64] | None, bundle: Bundle | None = None, device: str | None = None
@@ -123,25 +136,33 @@ def account(
     """
     if not len(samples):
         raise InputError("the samples hold no decision, expected at least one: measure again")
-    device = device_that_ran(samples, device)
-    findings = findings_of(samples, bundle)
     ran = None if bundle is None else bundle_that_ran(samples, bundle)
+    return _account(samples, labels, findings_of(samples, bundle), ran, device_that_ran(samples, device))
+
+
+def _account(
+    samples: Samples,
+    labels: NDArray[np.int64] | None,
+    findings: tuple[Doubt, ...],
+    ran: Bundle | None,
+    device: str,
+) -> Account:
     graphs, problem = ({}, "") if ran is None else _graphs(ran)
-    early, late = samples.branches == Branch.EARLY, samples.branches == Branch.LATE
+    early, late, inputs = samples.branches == Branch.EARLY, samples.branches == Branch.LATE, distinct_inputs(samples)
     return Account(
         bundle_digest=samples.bundle_digest,
         backend=samples.backend,
         threads=samples.threads,
         decisions=len(samples),
         complete=samples.complete,
-        valid=all(finding.grade != INVALID for finding in findings),
+        valid=all(doubt.grade != INVALID for doubt in findings),
         findings=findings,
         heavy=_row(samples, samples.heavy_us, samples.heavy_labels, labels),
         light=_row(samples, samples.light_us, samples.light_labels, labels),
         cascade=_row(samples, samples.cascade_us, samples.labels, labels),
-        early=share_of(early, distinct_inputs(samples)),
-        late=share_of(late, distinct_inputs(samples)),
-        escalated=share_of(early | late, distinct_inputs(samples)),
+        early=share_of(early, inputs),
+        late=share_of(late, inputs),
+        escalated=share_of(early | late, inputs),
         branches=branches_of(samples),
         stages=stages_of(samples),
         overhead=latency_of(overhead_us(samples)),
@@ -150,9 +171,21 @@ def account(
         truth=None if ran is None else truth_of(samples, ran.manifest, graphs, device, problem),
         prediction=None if ran is None else predict(samples, graphs, device, problem),
         energy=energy_of(samples),
-        rate=None if samples.rate is None else rate_account(samples.rate),
-        batch=None if samples.batches is None else batch_account(samples.batches),
+        rate=rate_account(samples.rate),
+        batch=batch_account(samples.batches),
         environment=dict(samples.environment),
+    )
+
+
+def last_profile_of(account: Account) -> LastProfile:
+    """Returns the gist of an account, which a target keeps beside its release."""
+    return LastProfile(
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        decisions=account.decisions,
+        p50_us=account.cascade.latency.p50_us,
+        cost=account.costs.measured.value,
+        escalated=account.escalated.value,
+        valid=account.valid,
     )
 
 

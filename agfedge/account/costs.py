@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.statistics import Estimate, ratio_over_time
-from agfedge_profiles import PassCosts, Rates, expected, mixture, mixture_to_expected, sequential
+from agfedge_profiles import Rates, expected, mixture, mixture_to_expected, sequential
 from agfedge_runtime import Branch
+from agfedge_runtime.bundle.layout import Costs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,11 +56,11 @@ def costs_of(samples: Samples) -> FourCosts:
     return FourCosts(mixture(rates, costs), sequential(rates, costs), expected(rates, costs), measured, terms)
 
 
-def relative(passes: Passes) -> PassCosts:
+def relative(passes: Passes) -> Costs:
     """Returns what the passes cost relative to the whole heavy expert."""
     whole = float((passes.trunk + passes.heavy).mean())
-    trunk, prior, light = (float(each.mean()) / whole for each in (passes.trunk, passes.prior, passes.light))
-    return PassCosts(light, prior, trunk=trunk, heavy=1 - trunk)
+    trunk, prior, light = (float(times.mean()) / whole for times in (passes.trunk, passes.prior, passes.light))
+    return Costs(light, prior, trunk=trunk, heavy=1 - trunk)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ class Passes:
 
     def expected_us(self, rates: Rates) -> float:
         """T + P + (1 - p_early) * L + (p_early + p_late) * H, of the means of the four, in microseconds."""
-        trunk, prior, light, heavy = (float(each.mean()) for each in (self.trunk, self.prior, self.light, self.heavy))
+        trunk, prior, light, heavy = (float(times.mean()) for times in (self.trunk, self.prior, self.light, self.heavy))
         return trunk + prior + (1 - rates.early) * light + rates.heavy * heavy
 
 

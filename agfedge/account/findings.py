@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.base.statistics import variation
-from agfedge_runtime.profile.samples import STAGES
+from agfedge_runtime.engines.protocol import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,9 +61,9 @@ def findings_of(samples: Samples, bundle: Bundle | None) -> tuple[Doubt, ...]:
         samples: of the run.
         bundle: that it is taken for, or None.
     """
-    found = [*_identity(samples, bundle), *_state(samples), *_drifts(samples), *_spreads(samples), *_served(samples)]
+    doubts = [*_identity(samples, bundle), *_state(samples), *_drifts(samples), *_spreads(samples), *_served(samples)]
     order = (INVALID, UNSTABLE, NOTE)
-    return tuple(sorted(found, key=lambda finding: order.index(finding.grade)))
+    return tuple(sorted(doubts, key=lambda doubt: order.index(doubt.grade)))
 
 
 def _identity(samples: Samples, bundle: Bundle | None) -> Iterator[Doubt]:
@@ -85,11 +85,11 @@ def _state(samples: Samples) -> Iterator[Doubt]:
     for reason in reasons if isinstance(reasons, (list, tuple)) else ():
         yield Doubt(INVALID, str(reason))
     problems = state.get("problems", ())
-    told = list(problems) if isinstance(problems, (list, tuple)) else []
-    for problem in told[:_PROBLEMS]:
+    listed = list(problems) if isinstance(problems, (list, tuple)) else []
+    for problem in listed[:_PROBLEMS]:
         yield Doubt(NOTE, f"the device's state: {problem}")
-    if len(told) > _PROBLEMS:
-        yield Doubt(NOTE, f"the device's state: {len(told) - _PROBLEMS} more such problems, which --out keeps")
+    if len(listed) > _PROBLEMS:
+        yield Doubt(NOTE, f"the device's state: {len(listed) - _PROBLEMS} more such problems, which --out keeps")
 
 
 def _drifts(samples: Samples) -> Iterator[Doubt]:
@@ -116,8 +116,8 @@ def _spreads(samples: Samples) -> Iterator[Doubt]:
         alone = getattr(samples, f"{stage}_us")
         if np.isnan(alone).all() or np.nanmean(alone) < floor:
             continue
-        found = {f"{stage} alone": alone, f"{stage} in the cascade": samples.stage_us.get(stage, alone)}
-        yield from _spread(found, HOST_VARIATION, "other work on this machine?")
+        series = {f"{stage} alone": alone, f"{stage} in the cascade": samples.stage_us.get(stage, alone)}
+        yield from _spread(series, HOST_VARIATION, "other work on this machine?")
     for key, times in samples.device_us.items():
         if key.endswith(".compute"):
             yield from _spread({f"{key} by the device's clock": times}, DEVICE_VARIATION, "lock the clocks")
@@ -125,13 +125,13 @@ def _spreads(samples: Samples) -> Iterator[Doubt]:
 
 def _spread(series: Mapping[str, NDArray[np.float64]], limit: float, remedy: str) -> Iterator[Doubt]:
     """Tells of the series that varies most, where that is too much."""
-    found = {name: variation(times[~np.isnan(times)]) or 0.0 for name, times in series.items()}
-    name = max(found, key=lambda each: found[each], default="")
-    if name and found[name] > limit:
+    variations = {name: variation(times[~np.isnan(times)]) or 0.0 for name, times in series.items()}
+    name = max(variations, key=lambda one: variations[one], default="")
+    if name and variations[name] > limit:
         yield Doubt(
             UNSTABLE,
-            f"{name} varies by {found[name]:.1%} (standard deviation over mean), at most {limit:.1%} was expected: "
-            f"{remedy}",
+            f"{name} varies by {variations[name]:.1%} (standard deviation over mean), at most {limit:.1%} was "
+            f"expected: {remedy}",
         )
 
 

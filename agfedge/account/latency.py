@@ -1,4 +1,4 @@
-"""A series of latencies, summarised."""
+"""Latencies, summarised: of each branch and each engine apart, at a fixed rate, and of several inputs a call."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.account.costs import passes_of
-from agfedge.base.statistics import Share, mean_of, percentile, share_of, variation
+from agfedge.base.statistics import Estimate, Share, exact, mean_of, percentile, share_of, variation
 from agfedge_runtime import Branch
-from agfedge_runtime.profile.samples import STAGES
+from agfedge_runtime.engines.protocol import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,13 @@ class Latency:
     p90_us: float | None
     p99_us: float | None
     variation: float | None
+
+    @property
+    def mean(self) -> Estimate:
+        """The mean with its interval."""
+        if self.low_us is None or self.high_us is None:
+            return exact(self.mean_us)
+        return Estimate(self.mean_us, self.low_us, self.high_us)
 
 
 def latency_of(times_us: NDArray[np.float64]) -> Latency | None:
@@ -121,17 +128,17 @@ def stages_of(samples: Samples) -> tuple[StageAccount, ...]:
     passes = passes_of(samples)
     has_prior = ~np.isnan(samples.prior_us)
     alone: dict[str, NDArray[np.float64]] = {
-        "trunk": _told(samples.trunk_us),
+        "trunk": _finite(samples.trunk_us),
         "prior": (samples.prior_us - passes.trunk)[has_prior],
         "light": passes.light,
         "heavy": passes.heavy,
     }
-    found = []
+    stages = []
     for name in STAGES:
-        inside = _told(samples.stage_us.get(name, np.empty(0)))
+        inside = _finite(samples.stage_us.get(name, np.empty(0)))
         if len(alone[name]) or len(inside):
-            found.append(StageAccount(name, latency_of(alone[name]), latency_of(inside), _device(samples, name)))
-    return tuple(found)
+            stages.append(StageAccount(name, latency_of(alone[name]), latency_of(inside), _device(samples, name)))
+    return tuple(stages)
 
 
 def overhead_us(samples: Samples) -> NDArray[np.float64]:
@@ -144,18 +151,18 @@ def overhead_us(samples: Samples) -> NDArray[np.float64]:
 
 
 def _device(samples: Samples, stage: str) -> dict[str, Latency]:
-    found = {}
+    parts = {}
     for key, times in samples.device_us.items():
         name, _, part = key.partition(".")
-        latency = latency_of(_told(times))
+        latency = latency_of(_finite(times))
         if name == stage and latency is not None:
-            found[part] = latency
-    return found
+            parts[part] = latency
+    return parts
 
 
-def _told(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    told: NDArray[np.float64] = times[~np.isnan(times)]
-    return told
+def _finite(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    finite: NDArray[np.float64] = times[~np.isnan(times)]
+    return finite
 
 
 @dataclass(frozen=True)
@@ -196,8 +203,10 @@ class BatchAccount:
     inputs_per_s: float | None
 
 
-def rate_account(rate: RateSamples) -> RateAccount | None:
-    """Returns the account of a run at a fixed rate; None where no input came."""
+def rate_account(rate: RateSamples | None) -> RateAccount | None:
+    """Returns the account of a run at a fixed rate; None where there was none, or no input came."""
+    if rate is None:
+        return None
     came = rate.dropped + len(rate.branches)
     if not came:
         return None
@@ -205,8 +214,10 @@ def rate_account(rate: RateSamples) -> RateAccount | None:
     return RateAccount(rate.fps, rate.queue, dropped, latency_of(rate.latency_us), latency_of(rate.service_us))
 
 
-def batch_account(batches: BatchSamples) -> BatchAccount:
-    """Returns the account of calls with several inputs."""
+def batch_account(batches: BatchSamples | None) -> BatchAccount | None:
+    """Returns the account of calls with several inputs; None where there were none."""
+    if batches is None:
+        return None
     cascade = latency_of(batches.cascade_us)
     throughput = None if cascade is None or not cascade.mean_us else 1e6 * batches.size / cascade.mean_us
     return BatchAccount(batches.size, cascade, latency_of(batches.light_us), latency_of(batches.heavy_us), throughput)

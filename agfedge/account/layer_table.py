@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agfedge.account.layers import LayeredGraph, bundle_that_ran, match_layers, own_times, stage_graphs
+from agfedge.account.layers import LayeredGraph, bundle_that_ran, match_layers, own_times, precision_of, stage_graphs
 from agfedge.account.prediction import GENERIC, device_of, device_that_ran, measured_us
 from agfedge_profiles import (
     CostModel,
@@ -22,7 +22,7 @@ from agfedge_profiles.cost import TABLE_SUFFIX
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from agfedge_profiles import Kernel
+    from agfedge_profiles import Kernel, Roofline
     from agfedge_runtime import Bundle
     from agfedge_runtime.profile.samples import Layer, Samples
 
@@ -55,35 +55,37 @@ def table_of(samples: Samples, graphs: Mapping[str, LayeredGraph], device: str) 
             f"the run timed no layers ({samples.backend} at {samples.environment.get('backend_version', '')}): measure "
             "with --layers, on a backend that has a profiler"
         )
-    model = load_cost_model(device)
-    roofline = roofline_of(model.device, model_precision(_precision(samples)))
-    alone = measured_us(samples)
+    model, alone = load_cost_model(device), measured_us(samples)
     layers, _ = own_times(samples.layers, alone)
-    took = sum(layer.us for stage in timed for layer in layers[stage])
-    modelled = sum(roofline.kernel_us(kernel) for graph in timed.values() for kernel in graph.kernels)
-    if not took > 0:
-        raise InputError("the profiler says that no layer took any time: measure again with --layers")
     table = LatencyTable(
         device=device_of(model),
         power_mode=_power_mode(samples),
         backend=samples.backend,
         backend_version=str(samples.environment.get("backend_version", "")),
-        precision=_precision(samples),
+        precision=precision_of(samples),
         threads=samples.threads,
         bundle_digest=samples.bundle_digest,
         run_us=0.0,
-        scale=took / modelled,
+        scale=_scale(roofline_of(model.device, model_precision(precision_of(samples))), timed, layers),
         layers=_points([seen for stage, graph in timed.items() for seen in _seen(graph, layers[stage])]),
     )
-    told = CostModel(model.device, table)
-    beside = [alone[stage] - told.latency_us(graph.kernels, table.precision) for stage, graph in timed.items()]
+    predicts = CostModel(model.device, table).latency_us
+    beside = [alone[stage] - predicts(graph.kernels, table.precision) for stage, graph in timed.items()]
     return replace(table, run_us=max(0.0, sum(beside) / len(beside)))
+
+
+def _scale(roofline: Roofline, graphs: Mapping[str, LayeredGraph], layers: Mapping[str, Sequence[Layer]]) -> float:
+    """Returns what all layers took, over what the roofline says."""
+    took = sum(layer.us for stage in graphs for layer in layers[stage])
+    if not took > 0:
+        raise InputError("the profiler says that no layer took any time: measure again with --layers")
+    return took / sum(roofline.kernel_us(kernel) for graph in graphs.values() for kernel in graph.kernels)
 
 
 def _seen(graph: LayeredGraph, layers: Sequence[Layer]) -> Iterator[_Seen]:
     matched, _ = match_layers([graph], [layers])
-    for each in matched:
-        (part,) = each.parts
+    for match in matched:
+        (part,) = match.parts
         if len(part.launches) == 1 and part.us > 0:
             (number,) = part.launches
             yield _Seen(graph.kernels[number], graph.channels(number) or (0, 0), part.us)
@@ -92,16 +94,12 @@ def _seen(graph: LayeredGraph, layers: Sequence[Layer]) -> Iterator[_Seen]:
 def _points(layers: list[_Seen]) -> tuple[LayerPoint, ...]:
     """Brings together what is alike."""
     alike: dict[tuple[str, int, int, int, int], list[float]] = {}
-    for each in layers:
-        kernel = each.kernel
-        key = (kernel.kind, *each.channels, int(kernel.macs), max(1, int(kernel.elements)))
-        alike.setdefault(key, []).append(each.us)
+    for seen in layers:
+        kernel = seen.kernel
+        key = (kernel.kind, *seen.channels, int(kernel.macs), max(1, int(kernel.elements)))
+        alike.setdefault(key, []).append(seen.us)
     points = [LayerPoint(*key, us=sum(times) / len(times), count=len(times)) for key, times in alike.items()]
     return tuple(sorted(points, key=lambda point: (point.kind, point.size, point.channels_in)))
-
-
-def _precision(samples: Samples) -> str:
-    return str(samples.environment.get("precision", "fp32"))
 
 
 def _power_mode(samples: Samples) -> str:

@@ -56,7 +56,7 @@ class LayeredGraph:
         self.launches: list[Launch] = launches(self.view)
         self._by_name = {node.name: node.index for node in self.view.nodes}
         self._by_output = {name: node.index for node in self.view.nodes for name in node.outputs if name}
-        self._launch_of = {index: number for number, each in enumerate(self.launches) for index in each.nodes}
+        self._launch_of = {index: number for number, launch in enumerate(self.launches) for index in launch.nodes}
 
     @cached_property
     def kernels(self) -> list[Kernel]:
@@ -78,17 +78,17 @@ class LayeredGraph:
 
     def launches_of(self, layer: str) -> tuple[int, ...]:
         """Returns the launches that a layer holds nodes of, by position in `launches`; none where it is no node's."""
-        found: set[int] = set()
+        numbers: set[int] = set()
         for first, last in _REGION.findall(layer):
             ends = [self._node(first), self._node(last)]
             if None not in ends:
                 low, high = sorted(end for end in ends if end is not None)
-                found.update(number for index, number in self._launch_of.items() if low <= index <= high)
+                numbers.update(number for index, number in self._launch_of.items() if low <= index <= high)
         for part in _SPLIT.split(_REGION.sub("", layer)):
             index = self._node(part)
             if index is not None and index in self._launch_of:
-                found.add(self._launch_of[index])
-        return tuple(sorted(found))
+                numbers.add(self._launch_of[index])
+        return tuple(sorted(numbers))
 
     def _node(self, name: str) -> int | None:
         for candidate in _candidates(name.strip()):
@@ -124,11 +124,11 @@ def own_times(
     Returns:
         The layers without it, and what was taken off each, by stage.
     """
-    found, off = {}, {}
-    for stage, told in layers.items():
-        off[stage] = _beyond([layer.us for layer in told], run_us.get(stage, math.inf))
-        found[stage] = tuple(replace(layer, us=max(layer.us - off[stage], _LEAST * layer.us)) for layer in told)
-    return found, off
+    own, off = {}, {}
+    for stage, timed in layers.items():
+        off[stage] = _beyond([layer.us for layer in timed], run_us.get(stage, math.inf))
+        own[stage] = tuple(replace(layer, us=max(layer.us - off[stage], _LEAST * layer.us)) for layer in timed)
+    return own, off
 
 
 def _beyond(times: Sequence[float], run_us: float) -> float:
@@ -138,7 +138,7 @@ def _beyond(times: Sequence[float], run_us: float) -> float:
         return 0.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if sum(max(each - middle, _LEAST * each) for each in times) > run_us:
+        if sum(max(us - middle, _LEAST * us) for us in times) > run_us:
             low = middle
         else:
             high = middle
@@ -190,10 +190,10 @@ def match_layers(
     for graph, launches_of in zip(graphs, held, strict=True):
         for together in launches_of:
             sets.join([graph.head(number) for number in together])
-    found: dict[str, list[Part]] = {}
+    by_root: dict[str, list[Part]] = {}
     for position, graph in enumerate(graphs):
         for number in range(len(graph.launches)):
-            parts = found.setdefault(sets.root(graph.head(number)), [Part(0.0, ()) for _ in graphs])
+            parts = by_root.setdefault(sets.root(graph.head(number)), [Part(0.0, ()) for _ in graphs])
             parts[position] = Part(0.0, (*parts[position].launches, number))
     lost = [0.0] * len(graphs)
     for position, graph in enumerate(graphs):
@@ -201,9 +201,9 @@ def match_layers(
             if not together:
                 lost[position] += layer.us
                 continue
-            parts = found[sets.root(graph.head(together[0]))]
+            parts = by_root[sets.root(graph.head(together[0]))]
             parts[position] = Part(parts[position].us + layer.us, parts[position].launches)
-    return [Matched(tuple(parts)) for parts in found.values()], lost
+    return [Matched(tuple(parts)) for parts in by_root.values()], lost
 
 
 class _Sets:
@@ -227,9 +227,14 @@ def macs_of(graph: LayeredGraph, part: Part) -> int:
     return int(sum(graph.kernels[number].macs for number in part.launches))
 
 
+def precision_of(samples: Samples) -> str:
+    """Returns what the graphs of a run computed in."""
+    return str(samples.environment.get("precision", FULL_PRECISION))
+
+
 def bundle_that_ran(samples: Samples, bundle: Bundle) -> Bundle:
     """Returns the bundle with the graphs and thresholds of the precision that ran, where it has them."""
-    manifest, precision = bundle.manifest, str(samples.environment.get("precision", FULL_PRECISION))
+    manifest, precision = bundle.manifest, precision_of(samples)
     if precision not in manifest.precisions:  # samples of another bundle, which the findings tell
         return bundle
     ran = replace(manifest, precisions={FULL_PRECISION: manifest.precisions[precision]})

@@ -1,4 +1,4 @@
-"""Raw samples of a bundle: measured here, or where it was deployed, by the runtime that was shipped."""
+"""Raw samples of a bundle: measured here or where it was deployed, kept when cut short, and read again."""
 
 from __future__ import annotations
 
@@ -150,15 +150,15 @@ def _on_target(
     try:
         done = target.stream(argv, lines.take, env=_ENV)
     except DeployError as error:
-        found = lines.samples()
-        if found is None:
+        samples = lines.samples()
+        if samples is None:
             raise DeployError(f"{target.name}: {error}") from error
-        raise CutShortError(f"the measurement on {target.name} was cut short: {error}", found) from error
+        raise CutShortError(f"the measurement on {target.name} was cut short: {error}", samples) from error
     except KeyboardInterrupt:
-        found = lines.samples()
-        if found is None:
+        samples = lines.samples()
+        if samples is None:
             raise
-        return found
+        return samples
     finally:
         lines.flush()
     return _result(bundle, target, done, lines.samples())
@@ -244,9 +244,9 @@ def _check_deployed(bundle: Bundle, target: Target) -> None:
     _check_digest(bundle, target.name, done.stdout.strip())
 
 
-def _check_digest(bundle: Bundle, name: str, found: str) -> None:
-    if found != bundle.digest:
-        raise InputError(f"{name} runs bundle {found[:12]}, asked for {bundle.digest[:12]}: deploy it there first")
+def _check_digest(bundle: Bundle, name: str, digest: str) -> None:
+    if digest != bundle.digest:
+        raise InputError(f"{name} runs bundle {digest[:12]}, asked for {bundle.digest[:12]}: deploy it there first")
 
 
 def _last_line(done: Completed) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agfedge.account.costs import passes_of
+from agfedge.account.layers import precision_of
 from agfedge_profiles import CostModel, load_cost_model, model_precision
 from agfedge_runtime.errors import InputError
 
@@ -68,15 +69,15 @@ def predict(
         InputError: there is no such profile or table, or the table is of another precision than the run.
     """
     model = load_cost_model(device or GENERIC)
-    ran = str(samples.environment.get("precision", "fp32"))
+    ran = precision_of(samples)
     precision = ran if model.table is not None else model_precision(ran)
     measured = measured_us(samples)
-    found = []
+    stages = []
     for stage, graph in graphs.items():
         predicted = model.latency_us(graph.kernels, precision)
         error = (predicted - measured[stage]) / measured[stage]
-        found.append(StagePrediction(stage, predicted, measured[stage], error))
-    return Prediction(model.name, precision, tuple(found), problem or _note(model, ran, precision))
+        stages.append(StagePrediction(stage, predicted, measured[stage], error))
+    return Prediction(model.name, precision, tuple(stages), problem or _note(model, ran, precision))
 
 
 def measured_us(samples: Samples) -> dict[str, float]:

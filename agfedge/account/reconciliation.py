@@ -34,7 +34,7 @@ compared with both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,9 +42,9 @@ import numpy as np
 from agfedge.account.costs import passes_of
 from agfedge.account.latency import overhead_us
 from agfedge.base.statistics import Estimate, mean_by, mean_of
-from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_profiles import Rates, expected
 from agfedge_runtime import Branch
-from agfedge_runtime.profile.samples import STAGES
+from agfedge_runtime.engines.protocol import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,16 +130,16 @@ def reconcile(samples: Samples, manifest: Manifest) -> Reconciliation | None:
     promised = promised_rates(manifest) or passes.rates
     heavy_us = float(samples.heavy_us.mean())
     costs = manifest.costs
-    prior = costs.prior if not np.isnan(samples.prior).all() else 0.0
-    relative = PassCosts(costs.light, prior, trunk=costs.trunk, heavy=costs.heavy)
+    if np.isnan(samples.prior).all():
+        costs = replace(costs, prior=0.0)
     return Reconciliation(
         measured_us=float(samples.cascade_us.mean()),
         expected_us=passes.expected_us(promised),
         terms=_terms(samples, passes, promised),
         rates=passes.rates,
         promised=promised,
-        promised_us=expected(promised, relative) * heavy_us,
-        promised_unit=costs.unit,
+        promised_us=expected(promised, costs) * heavy_us,
+        promised_unit=manifest.costs.unit,
     )
 
 
@@ -159,7 +159,7 @@ def _terms(samples: Samples, passes: Passes, promised: Rates) -> tuple[Term, ...
     about = "escalations beside those of the calibration split"
     rate = (asked - (1 - promised.early)) * passes.light.mean() + (escalated - promised.heavy) * passes.heavy.mean()
     # An input that comes again goes the same way: how the rate would vary is told by inputs.
-    terms = [_told("rate", mean_by(rate, samples.input_index), ("branches", "light_us", "heavy_us"), about)]
+    terms = [_term("rate", mean_by(rate, samples.input_index), ("branches", "light_us", "heavy_us"), about)]
     copied = _extra_copies(samples, ran)
     for stage, alone in _alone(samples, passes).items():
         inside = np.nan_to_num(samples.stage_us.get(stage, np.zeros(len(samples))))
@@ -168,13 +168,16 @@ def _terms(samples: Samples, passes: Passes, promised: Rates) -> tuple[Term, ...
         extra = inside - copied[stage] - ran[stage] * mean - ran[stage].mean() * (alone - mean)
         if stage in ("light", "heavy") or extra.any():
             series = (f"stage_us.{stage}", f"{stage}_us")
-            terms.append(_term(stage, extra, series, f"the {stage} within the cascade beside the {stage} alone"))
+            terms.append(
+                _term(stage, mean_of(extra), series, f"the {stage} within the cascade beside the {stage} alone")
+            )
     about = "copies to and from the device within the cascade beside those of the passes alone"
-    told = tuple(sorted(key for key in samples.device_us if key.endswith(_COPIES)))
+    copies = tuple(sorted(key for key in samples.device_us if key.endswith(_COPIES)))
     moved = np.sum(list(copied.values()), axis=0)
-    terms.append(_term("transfers", moved, told, about if told else "not told apart by this backend"))
+    terms.append(_term("transfers", mean_of(moved), copies, about if copies else "not told apart by this backend"))
     whole = ("cascade_us", *(f"stage_us.{stage}" for stage in STAGES if stage in samples.stage_us))
-    terms.append(_term("decision overhead", overhead_us(samples), whole, "what a decision takes beside its stages"))
+    beside = "what a decision takes beside its stages"
+    terms.append(_term("decision overhead", mean_of(overhead_us(samples)), whole, beside))
     return tuple(terms)
 
 
@@ -194,24 +197,20 @@ def _alone(samples: Samples, passes: Passes) -> dict[str, Times]:
 def _extra_copies(samples: Samples, ran: Mapping[str, Times]) -> dict[str, Times]:
     """Returns by stage what each decision copied beyond the passes alone, float64 (n,)."""
     none = np.zeros(len(samples))
-    told = {stage: [samples.device_us.get(f"{stage}{part}") for part in _COPIES] for stage in STAGES}
-    ways_in = [way_in for way_in, _ in told.values() if way_in is not None]
+    copies = {stage: [samples.device_us.get(f"{stage}{part}") for part in _COPIES] for stage in STAGES}
+    ways_in = [way_in for way_in, _ in copies.values() if way_in is not None]
     per_input = float(np.nan_to_num(ways_in).sum(axis=0).mean()) if ways_in else 0.0
     has_trunk = not np.isnan(samples.trunk_us).all()
-    found: dict[str, Times] = {}
-    for stage, (way_in, way_out) in told.items():
+    extra: dict[str, Times] = {}
+    for stage, (way_in, way_out) in copies.items():
         if way_in is None or way_out is None or np.isnan(way_in).all():
-            found[stage] = none
+            extra[stage] = none
             continue
         usual = float(np.nanmean(way_in)) if has_trunk else per_input
         inside = np.nan_to_num(way_in) + np.nan_to_num(way_out)
-        found[stage] = inside - ran[stage] * (usual + float(np.nanmean(way_out)))
-    return found
+        extra[stage] = inside - ran[stage] * (usual + float(np.nanmean(way_out)))
+    return extra
 
 
-def _term(name: str, values: Times, samples: tuple[str, ...], about: str) -> Term:
-    return _told(name, mean_of(values), samples, about)
-
-
-def _told(name: str, mean: Estimate, samples: tuple[str, ...], about: str) -> Term:
+def _term(name: str, mean: Estimate, samples: tuple[str, ...], about: str) -> Term:
     return Term(name, mean.value, *mean.interval, samples, about)

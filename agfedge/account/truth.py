@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agfedge.account.layers import LayeredGraph, Matched, macs_of, match_layers, own_times
+from agfedge.account.layers import LayeredGraph, Matched, macs_of, match_layers, own_times, precision_of
 from agfedge.account.prediction import measured_us
 from agfedge_profiles import Roofline, load_cost_model, model_precision, roofline_of
 
@@ -123,7 +123,7 @@ class Truth:
     @property
     def slow(self) -> tuple[LayerTruth, ...]:
         """The layers that did not get faster, those that take longest first."""
-        return tuple(sorted((each for each in self.layers if each.reason), key=lambda each: -each.light_us))
+        return tuple(sorted((layer for layer in self.layers if layer.reason), key=lambda layer: -layer.light_us))
 
 
 def stage_truth(heavy_macs: int, light_macs: int, heavy_us: float, light_us: float) -> StageTruth:
@@ -155,22 +155,22 @@ def layer_truths(
     graphs = (heavy, light)
     matched, lost = match_layers(graphs, (layers["heavy"], layers["light"]))
     bounds = roofline or seen_roofline(graphs, matched)
-    found = []
+    truths = []
     rest = dict(zip(("heavy", "light"), lost, strict=True))
-    for each in matched:
-        if bounds is not None and macs_of(heavy, each.parts[0]) and each.parts[0].us:
-            found.append(_layer(heavy, light, each, bounds, precision))
+    for match in matched:
+        if bounds is not None and macs_of(heavy, match.parts[0]) and match.parts[0].us:
+            truths.append(_layer(heavy, light, match, bounds, precision))
         else:
-            rest["heavy"] += each.parts[0].us
-            rest["light"] += each.parts[1].us
-    return tuple(found), rest
+            rest["heavy"] += match.parts[0].us
+            rest["light"] += match.parts[1].us
+    return tuple(truths), rest
 
 
 def seen_roofline(graphs: Sequence[LayeredGraph], matched: Iterable[Matched]) -> Roofline | None:
     """Reads a roofline off the layers themselves: no layer is quicker than it says; None where nothing computes."""
     seen: list[tuple[float, Kernel]] = []
-    for each in matched:
-        for graph, part in zip(graphs, each.parts, strict=True):
+    for match in matched:
+        for graph, part in zip(graphs, match.parts, strict=True):
             if len(part.launches) == 1 and part.us:
                 seen.append((part.us, graph.kernels[part.launches[0]]))
     if not any(kernel.macs for _, kernel in seen):
@@ -211,7 +211,7 @@ def truth_of(
         return Truth(stage, (), {}, {}, "layers were not timed: --layers asks the backend's profiler, where it has one")
     if problem:
         return Truth(stage, (), {}, {}, problem)
-    precision = str(samples.environment.get("precision", "fp32"))
+    precision = precision_of(samples)
     model = None if device is None else load_cost_model(device)
     known = model is not None and model.table is None and model_precision(precision) == precision
     roofline = roofline_of(model.device, precision) if model is not None and known else None
@@ -233,7 +233,7 @@ def _layer(heavy: LayeredGraph, light: LayeredGraph, matched: Matched, bounds: R
     if saved >= _LEAST_SAVED and not is_faster and same is not None:
         block = _BLOCKS.get(precision, _BLOCK)
         kind = _reason(after.us, light.kernels[same], bounds, _misaligned(heavy.channels(main), channels, block))
-        reason, advice = _told(kind, channels, block, bounds, light.kernels[same]), _ADVICE[kind].format(block=block)
+        reason, advice = _words(kind, channels, block, bounds, light.kernels[same]), _ADVICE[kind].format(block=block)
     return LayerTruth(
         name, heavy.op(main), before.us, after.us, macs, left, heavy.channels(main), channels, is_faster, reason, advice
     )
@@ -247,7 +247,7 @@ def _reason(us: float, kernel: Kernel, bounds: Roofline, misaligned: bool) -> st
     return MEMORY if kernel.elements / bounds.elements_per_us > kernel.macs / bounds.macs_per_us else PARALLEL
 
 
-def _told(kind: str, channels: tuple[int, int] | None, block: int, bounds: Roofline, kernel: Kernel) -> str:
+def _words(kind: str, channels: tuple[int, int] | None, block: int, bounds: Roofline, kernel: Kernel) -> str:
     if kind == LAUNCH:
         return f"{kind}: a kernel takes {bounds.launch_us:,.1f} us here before it computes"
     if kind == ALIGNMENT and channels is not None:

@@ -27,6 +27,15 @@ class Estimate:
         """The interval's ends; None where there is none."""
         return (None, None) if np.isnan(self.low) else (self.low, self.high)
 
+    def over(self, whole: float) -> Estimate:
+        """Returns what the value is in parts of `whole`."""
+        return Estimate(self.value / whole, self.low / whole, self.high / whole)
+
+
+def exact(value: float) -> Estimate:
+    """Returns a value that has no interval."""
+    return Estimate(value, float("nan"), float("nan"))
+
 
 @dataclass(frozen=True)
 class Share(Estimate):
@@ -58,7 +67,7 @@ def ratio_of_means(above: NDArray[np.float64], below: NDArray[np.float64], seed:
 
     value = float(above.mean() / below.mean())
     if len(above) < 2:
-        return Estimate(value, float("nan"), float("nan"))
+        return exact(value)
     result = bootstrap(
         (above, below),
         lambda a, b, axis: a.mean(axis=axis) / b.mean(axis=axis),

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from agfedge.router import Calibration
     from agfedge.subject.subject import Subject
     from agfedge_export import Plan
-    from agfedge_profiles import PassCosts
     from agfedge_runtime import Bundle
+    from agfedge_runtime.bundle.layout import Costs
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Assembly:
         out: the bundle's folder.
         fitting: raw inputs that choose everything about the router but its confidence threshold.
         certifying: others, that certify it; they must have chosen nothing.
-        unit: of the costs, "macs" or "latency".
-        costs: of a pass, relative to the whole heavy expert, without a prior.
+        costs: of a pass, without a prior.
         bound: on the accuracy that the cascade loses.
         seed: of what is drawn.
         provenance: what made the bundle.
@@ -54,8 +53,7 @@ class Assembly:
     out: Path
     fitting: Arrays
     certifying: Arrays
-    unit: str
-    costs: PassCosts
+    costs: Costs
     bound: Bound
     seed: int
     provenance: Mapping[str, str | int | float | bool | None]
@@ -87,13 +85,8 @@ def assemble(
     compared = rivals(calibration, evidence, test, how.costs, how.seed)
     step()
     prior = calibration.prior
-    costs = manifest.Costs(
-        how.unit,
-        prior=0.0 if prior is None else prior_charge(prior.kind, evidence.prior_costs),
-        light=how.costs.light,
-        heavy=how.costs.heavy,
-        trunk=how.costs.trunk,
-    )
+    charge = 0.0 if prior is None else prior_charge(prior.kind, evidence.prior_costs)
+    costs = replace(how.costs, prior=charge)
     evaluation = evaluate(test, calibration)
     described = manifest.Precision(experts.described, calibration.router, "golden.npz", evaluation.accuracy)
     full = InPrecision(FULL_PRECISION, described, graphs, test)
@@ -117,7 +110,7 @@ def write_experts(
     plan: Plan | None,
     calibration: Calibration,
     precisions: Sequence[InPrecision],
-    costs: manifest.Costs,
+    costs: Costs,
     data: Dataset,
     provenance: Mapping[str, str | int | float | bool | None],
 ) -> Bundle:
@@ -143,7 +136,7 @@ def write_experts(
 
 
 def calibrate_experts(
-    experts: ExpertPair, fitting: Arrays, certifying: Arrays, costs: PassCosts, bound: Bound, seed: int
+    experts: ExpertPair, fitting: Arrays, certifying: Arrays, costs: Costs, bound: Bound, seed: int
 ) -> tuple[Calibration, Graphs, Evidence]:
     """Chooses the router of two experts, and certifies it on what their final graphs answer.
 
@@ -193,7 +186,7 @@ def check_classes(name: str, core: onnx.ModelProto, data: Dataset) -> None:
 
 def _manifest(
     experts: ExpertPair,
-    costs: manifest.Costs,
+    costs: Costs,
     data: Dataset,
     provenance: Mapping[str, str | int | float | bool | None],
     precisions: Mapping[str, manifest.Precision],

@@ -15,7 +15,7 @@ from agfedge_runtime.bundle import manifest
 from agfedge_runtime.bundle.bundle import write_bundle
 from agfedge_runtime.bundle.golden import GOLDEN_NAME, golden_bytes
 from agfedge_runtime.bundle.router import Branch
-from agfedge_runtime.verify import TOLERANCES, record_golden
+from agfedge_runtime.cascade.verify import TOLERANCES, record_golden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

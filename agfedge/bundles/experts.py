@@ -17,8 +17,8 @@ from agfedge_export.heads.priors import NEGATED, TRUNK_ENERGY, append_features, 
 from agfedge_export.trunk.cuts import SharedCut, common_trunk
 from agfedge_export.trunk.split import split
 from agfedge_export.trunk.trunk_heads import split_experts
-from agfedge_profiles import PassCosts
 from agfedge_runtime.bundle import manifest
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ class ExpertPair:
         )
 
     @property
-    def macs(self) -> PassCosts:
+    def macs(self) -> Costs:
         """What a pass costs by multiply-accumulates, relative to the whole heavy expert, without a prior."""
         described, whole = self.described, self.heavy_costs.macs
         trunk = described.trunk
-        return PassCosts(
+        return Costs(
             described.light.macs / whole,
             trunk=0.0 if trunk is None else trunk.macs / whole,
             heavy=1.0 if trunk is None else described.heavy.macs / whole,

@@ -64,7 +64,6 @@ def _export(request: ExportRequest, crew: Team, step: Step) -> ExportResult | No
         out=Path(request.out),
         fitting=fitting,
         certifying=data.calibration,
-        unit="macs",
         costs=experts.macs,
         bound=request.bound,
         seed=request.seed,

@@ -15,7 +15,7 @@ from agfedge.data.dataset import shares, stratified
 from agfedge.pages.tables import Result, Table, guarantee_line, percent, plain
 from agfedge.router import Bound
 from agfedge.router.calibration import guarantee_dict
-from agfedge.router.rerouting import pass_costs, reroute
+from agfedge.router.rerouting import reroute
 from agfedge_profiles import Rates, expected
 from agfedge_runtime import Bundle
 from agfedge_runtime.bundle import manifest
@@ -175,7 +175,6 @@ def _routed(router: Router, costs: manifest.Costs, test: Answers) -> Routed:
     branches = route(test, router)
     early, late = branches == Branch.EARLY, branches == Branch.LATE
     rates = Rates(float(early.mean()), float(late.mean()))
-    asks = router.prior is not None and router.prior.threshold is not None
-    charged = replace(pass_costs(costs), prior=costs.prior if asks else 0.0)
+    charged = replace(costs, prior=costs.prior if router.asks_prior else 0.0)
     right = answered(test, branches) == test.labels
     return Routed(share_of(right), share_of(early), share_of(late), expected(rates, charged))

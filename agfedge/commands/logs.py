@@ -46,7 +46,7 @@ class LogsResult(Result):
 
     def blocks(self) -> Iterator[str]:
         """Gives the health, and a line a decision."""
-        from agfedge_runtime.stream.decision_lines import HEADER
+        from agfedge_runtime.stream.decision_log import HEADER
 
         yield f"{self.host.name}: {_health_line(self.logs.health)}"
         yield f"{'time':{len(STAMP)}}  {HEADER}  source"
@@ -112,7 +112,7 @@ def _json(line: str) -> str:
 
 def _line(line: str) -> str:
     from agfedge.targets.logs import parse_decision
-    from agfedge_runtime.stream.decision_lines import line_of, printable
+    from agfedge_runtime.stream.decision_log import line_of, printable
 
     row = parse_decision(line)
     if row is None:
@@ -122,7 +122,7 @@ def _line(line: str) -> str:
 
 
 def _health_line(health: ServiceHealth | None) -> str:
-    from agfedge_runtime.stream.decision_lines import printable
+    from agfedge_runtime.stream.decision_log import printable
 
     if health is None:
         return "there is no health.json, so that nothing is known of a service"

@@ -18,7 +18,6 @@ from agfedge_runtime.profile.profiling import Asked
 
 if TYPE_CHECKING:
     from agfedge.account.account import Account
-    from agfedge.targets.status import LastProfile
     from agfedge_runtime import Bundle
     from agfedge_runtime.profile.samples import Samples
 
@@ -132,7 +131,7 @@ def profile(
         >>> print(agfedge.profile("bundle", on="user@jetson:/opt/classifier", data="photos/test"))
     """
     arguments = dict(locals())
-    from agfedge.account.account import account
+    from agfedge.account.account import account, last_profile_of
     from agfedge.account.layer_table import check_asked
     from agfedge.account.layer_table import save_table as write_table
     from agfedge.account.measuring import Keeper, Measurement, read_before
@@ -169,31 +168,16 @@ def profile(
     else:
         keeper = Keeper(opened, None if out is None else Path(out))
         samples = keeper.measure(Measurement(host, x, asked.decisions, threads, asked, backend, precision, yes))
-    found = account(samples, y, opened, device)
+    derived = account(samples, y, opened, device)
     if host is not None:
-        keep_profile(host, found.bundle_digest, _gist(found))
+        keep_profile(host, samples.bundle_digest, last_profile_of(derived))
     if report is not None:
         from agfedge.reports.page import report_page
         from agfedge.reports.runs import measured_run
         from agfedge_runtime.atomic import write_text
 
-        page = measured_run(opened.manifest.name, samples, y, opened, found=found)
+        page = measured_run(opened.manifest.name, samples, y, opened, derived=derived)
         write_text(Path(report), report_page([page], (), command_line(profile, arguments)))
     if table is not None:
         write_table(table, samples, opened, device)
-    return ProfileResult(opened, samples, found)
-
-
-def _gist(found: Account) -> LastProfile:
-    import time
-
-    from agfedge.targets.status import LastProfile
-
-    return LastProfile(
-        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        decisions=found.decisions,
-        p50_us=found.cascade.latency.p50_us,
-        cost=found.costs.measured.value,
-        escalated=found.escalated.value,
-        valid=found.valid,
-    )
+    return ProfileResult(opened, samples, derived)

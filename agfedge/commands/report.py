@@ -59,9 +59,8 @@ class ReportResult(Result):
         if self.out is None and self.format != "html":
             yield self.text.rstrip("\n")
             return
-        for profile in self.sources.runs:
-            for finding in profile.account.findings:
-                yield f"{finding.grade.upper()}: {profile.name}: {finding.text}"
+        for run in self.sources.runs:
+            yield from (f"{doubt.grade.upper()}: {run.name}: {doubt.text}" for doubt in run.account.findings)
         yield verdict_of(self.sources.runs)
         yield f"page: {self.out}"
 
@@ -109,32 +108,28 @@ def report(
     for option, path, others in (("--out", place, ()), ("--trace", o.path_of(trace), (place,))):
         if path is not None:
             check_file(option, path, taken=[*named, *(each for each in others if each is not None)])
-    found = read_runs([Path(each) for each in named], data, o.path_of(target))
-    for warning in found.warnings:
+    measured = read_runs([Path(each) for each in named], data, o.path_of(target))
+    for warning in measured.warnings:
         logger.warning("%s", warning)
-    text = _text(format, found, command_line(report, arguments))
+    text = _text(format, measured, command_line(report, arguments))
     if trace is not None:
         from agfedge.reports.trace import to_trace
 
-        write_text(Path(trace), to_trace(found.runs))
+        write_text(Path(trace), to_trace(measured.runs))
     if place is not None:
         write_text(Path(place), text)
-    return ReportResult(found, format, text, place)
+    return ReportResult(measured, format, text, place)
 
 
 def _text(form: str, sources: MeasuredRuns, command: str) -> str:
+    from agfedge.reports import numbers, page
+
     if form == "html":
-        from agfedge.reports.page import report_page
-
-        return report_page(sources.runs, sources.warnings, command)
+        return page.report_page(sources.runs, sources.warnings, command)
     if form == "md":
-        from agfedge.reports.page import markdown
-
-        return markdown(sources.runs, sources.warnings)
+        return page.markdown(sources.runs, sources.warnings)
     if form == "csv":
-        from agfedge.reports.numbers import to_csv
-
-        return to_csv(sources.runs)
+        return numbers.to_csv(sources.runs)
     return json.dumps(_document(sources), indent=1, allow_nan=False) + "\n"
 
 
@@ -143,6 +138,6 @@ def _document(sources: MeasuredRuns) -> dict[str, Any]:
 
     return {
         "warnings": list(sources.warnings),
-        "profiles": [{"name": profile.name, "account": plain(profile.account)} for profile in sources.runs],
+        "profiles": [{"name": run.name, "account": plain(run.account)} for run in sources.runs],
         "changes": plain(changes_of(sources.runs)),
     }

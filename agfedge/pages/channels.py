@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agfedge.pages.figures import FAINT, LIGHT, WIDTH, inline_svg, legend_below, legend_height, short, style_of
+from agfedge.pages.figures import FAINT, LIGHT, WIDTH, inline_svg, legend_below, legend_of, short, style_of
 from agfedge.pages.html import figure, folded, table
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def channels(plans: Mapping[str, Plan]) -> str | None:
         panel.set_ylabel("kept, %")
         legend_below(canvas, panel)
 
-    told = "; ".join(f"{f'{name}: ' if len(plans) > 1 else ''}{_summary(plan)}" for name, plan in plans.items())
-    height = 1.7 + (legend_height([short(name) for name in plans]) if len(plans) > 1 else 0)
-    drawn = figure(inline_svg("channels", (WIDTH, height), draw), f"Kept channels. {told}.", f"{told}.")
+    caption = "; ".join(f"{f'{name}: ' if len(plans) > 1 else ''}{_summary(plan)}" for name, plan in plans.items())
+    height = 1.7 + legend_of(tuple(plans))
+    drawn = figure(inline_svg("channels", (WIDTH, height), draw), f"Kept channels. {caption}.", f"{caption}.")
     rows = [
         (str(number), *((name,) if len(plans) > 1 else ()), group.name, f"{len(group.keep)} of {group.size}")
         for name, plan in plans.items()

@@ -1,4 +1,4 @@
-"""Figures as files and inside pages: the same drawing gives the same bytes."""
+"""Figures as files and inside pages, and what they share: the same drawing gives the same bytes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from agfedge.base.statistics import Estimate
 
 # What matplotlib would write of its own: a date, and its version.
 _METADATA: dict[str, dict[str, str | None]] = {".png": {"Software": None}, ".svg": {"Date": None}}
@@ -134,7 +136,7 @@ _MARKERS = "osD^vP"
 
 @dataclass(frozen=True)
 class Style:
-    """How a profile is drawn."""
+    """How one of several is drawn."""
 
     colour: str
     line: str | tuple[int, tuple[float, ...]]
@@ -142,8 +144,16 @@ class Style:
 
 
 def style_of(number: int) -> Style:
-    """Returns the style of a report's profile, counted from 0."""
+    """Returns the style of one of several, counted from 0."""
     return Style(SERIES[number % len(SERIES)], _LINES[number % len(_LINES)], _MARKERS[number % len(_MARKERS)])
+
+
+def error_bar(estimate: Estimate, scale: float = 1) -> list[list[float]] | None:
+    """Returns how far an interval reaches below and above its value, times `scale`; None where there is none."""
+    low, high = estimate.interval
+    if low is None or high is None:
+        return None
+    return [[scale * max(0.0, estimate.value - low)], [scale * max(0.0, high - estimate.value)]]
 
 
 def legend_below(figure: Figure, panel: Axes) -> None:
@@ -160,8 +170,13 @@ def legend_height(labels: Sequence[str]) -> float:
     return _LEGEND_LINE * -(-len(labels) // _columns(labels))
 
 
+def legend_of(names: Sequence[str]) -> float:
+    """Returns the inches that a legend of names takes, cut short; one name needs none."""
+    return legend_height([short(name) for name in names]) if len(names) > 1 else 0.0
+
+
 def short(name: str) -> str:
-    """Returns a profile's name as a legend has room for: a long one without its middle."""
+    """Returns a name as a legend has room for: a long one without its middle."""
     half = _LONGEST // 2
     return name if len(name) <= _LONGEST else f"{name[: half - 1]}…{name[-half:]}"
 

@@ -97,7 +97,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], css_class: s
         tight: for numbers: columns are as wide as what they hold, sentences excepted.
     """
     tag = f'<tr class="{css_class}">' if css_class else "<tr>"
-    head = "".join(f"<th>{escape(each)}</th>" for each in headers)
+    head = "".join(f"<th>{escape(header)}</th>" for header in headers)
     body = "".join(tag + "".join(_cell(str(cell), tight) for cell in row) + "</tr>" for row in rows)
     above = f"<thead><tr>{head}</tr></thead>" if any(headers) else ""
     return f'<div class="wide{" tight" * tight}"><table>{above}<tbody>{body}</tbody></table></div>'
@@ -127,9 +127,9 @@ def figure(svg: str, label: str, caption: str) -> str:
         label: what it shows, for those who do not see it; plain text.
         caption: below it; plain text, may be empty.
     """
-    told = f'<svg role="img" aria-label="{escape(label)}"' + svg.removeprefix("<svg")
+    labelled = f'<svg role="img" aria-label="{escape(label)}"' + svg.removeprefix("<svg")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{told}{below}</figure>"
+    return f"<figure>{labelled}{below}</figure>"
 
 
 def folded(summary: str, content: str) -> str:

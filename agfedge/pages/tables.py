@@ -7,8 +7,10 @@ import html
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import PurePath
+from textwrap import wrap as broken
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 class Table:
     """A table of plain texts, the same on a terminal, on a page, in a notebook and in Markdown.
 
-    Its first column is flush left, the others are flush right unless `left` names them.
+    Its first column is flush left, the others are flush right unless `left` names them. A terminal breaks texts of the
+    last column after `wrap` letters; 0 for nowhere.
 
     Attributes:
         headers: one a column.
@@ -38,6 +41,7 @@ class Table:
         rows: Iterable[Sequence[object]],
         left: Sequence[int] = (),
         *,
+        wrap: int = 0,
         title: str = "",
         note: str = "",
         folded: bool = False,
@@ -45,14 +49,20 @@ class Table:
         self.headers = tuple(headers)
         self.rows = [tuple(str(cell) for cell in row) for row in rows]
         self.title, self.note, self.folded = title, note, folded
-        self._left = {0, *left}
+        self._left, self._wrap = {0, *left}, wrap
 
     def __str__(self) -> str:
-        lines = [self.headers, *self.rows]
+        lines = [self.headers, *chain.from_iterable(map(self._broken, self.rows))]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.headers))]
         head, *rows = [self._line(line, widths) for line in lines]
         grid = [head, "  ".join("-" * width for width in widths), *rows]
         return "\n".join([*filter(None, [self.title]), *grid, *filter(None, [self.note])])
+
+    def _broken(self, row: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        *cells, last = row
+        parts = broken(last, self._wrap) if self._wrap and last else [last]
+        yield (*cells, parts[0])
+        yield from ((*("" for _ in cells), part) for part in parts[1:])
 
     def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
         placed = [

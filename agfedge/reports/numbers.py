@@ -1,4 +1,4 @@
-"""A profile as rows of one number each, with unit, interval and number of samples."""
+"""Measured runs as numbers, each with unit, interval and samples; and every number beside the first run's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from agfedge.pages.tables import Table
-from agfedge.pages.words import between, duration, with_interval
+from agfedge.pages.words import duration, mean_duration, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a profile.
+    """One number of a run.
 
     Attributes:
         section: such as "latency" or "escalation".
@@ -44,24 +44,24 @@ class Number:
 
 
 def numbers_of(run: MeasuredRun) -> tuple[Number, ...]:
-    """Returns every number of a profile's account, section by section."""
-    found = run.account
+    """Returns every number of a run's account, section by section."""
+    account = run.account
     return (
-        Number("run", "decisions", found.decisions),
-        Number("run", "valid", float(found.valid)),
-        Number("run", "complete", float(found.complete)),
-        Number("run", "threads", found.threads),
-        *_latencies(found),
-        *_shares(found),
-        *_costs(found),
-        *_truth(found),
-        *_device(found),
-        *_served(found),
+        Number("run", "decisions", account.decisions),
+        Number("run", "valid", float(account.valid)),
+        Number("run", "complete", float(account.complete)),
+        Number("run", "threads", account.threads),
+        *_latencies(account),
+        *_shares(account),
+        *_costs(account),
+        *_truth(account),
+        *_device(account),
+        *_served(account),
     )
 
 
 def to_csv(runs: Sequence[MeasuredRun]) -> str:
-    """Returns a tidy table: a line a number, each with the profile's name."""
+    """Returns a tidy table: a line a number, each with the run's name."""
     text = io.StringIO()
     names = [each.name for each in fields(Number)]
     writer = csv.writer(text, lineterminator="\n")
@@ -71,91 +71,87 @@ def to_csv(runs: Sequence[MeasuredRun]) -> str:
     return text.getvalue()
 
 
-def _latencies(found: Account) -> Iterator[Number]:
-    for name, row in (("cascade", found.cascade), ("heavy alone", found.heavy), ("light alone", found.light)):
+def _latencies(account: Account) -> Iterator[Number]:
+    for name, row in (("cascade", account.cascade), ("heavy alone", account.heavy), ("light alone", account.light)):
         yield from _latency("latency", name, row.latency)
-    for branch in found.branches:
+    for branch in account.branches:
         yield from _latency("branch", branch.name, branch.latency)
-    for stage in found.stages:
-        yield from _latency("stage", f"{stage.name} alone", stage.alone)
-        yield from _latency("stage", f"{stage.name} in the cascade", stage.inside)
-        for part, latency in stage.device.items():
-            yield from _latency("stage", f"{stage.name} {part}, device's clock", latency)
-    yield from _latency("stage", "beside the stages", found.overhead)
+    for name, latency in account.engine_latencies:
+        yield from _latency("stage", name, latency)
 
 
-def _latency(section: str, name: str, found: Latency | None) -> Iterator[Number]:
-    if found is None:
+def _latency(section: str, name: str, latency: Latency | None) -> Iterator[Number]:
+    if latency is None:
         return
-    yield Number(section, f"{name}: mean", found.mean_us, "us", found.low_us, found.high_us, found.count)
-    for percent, value in ((50, found.p50_us), (90, found.p90_us), (99, found.p99_us)):
-        yield Number(section, f"{name}: p{percent}", value, "us", n=found.count)
-    yield Number(section, f"{name}: variation", found.variation, "ratio", n=found.count)
+    yield Number(section, f"{name}: mean", latency.mean_us, "us", latency.low_us, latency.high_us, latency.count)
+    for percent, value in ((50, latency.p50_us), (90, latency.p90_us), (99, latency.p99_us)):
+        yield Number(section, f"{name}: p{percent}", value, "us", n=latency.count)
+    yield Number(section, f"{name}: variation", latency.variation, "ratio", n=latency.count)
 
 
-def _shares(found: Account) -> Iterator[Number]:
-    for name, expert in (("cascade", found.cascade), ("heavy alone", found.heavy), ("light alone", found.light)):
+def _shares(account: Account) -> Iterator[Number]:
+    for name, expert in (("cascade", account.cascade), ("heavy alone", account.heavy), ("light alone", account.light)):
         if expert.accuracy is not None:
             yield _share("accuracy", name, expert.accuracy)
-    for name, share in (("early", found.early), ("late", found.late), ("escalated", found.escalated)):
+    for name, share in (("early", account.early), ("late", account.late), ("escalated", account.escalated)):
         yield _share("escalation", name, share)
 
 
-def _share(section: str, name: str, found: Share) -> Number:
-    return Number(section, name, found.value, "share", found.low, found.high, found.samples)
+def _share(section: str, name: str, share: Share) -> Number:
+    return Number(section, name, share.value, "share", share.low, share.high, share.samples)
 
 
-def _costs(found: Account) -> Iterator[Number]:
-    costs = found.costs
+def _costs(account: Account) -> Iterator[Number]:
+    costs = account.costs
     for name in ("mixture", "sequential", "expected"):
         yield Number("cost", name, getattr(costs, name), "ratio")
     measured = costs.measured
-    yield Number("cost", "measured", measured.value, "ratio", measured.low, measured.high, found.decisions)
-    account = found.reconciliation
-    if account is None:
+    yield Number("cost", "measured", measured.value, "ratio", measured.low, measured.high, account.decisions)
+    split = account.reconciliation
+    if split is None:
         return
-    yield Number("reconciliation", "expected", account.expected_us, "us")
-    for term in account.terms:
-        yield Number("reconciliation", term.name, term.us, "us", term.low_us, term.high_us, found.decisions)
-    yield Number("reconciliation", "measured", account.measured_us, "us", n=found.decisions)
+    yield Number("reconciliation", "expected", split.expected_us, "us")
+    for term in split.terms:
+        yield Number("reconciliation", term.name, term.us, "us", term.low_us, term.high_us, account.decisions)
+    yield Number("reconciliation", "measured", split.measured_us, "us", n=account.decisions)
 
 
-def _truth(found: Account) -> Iterator[Number]:
-    if found.truth is not None:
-        yield Number("pruning", "MACs saved", found.truth.stage.macs_saved, "share")
-        yield Number("pruning", "time saved", found.truth.stage.time_saved, "share")
-        for layer in found.truth.layers:
+def _truth(account: Account) -> Iterator[Number]:
+    if account.truth is not None:
+        yield Number("pruning", "MACs saved", account.truth.stage.macs_saved, "share")
+        yield Number("pruning", "time saved", account.truth.stage.time_saved, "share")
+        for layer in account.truth.layers:
             yield Number("layer", f"{layer.name}: heavy", layer.heavy_us, "us")
             yield Number("layer", f"{layer.name}: light", layer.light_us, "us")
-    for stage in () if found.prediction is None else found.prediction.stages:
+    for stage in () if account.prediction is None else account.prediction.stages:
         yield Number("prediction", f"{stage.stage}: predicted", stage.predicted_us, "us")
         yield Number("prediction", f"{stage.stage}: error", stage.error, "ratio")
 
 
-def _device(found: Account) -> Iterator[Number]:
-    energy = found.energy
+def _device(account: Account) -> Iterator[Number]:
+    energy = account.energy
     if energy is None:
         return
     yield Number("energy", "power during the run", energy.mean_w, "W", n=energy.readings)
     yield Number("energy", "power when idle", energy.idle_w, "W")
-    for name, each in (("all", energy.decision), *energy.branches.items()):
-        low, high = (None, None) if each.interval is None else (1e3 * end for end in each.interval)
-        above, whole = (None if joules is None else 1e3 * joules for joules in (each.joules, each.raw_joules))
-        yield Number("energy", f"{name}: above idle", above, "mJ", low, high, each.decisions)
-        yield Number("energy", f"{name}: with idle", whole, "mJ", n=each.decisions)
+    for name, branch in (("all", energy.decision), *energy.branches.items()):
+        low, high = (None, None) if branch.interval is None else (1e3 * end for end in branch.interval)
+        above, whole = (None if joules is None else 1e3 * joules for joules in (branch.joules, branch.raw_joules))
+        yield Number("energy", f"{name}: above idle", above, "mJ", low, high, branch.decisions)
+        yield Number("energy", f"{name}: with idle", whole, "mJ", n=branch.decisions)
 
 
-def _served(found: Account) -> Iterator[Number]:
-    if found.rate is not None:
-        yield Number("rate", "fps", found.rate.fps, "1/s")
-        yield _share("rate", "dropped", found.rate.dropped)
-        yield from _latency("rate", "from arrival to answer", found.rate.latency)
-        yield from _latency("rate", "call alone", found.rate.service)
-    if found.batch is not None:
-        yield Number("batch", "size", found.batch.size)
-        yield Number("batch", "inputs a second", found.batch.inputs_per_s, "1/s")
+def _served(account: Account) -> Iterator[Number]:
+    if account.rate is not None:
+        yield Number("rate", "fps", account.rate.fps, "1/s")
+        yield _share("rate", "dropped", account.rate.dropped)
+        yield from _latency("rate", "from arrival to answer", account.rate.latency)
+        yield from _latency("rate", "call alone", account.rate.service)
+    if account.batch is not None:
+        yield Number("batch", "size", account.batch.size)
+        yield Number("batch", "inputs a second", account.batch.inputs_per_s, "1/s")
         for name in ("cascade", "heavy", "light"):
-            yield from _latency("batch", name, getattr(found.batch, name))
+            yield from _latency("batch", name, getattr(account.batch, name))
 
 
 # Its numbers may be 0, and of either sign: they differ by so much, and not so many times.
@@ -177,12 +173,12 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Change:
-    """A number of a profile beside the same number of the first one.
+    """A number of a run beside the same number of the first one.
 
     Attributes:
         section: of the number.
         name: of it.
-        profile: the other profile's name.
+        profile: the other run's name.
         kind: "ratio" (other over first) or "difference" (other minus first).
         value: of that.
         low: lower end of its 95% interval; None where one of the two has none.
@@ -199,22 +195,22 @@ class Change:
 
 
 def changes_of(runs: Sequence[MeasuredRun]) -> tuple[Change, ...]:
-    """Returns the changes from the first profile to each other one, where both have the number."""
+    """Returns the changes from the first run to each other one, where both have the number."""
     first = {(row.section, row.name): row for row in numbers_of(runs[0])}
-    found = []
+    changes = []
     for run in runs[1:]:
         for row in numbers_of(run):
             change = _change(first.get((row.section, row.name)), row, run.name)
             if change is not None:
-                found.append(change)
-    return tuple(found)
+                changes.append(change)
+    return tuple(changes)
 
 
 def comparison_tables(runs: Sequence[MeasuredRun]) -> tuple[Table, ...]:
-    """Returns a table a section: a column a profile, and what changed against the first one."""
+    """Returns a table a section: a column a run, and what changed against the first one."""
     rows = [{(row.section, row.name): row for row in numbers_of(run)} for run in runs]
-    changes = {(each.section, each.name, each.profile): each for each in changes_of(runs)}
-    keys = list(dict.fromkeys(key for found in rows for key in found))
+    changes = {(change.section, change.name, change.profile): change for change in changes_of(runs)}
+    keys = list(dict.fromkeys(key for numbers in rows for key in numbers))
     headers: tuple[str, ...] = ("", runs[0].name)
     for run in runs[1:]:
         headers += (run.name, f"against {runs[0].name}")
@@ -225,8 +221,8 @@ def comparison_tables(runs: Sequence[MeasuredRun]) -> tuple[Table, ...]:
             if key[0] != section or _is_detail(*key):
                 continue
             cells = [key[1], _value(rows[0].get(key))]
-            for run, found in zip(runs[1:], rows[1:], strict=True):
-                cells += [_value(found.get(key)), _told(changes.get((*key, run.name)))]
+            for run, numbers in zip(runs[1:], rows[1:], strict=True):
+                cells += [_value(numbers.get(key)), _changed(changes.get((*key, run.name)))]
             lines.append(tuple(cells))
         if lines:
             tables.append(Table(headers, lines, title=title))
@@ -235,16 +231,16 @@ def comparison_tables(runs: Sequence[MeasuredRun]) -> tuple[Table, ...]:
 
 def comparison_verdict(runs: Sequence[MeasuredRun]) -> str:
     """Returns one sentence: how the cascades' means compare."""
-    first, told = runs[0], []
+    first, others = runs[0], []
     for change in changes_of(runs):
         if (change.section, change.name) == ("latency", "cascade: mean"):
             noise = change.low is not None and change.high is not None and change.low <= 1 <= change.high
             times = with_interval(f"{change.value:.3f}", change.low, change.high, ".3f")
-            told.append(f"{change.profile} takes {times} times as long{', which may be noise' if noise else ''}")
+            others.append(f"{change.profile} takes {times} times as long{', which may be noise' if noise else ''}")
     mean = duration(first.account.cascade.latency.mean_us)
     doubtful = [run.name for run in runs if not run.account.valid]
     lead = f"These numbers do not count ({', '.join(doubtful)}): a" if doubtful else "A"
-    return f"{lead} decision takes {mean} in {first.name}; {'; '.join(told)}."
+    return f"{lead} decision takes {mean} in {first.name}; {'; '.join(others)}."
 
 
 def _is_detail(section: str, name: str) -> bool:
@@ -296,24 +292,19 @@ def _value(row: Number | None) -> str:
     if row.value is None:
         return "too few" if row.unit == "us" else "not measured"
     if row.unit == "us":
-        scale, form = (1000, ",.2f") if abs(row.value) >= 10_000 else (1, ",.1f")
-        low, high = (None if each is None else each / scale for each in (row.low, row.high))
-        return with_interval(duration(row.value), low, high, form)
+        return mean_duration(row.value, row.low, row.high)
     if row.unit == "share":
-        low, high = (None if each is None else 100 * each for each in (row.low, row.high))
-        return with_interval(f"{row.value:.1%}", low, high, ".1f")
+        return with_interval(f"{row.value:.1%}", row.low, row.high, ".1f", 100)
     if row.unit == "ratio":
         return with_interval(f"{row.value:.3f}", row.low, row.high, ".3f")
     return with_interval(f"{row.value:,.4g}{' ' * bool(row.unit)}{row.unit}", row.low, row.high, ",.4g")
 
 
-def _told(change: Change | None) -> str:
+def _changed(change: Change | None) -> str:
     if change is None:
         return ""
     if change.kind == "ratio":
         return with_interval(f"x {change.value:.3f}", change.low, change.high, ".3f")
     if change.section == _TERMS:
         return with_interval(f"{change.value:+,.2f} µs", change.low, change.high, "+,.2f")
-    low, high = (None if each is None else 100 * each for each in (change.low, change.high))
-    interval = between(low, high, "+.1f")
-    return f"{100 * change.value:+.1f} points{f' ({interval})' if interval else ''}"
+    return with_interval(f"{100 * change.value:+.1f} points", change.low, change.high, "+.1f", 100)

@@ -1,4 +1,4 @@
-"""The page of one or several profiles: what is wrong first, then the verdict, then everything behind it."""
+"""The page of one or several measured runs: what is wrong first, then the verdict, then everything behind it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agfedge.pages.channels import channels
 from agfedge.pages.html import page, section, table, whole
 from agfedge.pages.tables import markdown as tables_in_markdown
-from agfedge.pages.words import between, duration, sentence, with_interval
+from agfedge.pages.words import duration, ratio, sentence, with_interval
 from agfedge.reports.cost_plots import four_costs, pareto
 from agfedge.reports.numbers import comparison_tables, comparison_verdict
 from agfedge.reports.tables import TRUTH, device, sections
@@ -86,25 +86,25 @@ def _side_by_side(sections: Iterable[str]) -> str:
 
 
 def _tiles(run: MeasuredRun) -> str:
-    found = run.account
-    cost, cascade = found.costs.measured, found.cascade
+    account = run.account
+    cost, cascade = account.costs.measured, account.cascade
     accuracy = cascade.accuracy
     tiles = [
-        (f"{cost.value:.3f}", with_interval("of the heavy expert's latency", cost.low, cost.high, ".3f")),
-        (duration(cascade.latency.mean_us), f"mean of {found.decisions:,} decisions"),
+        (f"{cost.value:.3f}", with_interval("of the heavy expert's latency", *cost.interval, ".3f")),
+        (duration(cascade.latency.mean_us), f"mean of {account.decisions:,} decisions"),
         (duration(cascade.latency.p99_us), "99th percentile"),
         (f"{run.agreement:.1%}", "answered as the heavy expert does")
         if accuracy is None
         else (f"{accuracy.value:.1%}", f"right, of {accuracy.samples:,} inputs"),
-        (f"{found.escalated.value:.1%}", "reach the heavy expert"),
+        (f"{account.escalated.value:.1%}", "reach the heavy expert"),
     ]
-    joules = None if found.energy is None else found.energy.decision.joules
-    told = (
+    joules = None if account.energy is None else account.energy.decision.joules
+    energy = (
         ("n/a", "energy a decision: not measured")
         if joules is None
         else (f"{1e3 * joules:,.2f} mJ", "a decision, above idle")
     )
-    tiles.append(told)
+    tiles.append(energy)
     inner = "".join(f"<div><b>{escape(value)}</b><small>{escape(about)}</small></div>" for value, about in tiles)
     return f'<div class="tiles">{inner}</div>'
 
@@ -146,12 +146,12 @@ def _compared(runs: Sequence[MeasuredRun]) -> Iterator[str]:
 
 
 def _plans(runs: Sequence[MeasuredRun]) -> dict[str, Plan]:
-    """Plans that differ, by the first profile that has each."""
-    found: dict[str, Plan] = {}
+    """Plans that differ, by the first run that has each."""
+    plans: dict[str, Plan] = {}
     for run in runs:
-        if run.plan is not None and run.plan not in found.values():
-            found[run.name] = run.plan
-    return found
+        if run.plan is not None and run.plan not in plans.values():
+            plans[run.name] = run.plan
+    return plans
 
 
 def _made(runs: Sequence[MeasuredRun], command: str) -> str:
@@ -190,19 +190,18 @@ def _every_table(runs: Sequence[MeasuredRun]) -> Sequence[Table]:
 
 def verdict(run: MeasuredRun) -> str:
     """Returns the sentence."""
-    found = run.account
-    cost = found.costs.measured
-    interval = between(cost.low, cost.high, ".3f")
+    account = run.account
+    cost = account.costs.measured
     said = (
-        f"the cascade takes {duration(found.cascade.latency.mean_us)} a decision on {run.where}: {cost.value:.3f}"
-        f"{f' ({interval})' if interval else ''} of the heavy expert alone, where {found.costs.expected:.3f} was "
+        f"the cascade takes {duration(account.cascade.latency.mean_us)} a decision on {run.where}: {ratio(cost)} "
+        f"of the heavy expert alone, where {account.costs.expected:.3f} was "
         f"expected{_accuracy(run)}"
     )
     if cost.low > 1:
         said += "; it is slower than the heavy expert, so run that alone here"
     elif cost.high > 1:
         said += "; whether it is faster than the heavy expert this run cannot say"
-    if not found.valid:
+    if not account.valid:
         return f"These numbers do not count: {said}."
     return sentence(said)
 

@@ -1,4 +1,4 @@
-"""One measured profile with all that a report says of it."""
+"""Measured runs, read from samples and bundles, each with all that a report says of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge.account.account import account
-from agfedge.account.layers import bundle_that_ran
+from agfedge.account.layers import bundle_that_ran, precision_of
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.record import read_samples
 
@@ -33,7 +33,7 @@ class MeasuredRun:
     """One measurement.
 
     Attributes:
-        name: of it, for people; distinct among the profiles of a report.
+        name: of it, for people; distinct among the runs of a report.
         samples: as they were recorded.
         account: derived from them.
         bundle: that was measured, or that they are compared with; None where it is not at hand.
@@ -51,7 +51,7 @@ class MeasuredRun:
     @property
     def precision(self) -> str:
         """What the graphs computed in."""
-        return str(self.samples.environment.get("precision", "fp32"))
+        return precision_of(self.samples)
 
     @property
     def manifest(self) -> Manifest | None:
@@ -76,7 +76,7 @@ def measured_run(
     labels: NDArray[np.int64] | None = None,
     bundle: Bundle | None = None,
     device: str | None = None,
-    found: Account | None = None,
+    derived: Account | None = None,
 ) -> MeasuredRun:
     """Derives the account, where it is not there yet.
 
@@ -86,13 +86,13 @@ def measured_run(
         labels: as of `MeasuredRun`.
         bundle: as of `MeasuredRun`.
         device: whose cost model stands beside the measurement, as of `agfedge.account.account.account`.
-        found: the account, where it was derived before.
+        derived: the account, where it was derived before.
 
     Raises:
         InputError: there is no decision, a label is missing, or there is no such device.
         AgfedgeError: the bundle's plan cannot be read.
     """
-    derived = account(samples, labels, bundle, device) if found is None else found
+    derived = account(samples, labels, bundle, device) if derived is None else derived
     return MeasuredRun(name, samples, derived, bundle, _plan(bundle), labels)
 
 
@@ -189,24 +189,24 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _bundle_of(samples: Samples, bundles: Sequence[Bundle]) -> Bundle | None:
-    found = next((bundle for bundle in bundles if bundle.digest == samples.bundle_digest), None)
-    return bundles[0] if found is None and len(bundles) == 1 else found
+    own = next((bundle for bundle in bundles if bundle.digest == samples.bundle_digest), None)
+    return bundles[0] if own is None and len(bundles) == 1 else own
 
 
 def _warnings(runs: Sequence[MeasuredRun], bundles: Sequence[Bundle]) -> list[str]:
-    found = []
+    warnings = []
     kinds = Counter(run.samples.bundle_digest for run in runs)
     if len(kinds) > 1:
         listed = ", ".join(f"{run.name} of {run.samples.bundle_digest[:12]}" for run in runs)
-        found.append(f"these are profiles of different bundles, and what differs may be either: {listed}")
+        warnings.append(f"these are profiles of different bundles, and what differs may be either: {listed}")
     if bundles:
         strangers = [run.name for run in runs if run.bundle is None]
-        found += [
+        warnings += [
             f"{name} is of none of the bundles that were named: what it promised is not known" for name in strangers
         ]
     if len(bundles) > 1:
         left = [bundle for bundle in bundles if bundle.digest not in kinds]
-        found += [
-            f"no samples are of the bundle {each.path.name} ({each.digest[:12]}): it is left out" for each in left
+        warnings += [
+            f"no samples are of the bundle {bundle.path.name} ({bundle.digest[:12]}): it is left out" for bundle in left
         ]
-    return found
+    return warnings

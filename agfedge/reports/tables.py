@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from agfedge.account.reconciliation import promised_rates
 from agfedge.pages.tables import Table
-from agfedge.pages.words import between, duration, sentence, share, with_interval
-from agfedge_runtime.bundle.router import asks_light
+from agfedge.pages.words import between, duration, mean_duration, ratio, sentence, share, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +59,8 @@ def blocks(run: MeasuredRun) -> Iterator[str | Table]:
 def _remarks(run: MeasuredRun) -> dict[str, str]:
     """Returns what only a terminal shows, by the section that it stands in: a page has it elsewhere."""
     remarks, account = {}, run.account
-    if run.manifest is not None and not asks_light(run.manifest.router.confidence.threshold):
-        remarks[_ESCALATION] = "The router never asks the light expert: the heavy expert answers everything."
+    if run.manifest is not None and not run.manifest.router.asks_light:
+        remarks[_ESCALATION] = "the router never asks the light expert: the heavy expert answers everything"
     split = account.reconciliation
     if split is not None:
         unit = "multiply-accumulates" if split.promised_unit == "macs" else split.promised_unit
@@ -108,27 +107,18 @@ def branches(run: MeasuredRun) -> Table:
 
 def stages(run: MeasuredRun) -> Table:
     """Each engine alone and inside the cascade."""
-    account = run.account
-    rows: list[tuple[str, ...]] = []
-    for stage in account.stages:
-        rows.append((f"{stage.name} alone", *_times(stage.alone)))
-        if stage.inside is not None:
-            rows.append((f"{stage.name} in the cascade", *_times(stage.inside)))
-        rows += [(f"{stage.name} {part}, device's clock", *_times(times)) for part, times in stage.device.items()]
-    if account.overhead is not None:
-        rows.append(("beside the stages", *_times(account.overhead)))
+    rows = [(name, *_times(latency)) for name, latency in run.account.engine_latencies]
     return Table(("stage", *_TIMES), rows)
 
 
 def costs(run: MeasuredRun) -> Table:
     """The four costs."""
     four = run.account.costs
-    measured = with_interval(f"{four.measured.value:.3f}", *four.measured.interval, ".3f")
     rows = (
         ("mixture", f"{four.mixture:.3f}", "the paper's estimate: the light expert charged only for what it keeps"),
         ("sequential", f"{four.sequential:.3f}", "light first for every input"),
         ("expected", f"{four.expected:.3f}", "what this runtime does, from the passes measured alone"),
-        ("measured", measured, "mean latency of the cascade over that of the heavy expert"),
+        ("measured", ratio(four.measured), "mean latency of the cascade over that of the heavy expert"),
     )
     return Table(("cost", "heavy expert = 1", "what it is"), rows, left=(2,), note=sentence(four.explanation))
 
@@ -183,7 +173,7 @@ def truth(run: MeasuredRun) -> Iterator[Table]:
     if not tested.layers:
         return
     if tested.slow:
-        yield Table(_LAYERS, map(_layer, tested.slow), left=(1, 7), title="Layers that did not get faster")
+        yield Table(_LAYERS, map(_layer, tested.slow), left=(1, 7), wrap=60, title="Layers that did not get faster")
     rest = ", ".join(f"{duration(us)} in the {name} expert" for name, us in tested.rest_us.items())
     fast = "" if tested.slow else "No layer was made thinner without getting faster. "
     note = fast + (f"All that has no multiply-accumulates: {rest}." if rest else "")
@@ -240,8 +230,8 @@ def energy(run: MeasuredRun) -> Iterator[Table]:
 def _mj(joules: float | None, interval: tuple[float, float] | None = None) -> str:
     if joules is None:
         return "not measured"
-    low, high = (None, None) if interval is None else (1e3 * end for end in interval)
-    return with_interval(f"{1e3 * joules:,.2f} mJ", low, high, ",.2f")
+    low, high = interval or (None, None)
+    return with_interval(f"{1e3 * joules:,.2f} mJ", low, high, ",.2f", 1e3)
 
 
 def served(run: MeasuredRun) -> Iterator[Table]:
@@ -300,9 +290,7 @@ def _number(value: object) -> str:
 def _times(latency: Latency | None) -> tuple[str, ...]:
     if latency is None:
         return ("none", "", "", "", "")
-    # An interval in the unit of its mean.
-    scale, form = (1000, ",.2f") if abs(latency.mean_us) >= 10_000 else (1, ",.1f")
-    low, high = (None if end is None else end / scale for end in (latency.low_us, latency.high_us))
+    mean = mean_duration(latency.mean_us, latency.low_us, latency.high_us)
     percentiles = map(duration, (latency.p50_us, latency.p90_us, latency.p99_us))
     spread = "" if latency.variation is None else f"{latency.variation:.1%}"
-    return (with_interval(duration(latency.mean_us), low, high, form), *percentiles, spread)
+    return (mean, *percentiles, spread)

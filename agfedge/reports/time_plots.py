@@ -1,4 +1,4 @@
-"""Histograms of the cascade's latency, a panel a branch, all over the same scale."""
+"""Plots of time: latencies by branch, the reconciliation as a waterfall, and power, temperature and clocks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from agfedge.pages.figures import (
     inline_svg,
     legend_below,
     legend_height,
+    legend_of,
     short,
     style_of,
 )
 from agfedge.pages.html import figure
 from agfedge.pages.words import duration
 from agfedge_runtime import Branch
-from agfedge_runtime.state.series import column
+from agfedge_runtime.state.validity import column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ def latencies(runs: Sequence[MeasuredRun]) -> str:
         if len(runs) > 1:
             legend_below(canvas, panels[0])
 
-    height = 0.5 + 0.95 * len(shown) + (legend_height([short(each.name) for each in runs]) if len(runs) > 1 else 0)
+    height = 0.5 + 0.95 * len(shown) + legend_of([run.name for run in runs])
     medians = [
         f"{run.name + ', ' if len(runs) > 1 else ''}{each.name}: {each.share.count} decisions, median "
         f"{'none' if each.latency is None else duration(each.latency.p50_us)}"
@@ -120,29 +121,33 @@ def _logarithmic(panel: Axes, edges: NDArray[np.float64]) -> None:
 
 
 def waterfall(runs: Sequence[MeasuredRun]) -> str | None:
-    """Returns the figure; None where nothing was split. Of several profiles the terms stand by each other."""
-    found = [(each, each.account.reconciliation) for each in runs if each.account.reconciliation is not None]
-    told = "; ".join(
-        f"{run.name + ': ' if len(runs) > 1 else ''}expected {account.expected_us:,.1f} µs, "
-        + ", ".join(f"{term.name} {term.us:+,.2f}" for term in account.terms)
-        + f", measured {account.measured_us:,.1f} µs"
-        for run, account in found
-        if account is not None
+    """Returns the figure; None where nothing was split. Of several runs the terms stand by each other."""
+    split = [(each, each.account.reconciliation) for each in runs if each.account.reconciliation is not None]
+    words = "; ".join(
+        f"{run.name + ': ' if len(runs) > 1 else ''}expected {reconciliation.expected_us:,.1f} µs, "
+        + ", ".join(f"{term.name} {term.us:+,.2f}" for term in reconciliation.terms)
+        + f", measured {reconciliation.measured_us:,.1f} µs"
+        for run, reconciliation in split
+        if reconciliation is not None
     )
-    if not found:
+    if not split:
         return None
     if len(runs) == 1:
-        account = runs[0].account.reconciliation
-        assert account is not None  # noqa: S101 - found above
-        height = 0.6 + 0.27 * (len(account.terms) + 2)
-        svg = inline_svg("waterfall", (WIDTH, height), lambda canvas: _steps(canvas, account))
+        reconciliation = runs[0].account.reconciliation
+        assert reconciliation is not None  # noqa: S101 - found above
+        height = 0.6 + 0.27 * (len(reconciliation.terms) + 2)
+        svg = inline_svg("waterfall", (WIDTH, height), lambda canvas: _steps(canvas, reconciliation))
         caption = "Mean of a decision, µs. The scale does not begin at 0. Thin lines are 95% intervals of the terms."
-        return figure(svg, f"Reconciliation. {told}.", caption)
-    names = list(dict.fromkeys(term.name for _, account in found if account is not None for term in account.terms))
-    height = 0.6 + (0.14 + 0.15 * len(found)) * len(names) + legend_height([short(run.name) for run, _ in found])
+        return figure(svg, f"Reconciliation. {words}.", caption)
+    names = list(
+        dict.fromkeys(
+            term.name for _, reconciliation in split if reconciliation is not None for term in reconciliation.terms
+        )
+    )
+    height = 0.6 + (0.14 + 0.15 * len(split)) * len(names) + legend_height([short(run.name) for run, _ in split])
     svg = inline_svg("waterfall", (WIDTH, height), lambda canvas: _side_by_side(canvas, runs, names))
     caption = "What a decision takes beyond what was expected, µs, by term. Thin lines are 95% intervals."
-    return figure(svg, f"Reconciliation. {told}.", caption)
+    return figure(svg, f"Reconciliation. {words}.", caption)
 
 
 def _steps(canvas: Figure, account: Reconciliation) -> None:
@@ -222,7 +227,7 @@ _COLUMNS = {
 
 
 def power(runs: Sequence[MeasuredRun]) -> str | None:
-    """Returns the figure; None where no profile has a series of any of them.
+    """Returns the figure; None where no run has a series of any of them.
 
     Raises:
         InputError: the series of the samples are malformed.
@@ -234,18 +239,7 @@ def power(runs: Sequence[MeasuredRun]) -> str | None:
     def draw(canvas: Figure) -> None:
         panels = canvas.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         for panel, name in zip(panels, shown, strict=True):
-            for number, run in enumerate(runs):
-                if _has(run, name):
-                    style = style_of(number)
-                    times, values = _column(run, "t_s"), _column(run, name)
-                    panel.plot(
-                        times,
-                        values,
-                        color=style.colour,
-                        linestyle=style.line,
-                        linewidth=1.2,
-                        label=short(run.name),
-                    )
+            _series(panel, runs, name)
             panel.set_title(_COLUMNS[name])
             panel.margins(y=0.15)
             panel.locator_params(axis="y", nbins=4)
@@ -256,15 +250,23 @@ def power(runs: Sequence[MeasuredRun]) -> str | None:
         if len(runs) > 1:
             legend_below(canvas, panels[0])
 
-    height = 0.5 + 1.0 * len(shown) + (legend_height([short(each.name) for each in runs]) if len(runs) > 1 else 0)
-    told = "; ".join(
+    height = 0.5 + 1.0 * len(shown) + legend_of([run.name for run in runs])
+    words = "; ".join(
         f"{_COLUMNS[name]}{f' of {run.name}' if len(runs) > 1 else ''}: {_range(run, name)}"
         for name in shown
         for run in runs
         if _has(run, name)
     )
     caption = "The shaded time is the run; before it the device warmed up." if len(runs) == 1 else ""
-    return figure(inline_svg("power", (WIDTH, height), draw), f"The device over time. {told}.", caption)
+    return figure(inline_svg("power", (WIDTH, height), draw), f"The device over time. {words}.", caption)
+
+
+def _series(panel: Axes, runs: Sequence[MeasuredRun], name: str) -> None:
+    for number, run in enumerate(runs):
+        if _has(run, name):
+            style, times, values = style_of(number), _column(run, "t_s"), _column(run, name)
+            label = short(run.name)
+            panel.plot(times, values, color=style.colour, linestyle=style.line, linewidth=1.2, label=label)
 
 
 def has_power(run: MeasuredRun) -> bool:

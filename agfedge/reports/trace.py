@@ -1,6 +1,6 @@
-"""The decisions of profiles in the Trace Event Format, which chrome://tracing and Perfetto open.
+"""The decisions of measured runs in the Trace Event Format, which chrome://tracing and Perfetto open.
 
-A decision is a complete event (`ph` "X") on the thread of its profile's process, its stages lie inside it one after the
+A decision is a complete event (`ph` "X") on the thread of its run's process, its stages lie inside it one after the
 other, in the order in which they run; what the decision took beside them is the rest of it. Events of one thread nest,
 as the format wants it. The device's readings are counter events ("C"). Times are microseconds.
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agfedge_runtime import Branch
-from agfedge_runtime.profile.samples import STAGES
-from agfedge_runtime.state.series import column
+from agfedge_runtime.engines.protocol import STAGES
+from agfedge_runtime.state.validity import column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ _DECISIONS = 1
 
 
 def to_trace(runs: Sequence[MeasuredRun]) -> str:
-    """Returns the trace as JSON, a process a profile.
+    """Returns the trace as JSON, a process a run.
 
     Raises:
         InputError: the series of the device's state are malformed.
@@ -66,13 +66,13 @@ def _decision(process: int, samples: Samples, number: int) -> Iterator[Event]:
         "input": int(samples.input_index[number]),
         "label": int(samples.labels[number]),
     }
-    told: dict[str, Float32Array | Float64Array] = {
+    series: dict[str, Float32Array | Float64Array] = {
         "prior": samples.prior,
         "confidence": samples.confidence,
         "heavy alone, us": samples.heavy_us,
         "light alone, us": samples.light_us,
     }
-    arguments.update({key: float(each[number]) for key, each in told.items() if np.isfinite(each[number])})
+    arguments.update({key: float(values[number]) for key, values in series.items() if np.isfinite(values[number])})
     yield _complete(process, branch, "decision", begin, took, arguments)
     at = begin
     for stage in STAGES:

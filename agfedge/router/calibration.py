@@ -11,7 +11,8 @@ from agfedge.router.confidence import CONFIDENCES, confidence_of
 from agfedge.router.guarantee import NEVER, Bound, certify
 from agfedge.router.priors import EarlyTrial, prior_charge, prior_values
 from agfedge_export.heads.heads import CONFIDENCE, PRIOR
-from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_profiles import Rates, expected
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.bundle.router import Branch, ConfidenceRule, Guarantee, PriorRule, Reference, Router
 from agfedge_runtime.monitor.monitor import confidence_histogram
 
@@ -91,7 +92,7 @@ def guarantee_dict(router: Router) -> dict[str, float]:
 
 def choose_router(
     evidence: Evidence,
-    costs: PassCosts,
+    costs: Costs,
     bound: Bound,
     seed: int,
     kinds: Sequence[str] = CONFIDENCES,
@@ -123,7 +124,7 @@ def choose_router(
 
 
 def certify_router(
-    choice: Choice, rows: Answers, costs: PassCosts, prior_costs: Mapping[str, float], bound: Bound
+    choice: Choice, rows: Answers, costs: Costs, prior_costs: Mapping[str, float], bound: Bound
 ) -> Calibration:
     """Certifies what was chosen.
 

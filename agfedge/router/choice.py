@@ -16,7 +16,8 @@ from agfedge.router.guarantee import Bound, reaching, threshold_grid
 from agfedge.router.net_risk import score
 from agfedge.router.priors import EarlyTrial, fit_probe, prior_charge, prior_table, prior_values, try_priors
 from agfedge_export.heads.priors import TRUNK_PROBE, Probe
-from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_profiles import Rates, expected
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.bundle.router import answers, escalates
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Choice:
 
 def choose(
     rows: Answers,
-    costs: PassCosts,
+    costs: Costs,
     prior_costs: Mapping[str, float],
     samples: int,
     bound: Bound,
@@ -134,7 +135,7 @@ def likely_threshold(
 
 def _choose_measure(
     rows: Answers,
-    costs: PassCosts,
+    costs: Costs,
     samples: int,
     bound: Bound,
     kinds: Sequence[str],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agfedge.router.answers import Answers
     from agfedge.router.guarantee import Bound
     from agfedge.router.priors import EarlyTrial
-    from agfedge_profiles import PassCosts
+    from agfedge_runtime.bundle.layout import Costs
 
 
 # Of the bootstrap.
@@ -46,7 +46,7 @@ class RouterEstimate:
 
     threshold: float
     prior: EarlyTrial | None
-    costs: PassCosts
+    costs: Costs
     confidence: NDArray[np.float64]
     early: NDArray[np.bool_]
     late: NDArray[np.bool_]
@@ -71,7 +71,7 @@ class RouterEstimate:
 
 def choose_estimate(
     rows: Answers,
-    costs: PassCosts,
+    costs: Costs,
     prior_costs: Mapping[str, float],
     samples: int,
     bound: Bound,

@@ -15,7 +15,8 @@ import numpy as np
 
 from agfedge_export.graph.view import view_of
 from agfedge_export.heads.priors import NEGATED, TRUNK_PROBE, Probe, reads_trunk, unsigned
-from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_profiles import Rates, expected
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.bundle.router import escalates
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class EarlyTrial:
 def try_priors(
     priors: Mapping[str, NDArray[np.float64]],
     answered: NDArray[np.bool_],
-    costs: PassCosts,
+    costs: Costs,
     prior_costs: Mapping[str, float],
     seed: int,
 ) -> list[EarlyTrial]:
@@ -88,13 +89,13 @@ def try_priors(
     return trials
 
 
-def _best(values: NDArray[np.float64], answered: NDArray[np.bool_], costs: PassCosts) -> float:
+def _best(values: NDArray[np.float64], answered: NDArray[np.bool_], costs: Costs) -> float:
     """Returns the threshold of the least expected cost, of 49 quantiles."""
     grid = np.unique(np.quantile(values, np.linspace(0.02, 0.98, 49)))
     return float(grid[int(np.argmin([_cost(escalates(values, threshold), answered, costs) for threshold in grid]))])
 
 
-def _cost(early: NDArray[np.bool_], answered: NDArray[np.bool_], costs: PassCosts) -> float:
+def _cost(early: NDArray[np.bool_], answered: NDArray[np.bool_], costs: Costs) -> float:
     return expected(Rates(float(early.mean()), float((~early & ~answered).mean())), costs)
 
 

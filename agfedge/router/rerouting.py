@@ -10,7 +10,8 @@ import numpy as np
 from agfedge.router.calibration import always_heavy
 from agfedge.router.guarantee import Bound, certify, threshold_grid
 from agfedge.router.priors import EarlyTrial, try_priors
-from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_profiles import Rates, expected
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.bundle.router import Branch, Reference, Router, answers, escalates
 from agfedge_runtime.monitor.monitor import confidence_histogram
 
@@ -39,7 +40,7 @@ def reroute(
     if rule is not None:
         answered = answers(_confidence(fitting), _likely(fitting, grid, bound.epsilon))
         values = {rule.kind: fitting.priors[rule.kind].astype(np.float64)}
-        tried = try_priors(values, answered, pass_costs(costs), {rule.kind: costs.prior}, seed)
+        tried = try_priors(values, answered, replace(costs, prior=0.0), {rule.kind: costs.prior}, seed)
         trial = next(iter(tried), None)
         rule = replace(rule, threshold=trial.threshold if trial is not None and trial.saves else None)
     early = np.zeros(len(certifying), dtype=bool)
@@ -50,17 +51,12 @@ def reroute(
     chosen = Router(rule, replace(router.confidence, threshold=threshold), guarantee)
     branches = chosen.route(None if rule is None else certifying.priors[rule.kind], confidence)
     rates = Rates(*(float((branches == branch).mean()) for branch in (Branch.EARLY, Branch.LATE)))
-    charged = replace(pass_costs(costs), prior=costs.prior if chosen.asks_prior else 0.0)
+    charged = replace(costs, prior=costs.prior if chosen.asks_prior else 0.0)
     if not chosen.asks_light or expected(rates, charged) >= 1:
         # The graph of the prior stays.
         return replace(always_heavy(chosen), prior=None if rule is None else replace(rule, threshold=None)), trial
     reference = Reference(len(certifying), rates.early, rates.late, confidence_histogram(confidence[~early]))
     return replace(chosen, reference=reference), trial
-
-
-def pass_costs(costs: Costs) -> PassCosts:
-    """Returns what a pass costs, without a prior."""
-    return PassCosts(costs.light, trunk=costs.trunk, heavy=costs.heavy)
 
 
 def _confidence(rows: Answers) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ from agfedge.router.answers import Evidence, check_rows
 from agfedge.router.calibration import choose_router
 from agfedge.router.guarantee import Bound
 from agfedge.router.priors import prior_charge
-from agfedge_profiles import PassCosts, Rates, expected, mixture, sequential
+from agfedge_profiles import Rates, expected, mixture, sequential
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.bundle.router import Branch
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Rival:
 
 
 def rivals(
-    calibration: Calibration, evidence: Evidence, test: Answers, costs: PassCosts, seed: int = 0
+    calibration: Calibration, evidence: Evidence, test: Answers, costs: Costs, seed: int = 0
 ) -> tuple[Rival, ...]:
     """Compares a router with its rivals.
 
@@ -94,7 +95,7 @@ def _late(escalated: NDArray[np.bool_]) -> UInt8Array:
     return np.where(escalated, Branch.LATE, Branch.LIGHT).astype(np.uint8)
 
 
-def _row(name: str, test: Answers, branches: UInt8Array, costs: PassCosts) -> Rival:
+def _row(name: str, test: Answers, branches: UInt8Array, costs: Costs) -> Rival:
     early, late = branches == Branch.EARLY, branches == Branch.LATE
     right = np.where(early | late, test.heavy_right, test.light_right)
     rates = Rates(float(early.mean()), float(late.mean()))

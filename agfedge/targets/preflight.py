@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agfedge.targets.release import Release
 from agfedge.targets.remote import call_anywhere
 from agfedge.targets.target import DeployError, Target
-from agfedge_runtime.engines.choice import AUTO, JUDGES, PREFERRED
+from agfedge_runtime.machine.backends import AUTO, JUDGES, PREFERRED
 from agfedge_runtime.machine.check import Report, check_here
 from agfedge_runtime.releases import releases
 from agfedge_runtime.releases.releases import TargetFacts

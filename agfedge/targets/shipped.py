@@ -80,7 +80,7 @@ def check_golden(target: Target, release: str, *options: str) -> Mapping[str, ob
         options: Of the runtime's own ``verify``, such as ``--precision``.
 
     Returns:
-        The report, as ``agfedge_runtime.verify.GoldenReport`` with the bundle's digest.
+        The report, as ``agfedge_runtime.cascade.verify.GoldenReport`` with the bundle's digest.
 
     Raises:
         DeployError: They cannot be answered, or the answers are others.

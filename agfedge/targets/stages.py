@@ -28,8 +28,8 @@ from agfedge.targets.signing import verify_bundle
 from agfedge.targets.target import DeployError, Target
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.bundle.manifest import FULL_PRECISION
-from agfedge_runtime.engines.choice import AUTO
 from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.machine.backends import AUTO
 from agfedge_runtime.releases import releases
 
 MIN_KEEP = 2

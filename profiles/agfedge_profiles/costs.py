@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agfedge_runtime.bundle.layout import Costs
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -31,42 +33,23 @@ class Rates:
         return self.early + self.late
 
 
-@dataclass(frozen=True)
-class PassCosts:
-    """Costs of one pass, relative to that of the whole heavy expert.
-
-    Attributes:
-        light: of the light expert; with a trunk, of its tail.
-        prior: of the prior alone; 0 where none is used.
-        overhead: of the runtime, a decision.
-        trunk: of what both experts share, run once for every input; 0 where they share nothing.
-        heavy: of the heavy expert; with a trunk, of its tail.
-    """
-
-    light: float
-    prior: float = 0.0
-    overhead: float = 0.0
-    trunk: float = 0.0
-    heavy: float = 1.0
-
-
-def mixture(rates: Rates, costs: PassCosts) -> float:
+def mixture(rates: Rates, costs: Costs) -> float:
     """c_trunk + p_heavy * c_heavy + (1 - p_heavy) * c_light."""
     return costs.trunk + rates.heavy * costs.heavy + (1 - rates.heavy) * costs.light
 
 
-def sequential(rates: Rates, costs: PassCosts) -> float:
+def sequential(rates: Rates, costs: Costs) -> float:
     """c_trunk + c_light + p_heavy * c_heavy."""
     return costs.trunk + costs.light + rates.heavy * costs.heavy
 
 
-def expected(rates: Rates, costs: PassCosts) -> float:
+def expected(rates: Rates, costs: Costs) -> float:
     """c_trunk + c_prior + (1 - p_early) * c_light + (p_early + p_late) * c_heavy + overhead."""
     passes = (1 - rates.early) * costs.light + rates.heavy * costs.heavy
     return costs.trunk + costs.prior + passes + costs.overhead
 
 
-def mixture_to_expected(rates: Rates, costs: PassCosts) -> dict[str, float]:
+def mixture_to_expected(rates: Rates, costs: Costs) -> dict[str, float]:
     """Returns the terms that `expected` has and `mixture` leaves out; they add up to their difference."""
     return {
         "light passes of late escalations": rates.late * costs.light,

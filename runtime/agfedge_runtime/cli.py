@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agfedge_runtime import __version__
-from agfedge_runtime.build_command import add_build
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.bundle.golden import load_golden
 from agfedge_runtime.cascade.cascade import Cascade
-from agfedge_runtime.check_command import add_check
+from agfedge_runtime.cascade.verify import TOLERANCES, verify_golden
+from agfedge_runtime.engines.tensorrt.command import add_build
 from agfedge_runtime.errors import AgfedgeError
+from agfedge_runtime.machine.check import check
 from agfedge_runtime.profile.command import add_profile
 from agfedge_runtime.stream.command import add_run
-from agfedge_runtime.verify import TOLERANCES, verify_golden
 
 _PROGRAM = "agfedge-runtime"
 
@@ -62,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     add_profile(_command(commands, "profile", "measure the cascade and its parts; prints raw samples as JSON"))
     add_run(_command(commands, "run", "decide the inputs of a file or a folder"))
     add_build(commands)
-    add_check(commands)
+    summary = "what this machine has, what would run a bundle here and why, and how to install what is missing"
+    check_machine = commands.add_parser("check", help=summary, description=summary)
+    check_machine.add_argument("--json", action="store_true", help="print JSON")
+    check_machine.set_defaults(run=_check)
     return parser
 
 
@@ -92,6 +95,13 @@ def _verify(arguments: argparse.Namespace) -> int:
             f"{report.max_probability_difference:.2g}"
         )
     return 0 if report.passed else 1
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Print what this machine has; it is no failure that something is missing."""
+    report = check()
+    _print(json.dumps(report.to_dict()) if arguments.json else "\n".join(report.lines()))
+    return 0
 
 
 def _open(arguments: argparse.Namespace, bundle: Bundle) -> Cascade:

@@ -20,7 +20,7 @@ import pytest
 from agfedge.cli import main
 from agfedge.data import load_arrays
 from agfedge_runtime import Branch, Bundle, Cascade
-from agfedge_runtime.verify import TOLERANCE
+from agfedge_runtime.cascade.verify import TOLERANCE
 from emulated_jetson import LOGIN, EmulatedJetson
 
 pytestmark = pytest.mark.arm64

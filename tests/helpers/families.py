@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnx
-from architectures import Architecture, Kind
-from models import build
+import pytest
 
+from architectures import Architecture, Kind
+from models import DEFAULT_CACHE, build, model_path
+from pairwise import all_pairs
+
+_CACHE = Path(__file__).resolve().parents[2] / DEFAULT_CACHE
 # Half of a layer's inputs times half of its outputs is a quarter. A transformer's stream passes norms across channels.
 BOUNDS: dict[Kind, float] = {"batch-norm CNN": 0.30, "CNN": 0.30, "transformer": 0.62}
 # Why more may be left than that.
@@ -41,8 +46,9 @@ class Family:
         return f"{self.net.family}: {self.net.name}"
 
     def graph(self) -> onnx.ModelProto:
-        """Makes the network with random weights and exports it."""
-        model = build(self.net)
+        """Makes the network with random weights and exports it, once for all runs while its source stays."""
+        # A graph that onnx ships is large, and soon made.
+        model = build(self.net) if self.net.exporter == "onnx" else onnx.load(model_path(self.net, _CACHE))
         return model if self.converted is None else onnx.version_converter.convert_version(model, self.converted)
 
 
@@ -222,13 +228,13 @@ _TOWERS = (
 )
 
 _LIGHT = (
+    _light("squeezenet", 0.33, "the last convolution makes the output's 1000 channels"),
     _light("bvlc_alexnet", 0.66, LOCAL),
     _light("densenet121"),
     _light("inception_v1", 0.38, LOCAL),
     _light("inception_v2"),
     _light("resnet50"),
     _light("shufflenet", 0.50, THREE),
-    _light("squeezenet", 0.33, "the last convolution makes the output's 1000 channels"),
     _light("vgg19"),
     _light("zfnet512", 0.56, LOCAL),
 )
@@ -247,4 +253,20 @@ FAMILIES: tuple[Family, ...] = (
     *_HEADS,
     *_TOWERS,
     *_LIGHT,
+)
+
+# Each kind of network, each way of exporting, and each pair of a way's parts and the opset.
+CHOSEN: tuple[Family, ...] = all_pairs(
+    FAMILIES,
+    lambda each: {
+        "exporter": each.net.exporter,
+        "batch": each.net.batch,
+        "folded": each.net.folded,
+        "opset": each.opset,
+    },
+    lambda each: (each.net.family, (each.net.exporter, each.net.batch, each.net.folded)),
+)
+# All of them, as parameters of a test; those that are not chosen wait for `make full`.
+PARAMETERS = tuple(
+    pytest.param(each, marks=() if each in CHOSEN else pytest.mark.full, id=str(each)) for each in FAMILIES
 )

@@ -124,7 +124,7 @@ def made_manifest(early: float = 0.05, late: float = 0.15, threshold: float = 0.
                 ),
             )
         },
-        costs=Costs("macs", 0.001, 0.2),
+        costs=Costs(0.2, 0.001),
         provenance={},
         files={},
     )

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from agfedge.allocate import uniform_keep
 from agfedge.scores import ScoreInputs
-from agfedge_export import ChannelGroups, Plan, analyse, make_plan
+from agfedge_export import ChannelGroups, Plan, analyse, make_plan, prune
 from agfedge_export.graph.from_torch import TorchExport, export_torch
 
 SIDE = 6
@@ -198,6 +199,33 @@ def random_plan(groups: ChannelGroups, share: float = 0.5, seed: int = 0) -> Pla
     return make_plan(
         groups, uniform_keep(groups, {group.name: generator.random(group.size) for group in groups.groups}, share)
     )
+
+
+@dataclass(frozen=True)
+class Light:
+    """A heavy expert, a plan that keeps a random half of it, and its pruned graph; many tests use it, so leave it."""
+
+    heavy: nn.Module
+    plan: Plan
+    graph: onnx.ModelProto
+
+
+@cache
+def light(kind: type[nn.Module]) -> Light:
+    """A light expert of a module with random weights."""
+    return _light(seeded(kind), samples()[0])
+
+
+@cache
+def learned_light(kind: type[nn.Module]) -> Light:
+    """A light expert of a module that has learned the stripes."""
+    return _light(learned(kind), stripes()[0], seed=4)
+
+
+def _light(heavy: nn.Module, x: NDArray[np.float32], seed: int = 0) -> Light:
+    model = exported(heavy, x).model
+    plan = random_plan(analyse(model), seed=seed)
+    return Light(heavy, plan, prune(model, plan).model)
 
 
 def logits(module: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float32]:

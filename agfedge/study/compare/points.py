@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from agfedge.base.statistics import Estimate
 from agfedge.base.store import Store
 
 # Pseudo-scores: the unpruned model, and the small architecture trained from random weights.
@@ -63,8 +64,8 @@ def store_of(folder: Path, identity: Mapping[str, object]) -> Store[ComparePoint
 
 def _read(document: Mapping[str, Any]) -> ComparePoint:
     point = ComparePoint(**document)
-    shares = [each for each in (point.one_shot, point.reestimated, point.recovered) if each is not None]
-    if not all(math.isfinite(each) and 0 <= each <= 1 for each in shares) or point.samples < 1:
+    shares = [share for share in (point.one_shot, point.reestimated, point.recovered) if share is not None]
+    if not all(math.isfinite(share) and 0 <= share <= 1 for share in shares) or point.samples < 1:
         raise ValueError("an accuracy is no share")
     return point
 
@@ -73,21 +74,15 @@ STAGES = ("one_shot", "reestimated", "recovered")
 
 
 @dataclass(frozen=True)
-class MeanAccuracy:
-    """A mean accuracy with its 95% interval.
+class MeanAccuracy(Estimate):
+    """A mean accuracy over seeds, in [0, 1], with its 95% interval.
 
     Attributes:
-        value: mean over seeds, in [0, 1].
-        low: of the interval.
-        high: likewise.
         error: standard error: of the seeds, and of the test images.
         freedom: degrees of freedom of that error (Welch-Satterthwaite); infinite where seeds make no difference.
         seeds: how many there are.
     """
 
-    value: float
-    low: float
-    high: float
     error: float
     freedom: float
     seeds: int
@@ -114,6 +109,11 @@ class ScoreRow:
     one_shot: MeanAccuracy | None
     reestimated: MeanAccuracy | None
     recovered: MeanAccuracy | None
+
+    @property
+    def accuracies(self) -> tuple[MeanAccuracy | None, ...]:
+        """All three, in the order of the stages."""
+        return self.one_shot, self.reestimated, self.recovered
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ def rows_of(points: Sequence[ComparePoint]) -> list[ScoreRow]:
         ScoreRow(
             score,
             keep,
-            float(np.mean([each.macs for each in found])),
-            float(np.mean([each.parameters for each in found])),
-            *(_accuracy(found, stage) for stage in STAGES),
+            float(np.mean([point.macs for point in seeds])),
+            float(np.mean([point.parameters for point in seeds])),
+            *(_accuracy(seeds, stage) for stage in STAGES),
         )
-        for (keep, score), found in sorted(cells.items(), key=lambda item: -item[0][0])
+        for (keep, score), seeds in sorted(cells.items(), key=lambda item: -item[0][0])
     ]
 
 
@@ -162,24 +162,24 @@ def claims_of(rows: Sequence[ScoreRow], score: str) -> list[Claim]:
     The interval takes the two as independent. They were judged on the same test images, which only makes the true
     interval narrower.
     """
-    claims = []
-    for ours in (row for row in rows if row.score == score):
-        for theirs in (row for row in rows if row.keep == ours.keep and row.score != score):
-            for stage in STAGES:
-                found = _claim(ours, theirs, stage)
-                if found is not None:
-                    claims.append(found)
-    return claims
+    pairs = (
+        (ours, theirs)
+        for ours in rows
+        for theirs in rows
+        if ours.score == score and theirs.score != score and theirs.keep == ours.keep
+    )
+    claims = (_claim(*pair, stage) for pair in pairs for stage in STAGES)
+    return [claim for claim in claims if claim is not None]
 
 
 def _accuracy(points: Sequence[ComparePoint], stage: str) -> MeanAccuracy | None:
     from scipy.stats import t
 
-    found = [(getattr(point, stage), point.samples) for point in points if getattr(point, stage) is not None]
-    if not found:
+    measured = [point for point in points if getattr(point, stage) is not None]
+    if not measured:
         return None
-    values = np.array([value for value, _ in found])
-    mean, images = float(values.mean()), min(samples for _, samples in found)
+    values = np.array([getattr(point, stage) for point in measured])
+    mean, images = float(values.mean()), min(point.samples for point in measured)
     between = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
     # All seeds share one test split: averaging over seeds does not make it larger.
     within = max(mean * (1 - mean), 1 / images) / images

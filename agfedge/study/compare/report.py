@@ -1,45 +1,43 @@
-"""The comparison for people (Markdown) and for machines (JSON)."""
+"""What a comparison says: as a table, as Markdown, as JSON, and as a plot (PNG and SVG)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agfedge.pages.figures import write_figure
 from agfedge.pages.tables import Result, Table, plain
+from agfedge.pages.words import percentage
 from agfedge.study.compare.points import HEAVY, STAGES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from agfedge.study.compare.points import Claim, ComparePoint, MeanAccuracy, ScoreRow
+    from agfedge.study.compare.points import Claim, ComparePoint, ScoreRow
     from agfedge.study.compare.request import CompareRequest
 
 
-def table_of(rows: Sequence[ScoreRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns headers, and a row of text for each score and width."""
+TITLES = {"one_shot": "one-shot", "reestimated": "batch norm re-estimated", "recovered": "recovered"}
+
+
+def table_of(rows: Sequence[ScoreRow]) -> Table:
+    """Returns the accuracies with their intervals, a row for each score and width."""
     headers = ("score", "kept width", "MMACs", "parameters", *(f"{TITLES[stage]}, %" for stage in STAGES))
-    return headers, [
+    cells = [
         (
             row.score,
             f"{row.keep:g}",
             f"{row.macs / 1e6:,.2f}",
             f"{row.parameters:,.0f}",
-            *(percent(getattr(row, stage)) for stage in STAGES),
+            *("" if accuracy is None else percentage(accuracy) for accuracy in row.accuracies),
         )
         for row in rows
     ]
-
-
-def percent(accuracy: MeanAccuracy | None) -> str:
-    """Returns an accuracy with its interval, in percent; empty for None."""
-    if accuracy is None:
-        return ""
-    return f"{100 * accuracy.value:.2f} ({100 * accuracy.low:.2f} to {100 * accuracy.high:.2f})"
+    return Table(headers, cells)
 
 
 def sentence(claim: Claim) -> str:
@@ -52,9 +50,8 @@ def sentence(claim: Claim) -> str:
 
 def markdown_of(rows: Sequence[ScoreRow], claims: Sequence[Claim], plot: str | None = None) -> str:
     """Returns the report as Markdown."""
-    headers, cells = table_of(rows)
-    lines = [f"| {' | '.join(headers)} |", "|---|" + "---:|" * (len(headers) - 1)]
-    lines += [f"| {' | '.join(row)} |" for row in cells]
+    table = table_of(rows)
+    lines = [table.markdown("|---|" + "---:|" * (len(table.headers) - 1))]
     lines += ["", "Intervals are of 95% and hold what seeds and test images add. Differences that they bear:", ""]
     lines += [f"* {sentence(claim)}." for claim in claims] or ["* none."]
     if plot:
@@ -64,19 +61,8 @@ def markdown_of(rows: Sequence[ScoreRow], claims: Sequence[Claim], plot: str | N
 
 def json_of(points: Sequence[ComparePoint], rows: Sequence[ScoreRow], claims: Sequence[Claim]) -> str:
     """Returns raw points, means and claims as JSON; degrees of freedom without a bound are null."""
-    document = {
-        "points": [asdict(point) for point in points],
-        "rows": [asdict(row) for row in rows],
-        "claims": [asdict(claim) for claim in claims],
-    }
-    for row in document["rows"]:
-        for stage in STAGES:
-            if row[stage] is not None and row[stage]["freedom"] == float("inf"):
-                row[stage]["freedom"] = None
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
-
-
-TITLES = {"one_shot": "one-shot", "reestimated": "batch norm re-estimated", "recovered": "recovered"}
+    document = {"points": list(points), "rows": list(rows), "claims": list(claims)}
+    return json.dumps(plain(document), indent=1, allow_nan=False) + "\n"
 
 
 def write_plots(rows: Sequence[ScoreRow], stem: Path) -> tuple[Path, ...]:
@@ -98,15 +84,15 @@ def _draw(panel: Axes, rows: Sequence[ScoreRow], stage: str) -> None:
     heavy = next((row.one_shot for row in rows if row.score == HEAVY), None)
     scores = list(dict.fromkeys(row.score for row in rows if row.score != HEAVY))
     for number, score in enumerate(scores):
-        found = [(row.keep, accuracy) for row in rows if row.score == score and (accuracy := getattr(row, stage))]
-        if not found:
+        points = [(row.keep, accuracy) for row in rows if row.score == score and (accuracy := getattr(row, stage))]
+        if not points:
             panel.plot([], [], label=score, color=f"C{number}", marker="o")  # one legend serves all panels
             continue
-        x = [keep * 1.015 ** (number - len(scores) / 2) for keep, _ in found]  # beside each other, to be seen
-        y = [100 * each.value for _, each in found]
+        x = [keep * 1.015 ** (number - len(scores) / 2) for keep, _ in points]  # beside each other, to be seen
+        y = [100 * accuracy.value for _, accuracy in points]
         spread = [
-            [100 * (each.value - each.low) for _, each in found],
-            [100 * (each.high - each.value) for _, each in found],
+            [100 * (accuracy.value - accuracy.low) for _, accuracy in points],
+            [100 * (accuracy.high - accuracy.value) for _, accuracy in points],
         ]
         panel.errorbar(
             x, y, yerr=spread, label=score, color=f"C{number}", marker="o", markersize=3, capsize=2, linewidth=1
@@ -144,7 +130,7 @@ class CompareResult(Result):
 
     def blocks(self) -> Iterator[str | Table]:
         """Gives the accuracies, and where one score is better than another."""
-        yield Table(*table_of(self.rows))
+        yield table_of(self.rows)
         yield ""
         yield from map(sentence, self.claims)
         if not self.claims:

@@ -90,9 +90,9 @@ class ScoreTrial:
 
     def _recovered(self, point: ComparePoint, student: Student) -> ComparePoint:
         subject = self.subject
-        how = replace(self.recovery, seed=point.seed)
+        recovery = replace(self.recovery, seed=point.seed)
         y, answers = subject.data.train.y, self.heavy_answers
-        report = recover(student, subject.module, subject.x, y, how, answers=answers)
+        report = recover(student, subject.module, subject.x, y, recovery, answers=answers)
         accuracy = self._accuracy(student.module)
         return replace(point, recovered=accuracy, training=report.kind, epochs=report.best_epoch)
 

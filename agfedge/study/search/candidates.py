@@ -67,31 +67,31 @@ def candidates(
         InputError: two light experts have one file name.
     """
     cuts = cuts_of(heavy, places)
-    found = [
+    listed = [
         Candidate(_name(_words(amount), cut), amount, None, cut) for amount in dict.fromkeys(amounts) for cut in cuts
     ]
     for path, model in lights:
-        shared = {each.heavy.tensors for each in common_trunk(heavy, model, FEW)}
+        shared = {one.heavy.tensors for one in common_trunk(heavy, model, FEW)}
         fitting = [cut for cut in cuts if cut is None or cut.tensors in shared]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]  # another file by that name is another candidate
         words = f"light-{_plain(path.stem)}-{digest}"
-        found += [Candidate(_name(words, cut), None, path, cut) for cut in fitting or [None]]
-    names = [each.name for each in found]
+        listed += [Candidate(_name(words, cut), None, path, cut) for cut in fitting or [None]]
+    names = [one.name for one in listed]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"two candidates are called {twice}: give light experts different file names")
-    return found
+    return listed
 
 
 def cuts_of(heavy: onnx.ModelProto, places: Sequence[str]) -> list[Cut | None]:
     """Returns the cuts at these places, each once, in their order; None stands for no trunk."""
-    found: list[Cut | None] = []
+    cuts: list[Cut | None] = []
     for place in places:
         if place == AUTO:
-            found += auto_cuts(trunk_cuts(heavy))
+            cuts += auto_cuts(trunk_cuts(heavy))
         else:
-            found.append(None if place == NONE else cut_at(heavy, place))
-    return list(dict.fromkeys(found))
+            cuts.append(None if place == NONE else cut_at(heavy, place))
+    return list(dict.fromkeys(cuts))
 
 
 def options_of(amount: AllocationRequest) -> str:
@@ -119,8 +119,8 @@ def _words(amount: AllocationRequest) -> str:
 def _given(amount: AllocationRequest) -> list[tuple[str, object]]:
     """Returns what differs from its default, the amount itself first."""
     given = [(name, value) for name, value in asdict(amount).items() if value is not None]
-    told = [(name, value) for name, value in given if (name, value) != ("align", 1)]
-    return sorted(told, key=lambda each: each[0] not in ("keep", "budget"))
+    changed = [(name, value) for name, value in given if (name, value) != ("align", 1)]
+    return sorted(changed, key=lambda pair: pair[0] not in ("keep", "budget"))
 
 
 def _name(words: str, cut: Cut | None) -> str:

@@ -16,7 +16,8 @@ from agfedge.base.requests import suggestion
 from agfedge_export.heads.heads import attach_heads
 from agfedge_export.trunk.split import split
 from agfedge_export.trunk.trunk_heads import split_experts
-from agfedge_profiles import PassCosts, load_cost_model
+from agfedge_profiles import load_cost_model
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ MEASURED, MACS, PREDICTED = "measured", "macs", "predicted"
 ROUNDS, WARM_UP = 150, 15
 
 
-def charges_of(
-    by: str | None, target: str | None
-) -> tuple[str, Callable[[ExpertPair, NDArray[np.generic]], PassCosts]]:
+def charges_of(by: str | None, target: str | None) -> tuple[str, Callable[[ExpertPair, NDArray[np.generic]], Costs]]:
     """Returns what costs are counted in, in words, and what finds them for two experts and a raw input (1, ...).
 
     Args:
@@ -56,12 +55,12 @@ def charges_of(
     if target is None:
         raise InputError(f"--costs {PREDICTED} needs the device that is predicted for: add --target")
     model = load_cost_model(target)
-    how = "a model with assumed constants" if model.table is None else "a table of measured layers"
+    means = "a model with assumed constants" if model.table is None else "a table of measured layers"
     where = f"{model.device.name}:{model.device.mode} at {model.default_precision}"
-    return f"predicted latency on {where}, by {how}", lambda experts, _: predicted_costs(experts, model)
+    return f"predicted latency on {where}, by {means}", lambda experts, _: predicted_costs(experts, model)
 
 
-def predicted_costs(experts: ExpertPair, model: CostModel) -> PassCosts:
+def predicted_costs(experts: ExpertPair, model: CostModel) -> Costs:
     """Predicts passes on a device, relative to the whole heavy expert, without a prior.
 
     At fp16, or in the precision of the device's table.
@@ -77,7 +76,7 @@ def predicted_costs(experts: ExpertPair, model: CostModel) -> PassCosts:
     return _relative({name: model.latency_us(graph_kernels(graph), precision) for name, graph in graphs.items()})
 
 
-def measured_costs(experts: ExpertPair, image: NDArray[np.generic], rounds: int = ROUNDS) -> PassCosts:
+def measured_costs(experts: ExpertPair, image: NDArray[np.generic], rounds: int = ROUNDS) -> Costs:
     """Measures passes as a bundle's graphs make them, relative to the whole heavy expert, without a prior.
 
     Medians: a shared machine disturbs some rounds by much.
@@ -112,8 +111,6 @@ def measured_costs(experts: ExpertPair, image: NDArray[np.generic], rounds: int 
     return _relative({name: float(np.median(values)) for name, values in times.items()})
 
 
-def _relative(cost: Mapping[str, float]) -> PassCosts:
+def _relative(cost: Mapping[str, float]) -> Costs:
     whole = cost["whole"]
-    return PassCosts(
-        cost["light"] / whole, trunk=cost.get("trunk", 0.0) / whole, heavy=cost.get("heavy", whole) / whole
-    )
+    return Costs(cost["light"] / whole, trunk=cost.get("trunk", 0.0) / whole, heavy=cost.get("heavy", whole) / whole)

@@ -1,4 +1,4 @@
-"""What became of a candidate: what its light expert costs, and how right the cascade is."""
+"""What became of candidates: costs and accuracy of each cascade, and which are worth having."""
 
 from __future__ import annotations
 
@@ -136,12 +136,12 @@ class Measured:
 
 def measured(points: Iterable[SearchPoint]) -> list[Measured]:
     """Returns the points that are done, cheapest first."""
-    found = []
+    done = []
     for point in points:
         expected, accuracy, light, heavy = point.expected, point.accuracy, point.light_accuracy, point.heavy_accuracy
         if point.state == DONE and expected and accuracy and light and heavy:
-            found.append(Measured(point, expected, accuracy, light, heavy))
-    return sorted(found, key=lambda each: each.order)
+            done.append(Measured(point, expected, accuracy, light, heavy))
+    return sorted(done, key=lambda one: one.order)
 
 
 # The heavy expert alone, to which all costs are relative.
@@ -156,8 +156,8 @@ def front(points: Iterable[SearchPoint]) -> tuple[SearchPoint, ...]:
     A point is beaten by what costs no more and is right no less often, one of them strictly; by the heavy expert also
     where both are equal. Estimates are compared, not their intervals.
     """
-    found = measured(points)
-    return tuple(each.point for each in found if not _heavy_beats(each) and not any(_beats(one, each) for one in found))
+    done = measured(points)
+    return tuple(each.point for each in done if not _heavy_beats(each) and not any(_beats(one, each) for one in done))
 
 
 def best(points: Iterable[SearchPoint], epsilon: float) -> SearchPoint | None:

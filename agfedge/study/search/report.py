@@ -1,4 +1,4 @@
-"""A search for people (a table, Markdown) and for machines (JSON)."""
+"""What a search says: as a table, as Markdown, as JSON, and as a plot (PNG and SVG)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agfedge.pages.figures import write_figure
+from agfedge.pages.figures import error_bar, write_figure
 from agfedge.pages.tables import Result, Table, plain
+from agfedge.pages.words import percentage, ratio
 from agfedge.study.search.points import DONE, HEAVY_COST, STATES, SearchPoint, best, front, measured
 from agfedge_runtime.bundle.router import asks_light
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from agfedge.base.statistics import Estimate
     from agfedge.bundles.export_result import ExportResult
     from agfedge.study.search.points import Measured, SearchPoint
     from agfedge.study.search.request import SearchRequest
@@ -39,8 +39,8 @@ OPTIMISM = (
 )
 
 
-def table_of(points: Sequence[SearchPoint], *, reasons: bool = True) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns headers, and a row of text a point: the front (marked *), others by cost, and what was not measured.
+def table_of(points: Sequence[SearchPoint], *, reasons: bool = True) -> Table:
+    """Returns a row a point: the front (marked *), others by cost, and what was not measured.
 
     Args:
         points: all that were tried.
@@ -49,7 +49,7 @@ def table_of(points: Sequence[SearchPoint], *, reasons: bool = True) -> tuple[tu
     ahead = front(points)
     done = sorted(measured(points), key=lambda each: each.point not in ahead)
     others = [_short_row(point, _why(point) if reasons else point.state) for point in _unmeasured(points)]
-    return HEADERS, [*(_row(each, each.point in ahead) for each in done), *others]
+    return Table(HEADERS, [*(_row(each, each.point in ahead) for each in done), *others], left=(1, 2, 8))
 
 
 def reasons_of(points: Sequence[SearchPoint]) -> list[str]:
@@ -59,13 +59,13 @@ def reasons_of(points: Sequence[SearchPoint]) -> list[str]:
 
 def verdict_of(points: Sequence[SearchPoint], epsilon: float) -> str:
     """Returns in words which point is best, or what would help where none is."""
-    found = best(points, epsilon)
-    if found is not None:
-        (each,) = measured([found])
+    winner = best(points, epsilon)
+    if winner is not None:
+        (each,) = measured([winner])
         doubt = "; its interval reaches the heavy expert's cost" if each.expected.high >= HEAVY_COST else ""
         return (
-            f"best: {found.name}, at {_cost(each.expected)} of the heavy expert's cost; it is right on "
-            f"{_percent(each.accuracy)} % of the rows, the heavy expert on {_percent(each.heavy)} %{doubt}"
+            f"best: {winner.name}, at {ratio(each.expected)} of the heavy expert's cost; it is right on "
+            f"{percentage(each.accuracy)} % of the rows, the heavy expert on {percentage(each.heavy)} %{doubt}"
         )
     if not measured(points):
         return "no candidate was measured" + (": the notes in the table say why" if points else "")
@@ -98,11 +98,9 @@ def markdown_of(
         warnings: what a reader of the figures must know.
         plot: file name of the picture, or None.
     """
-    headers, rows = table_of(points)
-    lines = [_line(headers), "|---|---|---|" + "---:|" * (len(headers) - 4) + "---|"]
-    lines += [_line(row) for row in rows]
-    told = (verdict_of(points, epsilon), grounds_of(points), f"costs: {cost_note}")
-    lines += ["", *(f"* {_sentence(text)}" for text in told if text)]
+    lines = [table_of(points).markdown("|---|---|---|" + "---:|" * (len(HEADERS) - 4) + "---|")]
+    remarks = (verdict_of(points, epsilon), grounds_of(points), f"costs: {cost_note}")
+    lines += ["", *(f"* {_sentence(text)}" for text in remarks if text)]
     lines += [f"* Warning: {text.rstrip('.')}." for text in warnings]
     lines += ["", f"{OPTIMISM} Points marked * are on the front: nothing costs less and is right more often."]
     if plot:
@@ -114,11 +112,11 @@ def document_of(
     points: Sequence[SearchPoint], epsilon: float, cost_note: str, warnings: Sequence[str] = ()
 ) -> dict[str, object]:
     """Returns what `json_of` writes, as plain objects: points by name, and what they say."""
-    found = best(points, epsilon)
+    winner = best(points, epsilon)
     return {
         "points": [asdict(point) for point in sorted(points, key=lambda point: point.name)],
         "front": [point.name for point in front(points)],
-        "best": None if found is None else found.name,
+        "best": None if winner is None else winner.name,
         "epsilon": epsilon,
         "costs": cost_note,
         "warnings": list(warnings),
@@ -149,8 +147,8 @@ def _row(each: Measured, ahead: bool) -> tuple[str, ...]:
         f"{point.name} *" if ahead else point.name,
         _light(point),
         point.trunk,
-        _cost(each.expected),
-        _percent(each.accuracy),
+        ratio(each.expected),
+        percentage(each.accuracy),
         f"{100 * each.light.value:.2f}",
         f"{100 * (point.early + point.late):.1f}",
         _millions(point),
@@ -179,19 +177,6 @@ def _millions(point: SearchPoint) -> str:
     return f"{point.macs / 1e6:,.2f}" if point.macs else ""
 
 
-def _cost(cost: Estimate) -> str:
-    return f"{cost.value:.3f} ({cost.low:.3f} to {cost.high:.3f})"
-
-
-def _percent(accuracy: Estimate) -> str:
-    return f"{100 * accuracy.value:.2f} ({100 * accuracy.low:.2f} to {100 * accuracy.high:.2f})"
-
-
-def _line(cells: Iterable[str]) -> str:
-    """Returns a row of a table; a bar in a cell would end it."""
-    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
-
-
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
@@ -210,20 +195,20 @@ def write_plot(points: Sequence[SearchPoint], stem: Path) -> tuple[Path, ...]:
 
 
 def _draw(figure: Figure, points: Sequence[SearchPoint]) -> None:
-    panel, found, ahead = figure.subplots(), measured(points), front(points)
-    behind = [each for each in found if each.point not in ahead]
-    for number, each in enumerate(behind):
-        _point(panel, each, GREY, "o", None if number else "not on the front", front=False)
-    for number, each in enumerate(each for each in found if each.point in ahead):
+    panel, shown, ahead = figure.subplots(), measured(points), front(points)
+    behind = [one for one in shown if one.point not in ahead]
+    for number, one in enumerate(behind):
+        _point(panel, one, GREY, "o", None if number else "not on the front", front=False)
+    for number, one in enumerate(one for one in shown if one.point in ahead):
         shape = _SHAPES[number // _COLOURS % len(_SHAPES)]
-        _point(panel, each, f"C{number % _COLOURS}", shape, each.point.name, front=True)
-    if found:
-        heavy = found[0].heavy
+        _point(panel, one, f"C{number % _COLOURS}", shape, one.point.name, front=True)
+    if shown:
+        heavy = shown[0].heavy
         panel.axhline(100 * heavy.value, color="0.4", linestyle="--", linewidth=0.8, zorder=1)
         panel.plot(
             [HEAVY_COST], [100 * heavy.value], "*", color="black", markersize=11, label="heavy expert alone", zorder=4
         )
-        _frame(panel, found)
+        _frame(panel, shown)
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
     else:
         panel.annotate("nothing was measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color="0.4")
@@ -241,8 +226,8 @@ def _point(panel: Axes, each: Measured, colour: str, shape: str, label: str | No
     panel.errorbar(
         [each.expected.value],
         [100 * each.accuracy.value],
-        xerr=_reach(each.expected, 1),
-        yerr=_reach(each.accuracy, 100),
+        xerr=error_bar(each.expected),
+        yerr=error_bar(each.accuracy, 100),
         label=label,
         color=colour,
         marker=shape,
@@ -254,16 +239,10 @@ def _point(panel: Axes, each: Measured, colour: str, shape: str, label: str | No
     )
 
 
-def _reach(estimate: Estimate, scale: float) -> list[list[float]]:
-    """Returns how far an interval reaches below and above its value; never less than nothing."""
-    below, above = estimate.value - estimate.low, estimate.high - estimate.value
-    return [[scale * max(0.0, below)], [scale * max(0.0, above)]]
-
-
-def _frame(panel: Axes, found: Sequence[Measured]) -> None:
+def _frame(panel: Axes, shown: Sequence[Measured]) -> None:
     """Shows all intervals; curves that fall to a light expert's own accuracy leave the picture below."""
-    costs = [side for each in found for side in (each.expected.low, each.expected.high)]
-    shares = [side for each in found for side in (each.accuracy.low, each.accuracy.high, each.heavy.value)]
+    costs = [side for one in shown for side in (one.expected.low, one.expected.high)]
+    shares = [side for one in shown for side in (one.accuracy.low, one.accuracy.high, one.heavy.value)]
     tall = max(100 * (max(shares) - min(shares)), 0.5)
     panel.set_xlim(max(0.0, min(costs) - 0.1), max(HEAVY_COST, *costs) + 0.05)
     panel.set_ylim(100 * min(shares) - 0.6 * tall, min(100 * max(shares) + 0.2 * tall, 100.5))
@@ -296,7 +275,7 @@ class SearchResult(Result):
     def blocks(self) -> Iterator[str | Table]:
         """Gives the front and the other points, the verdict, and the bundle of the accepted point."""
         points, epsilon, out = self.points, self.request.bound.epsilon, self.request.out
-        yield Table(*table_of(points, reasons=False))
+        yield table_of(points, reasons=False)
         yield ""
         yield from filter(None, [*reasons_of(points), verdict_of(points, epsilon), grounds_of(points)])
         yield f"costs: {self.cost_note}"

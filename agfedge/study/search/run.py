@@ -30,9 +30,9 @@ from agfedge.study.search.trial import CandidateTrial, Tried, point_of_costs
 from agfedge.subject.subject import load_subject
 from agfedge_export import Plan
 from agfedge_export.graph.model_io import load_model
-from agfedge_profiles import PassCosts
 from agfedge_profiles.cost import TABLE_SUFFIX
 from agfedge_runtime.atomic import write_bytes, write_text
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.errors import AgfedgeError, InputError
 
 if TYPE_CHECKING:
@@ -143,17 +143,21 @@ class Search:
         core = self._subject.exported.model
         experts = experts_of(expert.model, core, self._subject.preprocessing, candidate.cut)
         request = self._request
-        how = Assembly(
+        assembly = Assembly(
             out=Path(bundle),
             fitting=self._choosing,
             certifying=self._certifying,
-            unit=MACS if request.costs == MACS else "latency",
-            costs=PassCosts(point.light, trunk=point.trunk_cost, heavy=point.heavy),
+            costs=Costs(
+                point.light,
+                trunk=point.trunk_cost,
+                heavy=point.heavy,
+                unit=MACS if request.costs == MACS else "latency",
+            ),
             bound=request.bound,
             seed=request.seed,
             provenance=self._provenance(point),
         )
-        return assemble(self._subject, expert, experts, how)
+        return assemble(self._subject, expert, experts, assembly)
 
     def _result(self, left_out: Sequence[str]) -> SearchResult:
         points = tuple(self._store.all())
@@ -163,7 +167,7 @@ class Search:
     def _foreign(self, candidate: Candidate) -> LightExpert | None:
         return None if candidate.foreign is None else self._lights[candidate.foreign]
 
-    def _costs(self, candidate: Candidate) -> PassCosts | None:
+    def _costs(self, candidate: Candidate) -> Costs | None:
         """Prunes and measures; what fails is noted."""
         try:
             return self._trial.pruned(candidate, self._foreign(candidate)).costs
@@ -232,13 +236,13 @@ class Search:
         return point, candidate
 
     def _warnings(self, left_out: Sequence[str]) -> tuple[str, ...]:
-        found = [self._subject.data.warning] if self._subject.data.warning else []
+        warnings = [self._subject.data.warning] if self._subject.data.warning else []
         if left_out:
-            found.append(
+            warnings.append(
                 f"{len(left_out)} candidates were left out for lack of time ({', '.join(left_out)}): the same command "
                 "goes on with them"
             )
-        return tuple(found)
+        return tuple(warnings)
 
     def _identity(self) -> dict[str, object]:
         """Names what points depend on, and do not say."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agfedge.study.search.candidates import Candidate
     from agfedge.study.search.request import SearchRequest
     from agfedge.subject.subject import Subject
-    from agfedge_profiles import PassCosts
+    from agfedge_runtime.bundle.layout import Costs
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Tried:
     candidate: Candidate
     expert: LightExpert
     experts: ExpertPair
-    costs: PassCosts
+    costs: Costs
 
     @property
     def floor(self) -> float:
@@ -71,7 +71,7 @@ class CandidateTrial:
         """On the training split, which all light experts learn from."""
         return heavy_answers(self.subject.module, self.subject.x, self.request.recovery)
 
-    def pruned(self, candidate: Candidate, foreign: LightExpert | None = None, costs: PassCosts | None = None) -> Tried:
+    def pruned(self, candidate: Candidate, foreign: LightExpert | None = None, costs: Costs | None = None) -> Tried:
         """Makes a candidate's light expert, not yet recovered, and finds what its passes cost, unless that is given.
 
         Raises:
@@ -93,9 +93,9 @@ class CandidateTrial:
         Raises:
             AgfedgeError: it cannot be trained.
         """
-        how, cut = self.request.recovery, tried.candidate.cut
-        answers = self.heavy_answers if how.epochs and tried.expert.plan is not None else None
-        expert = recover_light(self.subject, tried.expert, how, checkpoint, None, cut, answers)
+        recovery, cut = self.request.recovery, tried.candidate.cut
+        answers = self.heavy_answers if recovery.epochs and tried.expert.plan is not None else None
+        expert = recover_light(self.subject, tried.expert, recovery, checkpoint, None, cut, answers)
         experts = experts_of(expert.model, tried.experts.heavy, tried.experts.preprocessing, cut)
         return replace(tried, expert=expert, experts=experts)
 
@@ -108,20 +108,20 @@ class CandidateTrial:
         request, experts = self.request, tried.experts
         rows = experts.answers(self.choosing)
         prior_costs = experts.prior_costs(rows, self.choosing.x.shape[1:])
-        found = choose_estimate(rows, tried.costs, prior_costs, self.certifying, request.bound, request.seed)
+        routed = choose_estimate(rows, tried.costs, prior_costs, self.certifying, request.bound, request.seed)
         return replace(
             point_of_costs(tried, DONE),
-            prior_kind="" if found.prior is None else found.prior.kind,
-            prior_cost=found.costs.prior,
-            threshold=found.threshold,
+            prior_kind="" if routed.prior is None else routed.prior.kind,
+            prior_cost=routed.costs.prior,
+            threshold=routed.threshold,
             samples=len(rows),
-            early=float(found.early.mean()),
-            late=float(found.late.mean()),
-            expected=Estimate(float(found.cost.mean()), *found.interval),
-            accuracy=_share(found.right),
+            early=float(routed.early.mean()),
+            late=float(routed.late.mean()),
+            expected=Estimate(float(routed.cost.mean()), *routed.interval),
+            accuracy=_share(routed.right),
             light_accuracy=_share(rows.light_right),
             heavy_accuracy=_share(rows.heavy_right),
-            curve=_curve(found, rows),
+            curve=_curve(routed, rows),
             epochs=tried.expert.recovery.best_epoch,
             training=tried.expert.recovery.kind,
             training_reason=tried.expert.recovery.reason,
@@ -146,14 +146,14 @@ def point_of_costs(tried: Tried, state: str, reason: str = "") -> SearchPoint:
 
 
 def _share(hits: NDArray[np.bool_]) -> Estimate:
-    found = share_of(hits)
-    return Estimate(found.value, found.low, found.high)
+    share = share_of(hits)
+    return Estimate(share.value, share.low, share.high)
 
 
-def _curve(found: RouterEstimate, rows: Answers) -> tuple[tuple[float, float], ...]:
+def _curve(routed: RouterEstimate, rows: Answers) -> tuple[tuple[float, float], ...]:
     """Returns cost and accuracy over 40 thresholds, strictest first."""
     points = []
-    for threshold in np.unique(np.quantile(found.confidence, np.linspace(0, 1, 40)))[::-1]:
-        asked = found.at(float(threshold), rows)
+    for threshold in np.unique(np.quantile(routed.confidence, np.linspace(0, 1, 40)))[::-1]:
+        asked = routed.at(float(threshold), rows)
         points.append((float(asked.cost.mean()), float(asked.right.mean())))
     return tuple(points)

@@ -127,13 +127,20 @@ class Experts:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a run of each part costs, in `unit`, relative to the whole heavy expert (1.0).
+    """What a pass of each part costs, relative to the whole heavy expert (1.0).
 
-    With a trunk, `light` and `heavy` are of what comes after it; without one, `trunk` is 0 and `heavy` is 1.
+    Attributes:
+        light: of the light expert; with a trunk, of what comes after it.
+        prior: of the prior alone; 0 where none is used.
+        overhead: of the runtime, a decision.
+        trunk: of what both experts share, run once for every input; 0 where they share nothing.
+        heavy: of the heavy expert; with a trunk, of what comes after it.
+        unit: what was counted, one of `COST_UNITS`.
     """
 
-    unit: str
-    prior: float
     light: float
-    heavy: float = 1.0
+    prior: float = 0.0
+    overhead: float = 0.0
     trunk: float = 0.0
+    heavy: float = 1.0
+    unit: str = "macs"

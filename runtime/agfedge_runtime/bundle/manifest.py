@@ -285,11 +285,12 @@ def _classes(fields: Fields) -> tuple[str, ...]:
 
 def _costs(fields: Fields) -> Costs:
     return Costs(
-        unit=fields.choice("unit", COST_UNITS),
-        prior=fields.number("prior", minimum=0.0),
         light=fields.number("light", minimum=0.0),
-        heavy=fields.number("heavy", minimum=0.0),
+        prior=fields.number("prior", minimum=0.0),
+        overhead=fields.number("overhead", minimum=0.0),
         trunk=fields.number("trunk", minimum=0.0),
+        heavy=fields.number("heavy", minimum=0.0),
+        unit=fields.choice("unit", COST_UNITS),
     )
 
 

@@ -15,9 +15,9 @@ from agfedge_runtime.bundle.manifest import FULL_PRECISION, Manifest
 from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.cascade.checks import Feeds
 from agfedge_runtime.cascade.decisions import Decisions
-from agfedge_runtime.cascade.experts import HeavyExpert, LightExpert
+from agfedge_runtime.cascade.experts import HeavyEngine, LightEngine
 from agfedge_runtime.cascade.fronts import NOT_COMPUTED, Front
-from agfedge_runtime.engines import Choice, Engine, choose_backend, log_choice, open_engine
+from agfedge_runtime.engines import BackendChoice, Engine, choose_backend, log_choice, open_engine
 from agfedge_runtime.errors import BackendError
 from agfedge_runtime.monitor.monitor import Monitor
 
@@ -94,14 +94,14 @@ class Cascade:
         _require_engine("trunk", None if experts.trunk is None else experts.trunk.file, trunk)
         _require_engine("prior", None if rule is None else rule.file, prior)
         self._front = Front(manifest.input, parts, light, trunk, prior)
-        self._light = LightExpert(light, manifest, router.confidence.output, self._front.probe)
-        self._heavy = HeavyExpert(heavy, manifest, self._front.probe)
+        self._light = LightEngine(light, manifest, router.confidence.output, self._front.probe)
+        self._heavy = HeavyEngine(heavy, manifest, self._front.probe)
 
     @classmethod
     def open(
         cls,
         path: str | os.PathLike[str] | Bundle,
-        backend: str | Choice = "auto",
+        backend: str | BackendChoice = "auto",
         threads: int = 1,
         verify: bool = True,
         monitor: bool = True,
@@ -127,7 +127,7 @@ class Cascade:
         """
         bundle = path if isinstance(path, Bundle) else Bundle.open(path, verify)
         parts = bundle.manifest.in_precision(precision)
-        choice = log_choice(backend if isinstance(backend, Choice) else choose_backend(backend))
+        choice = log_choice(backend if isinstance(backend, BackendChoice) else choose_backend(backend))
         with contextlib.ExitStack() as opened:
 
             def engine(file: str, precision: str = precision) -> Engine:

@@ -8,7 +8,7 @@ import numpy as np
 
 from agfedge_runtime.arrays import AnyArray, Float32Array
 from agfedge_runtime.bundle.manifest import InputSpec
-from agfedge_runtime.engines import Engine
+from agfedge_runtime.engines.protocol import Engine
 from agfedge_runtime.errors import BackendError
 
 Feeds = Mapping[str, AnyArray]

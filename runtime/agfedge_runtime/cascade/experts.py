@@ -14,7 +14,7 @@ import numpy as np
 from agfedge_runtime.arrays import AnyArray, Float32Array
 from agfedge_runtime.bundle.manifest import Manifest
 from agfedge_runtime.cascade.checks import Feeds, bad_rows, probed, require_rows
-from agfedge_runtime.engines import Engine
+from agfedge_runtime.engines.protocol import Engine
 from agfedge_runtime.errors import NotFiniteError
 
 PROBABILITIES = "probabilities"
@@ -23,7 +23,7 @@ PROBABILITIES = "probabilities"
 _ROUNDING = 1e-5
 
 
-class HeavyExpert:
+class HeavyEngine:
     """The accurate expert.
 
     Args:
@@ -51,7 +51,7 @@ class HeavyExpert:
         return _finite_probabilities(probabilities, "heavy")
 
 
-class LightExpert:
+class LightEngine:
     """The quick expert, with its confidence.
 
     Args:

@@ -14,8 +14,7 @@ import numpy as np
 from agfedge_runtime.arrays import AnyArray, Float32Array
 from agfedge_runtime.bundle.manifest import InputSpec, Precision
 from agfedge_runtime.cascade.checks import Feeds, bad_rows, input_probe, probed, require_names, require_rows
-from agfedge_runtime.engines import Engine
-from agfedge_runtime.engines.protocol import sharing
+from agfedge_runtime.engines.protocol import Engine, sharing
 from agfedge_runtime.errors import BackendError, InputError, NotFiniteError
 
 # The prior of one row that was not asked for; made once and never written to.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from agfedge_runtime.engines.choice import AUTO, JUDGES, Choice, choose_backend
 from agfedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from agfedge_runtime.engines.protocol import Engine
 from agfedge_runtime.errors import BackendError
+from agfedge_runtime.machine.backends import AUTO, JUDGES, BackendChoice, choose_backend
 
 __all__ = [
     "BACKENDS",
-    "Choice",
+    "BackendChoice",
     "Engine",
     "OnnxRuntimeEngine",
     "choose_backend",
@@ -26,7 +26,7 @@ _TENSORRT = ("tensorrt", "tensorrt_rtx")
 _LOGGER = logging.getLogger(__name__)
 
 
-def open_engine(path: Path, backend: str | Choice = AUTO, threads: int = 1, precision: str = "fp32") -> Engine:
+def open_engine(path: Path, backend: str | BackendChoice = AUTO, threads: int = 1, precision: str = "fp32") -> Engine:
     """Make an engine from an ONNX file.
 
     Args:
@@ -42,7 +42,7 @@ def open_engine(path: Path, backend: str | Choice = AUTO, threads: int = 1, prec
         InputError: `threads` is below 1.
         MissingPackageError: the backend's package is not installed.
     """
-    choice = backend if isinstance(backend, Choice) else log_choice(choose_backend(backend))
+    choice = backend if isinstance(backend, BackendChoice) else log_choice(choose_backend(backend))
     try:
         return _opened(path, choice.backend, threads, precision)
     except BackendError as error:
@@ -54,7 +54,7 @@ def open_engine(path: Path, backend: str | Choice = AUTO, threads: int = 1, prec
         ) from error
 
 
-def log_choice(choice: Choice) -> Choice:
+def log_choice(choice: BackendChoice) -> BackendChoice:
     """Log what was chosen and why; returns it."""
     _LOGGER.info("backend %s: %s", choice.backend, choice.reason)
     return choice

@@ -2,17 +2,22 @@
 
 ONNX Runtime answers from the CPU, with a warning at most, where a provider's libraries are missing or a run fails on
 it (https://onnxruntime.ai/docs/execution-providers). Here that is an error: who asks for a GPU wants no other speed.
+
+The trace of its profiler (``SessionOptions.enable_profiling``) has an event of the category ``Node`` for each node in
+each run, with the time in whole microseconds:
+https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from agfedge_runtime.arrays import AnyArray
-from agfedge_runtime.engines.onnx_layers import layer_times
 from agfedge_runtime.errors import BackendError, InputError, MissingPackageError
 from agfedge_runtime.machine.jetson import numbers_of
 
@@ -29,6 +34,9 @@ _PROVIDERS: Mapping[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
     "onnxruntime-cuda": (_CUDA, _CPU),
     "onnxruntime-tensorrt": (_TENSORRT, _CUDA, _CPU),
 }
+# Memory is taken, and kernels are chosen, in the first runs.
+_WARM_UP = 5
+_SUFFIX = "_kernel_time"
 
 
 class _Named(Protocol):
@@ -176,3 +184,45 @@ class OnnxRuntimeEngine:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def layer_times(
+    open_session: Callable[[Any], Any],
+    options: Any,
+    inputs: Mapping[str, AnyArray],
+    outputs: Sequence[str],
+    runs: int,
+) -> list[tuple[str, float]]:
+    """Run a session of its own with the profiler.
+
+    Args:
+        open_session: opens it with options.
+        options: ONNX Runtime's; the profiler is switched on in them.
+        inputs: by name.
+        outputs: names.
+        runs: how many runs count.
+
+    Returns:
+        Name and mean microseconds a run of each node, in the order in which they ran.
+    """
+    with tempfile.TemporaryDirectory(prefix="agfedge-") as folder:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "layers")
+        session = open_session(options)
+        for _ in range(_WARM_UP + runs):
+            session.run(list(outputs), dict(inputs))
+        trace = Path(session.end_profiling()).read_text(encoding="utf-8")
+    return mean_times(trace, runs)
+
+
+def mean_times(trace: str, runs: int) -> list[tuple[str, float]]:
+    """Name and mean microseconds of each node over its last runs, from the profiler's JSON."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for event in json.loads(trace):
+        name = str(event.get("name", ""))
+        # Beside the kernel's time older versions list the fences around it.
+        if event.get("cat") == "Node" and name.endswith(_SUFFIX):
+            # Two nodes may share a name, an index they do not.
+            key = (name[: -len(_SUFFIX)], str(event.get("args", {}).get("node_index", "")))
+            found.setdefault(key, []).append(float(event["dur"]))
+    return [(name, sum(times[-runs:]) / len(times[-runs:])) for (name, _), times in found.items()]

@@ -7,6 +7,11 @@ from typing import Protocol, runtime_checkable
 
 from agfedge_runtime.arrays import AnyArray
 
+# What a cascade's call may run, in this order.
+STAGES = ("trunk", "prior", "light", "heavy")
+# What a stage does by the device's own clock.
+PARTS = ("copy_in", "compute", "copy_out")
+
 
 class Engine(Protocol):
     """One graph, ready to run.

@@ -29,7 +29,7 @@ _PACKAGES = ("nvidia-jetpack", "nvidia-l4t-core")
 
 
 @dataclass(frozen=True)
-class PowerMode:
+class ActivePowerMode:
     """A Jetson's power mode; what a number or a name means differs between modules."""
 
     number: int
@@ -74,7 +74,7 @@ class Machine:
     free_mib: int | None
     cuda: str | None
     nvcc: str | None
-    power_mode: PowerMode | None
+    power_mode: ActivePowerMode | None
     system_tensorrt: str | None
     problems: tuple[str, ...]
 
@@ -115,7 +115,7 @@ def read_machine(root: Path = Path("/"), command: Command | None = None) -> Mach
     )
 
 
-def read_power_mode(root: Path = Path("/"), command: Command | None = None) -> PowerMode | None:
+def read_power_mode(root: Path = Path("/"), command: Command | None = None) -> ActivePowerMode | None:
     """Read a Jetson's power mode alone; takes what `read_machine` takes, and never raises."""
     return _power_mode(_Files(root), run_command if command is None else command)
 
@@ -234,18 +234,18 @@ def _cuda(files: _Files, nvcc: str | None, command: Command) -> str | None:
     return None if said is None else said.group(2)
 
 
-def _power_mode(files: _Files, command: Command) -> PowerMode | None:
+def _power_mode(files: _Files, command: Command) -> ActivePowerMode | None:
     path = files.first(_NVPMODEL)
     if path is not None:
         said = _MODE_SAID.search(command([path, "-q"]) or "")
         if said is not None:
-            return PowerMode(int(said.group(2)), said.group(1))
+            return ActivePowerMode(int(said.group(2)), said.group(1))
     kept = _MODE_KEPT.search(files.read("var/lib/nvpmodel/status") or "")
     if kept is None:
         return None
     names = dict(_MODE_NAMED.findall(files.read("etc/nvpmodel.conf") or ""))
     number = int(kept.group(1))
-    return PowerMode(number, {int(each): name for each, name in names.items()}.get(number, ""))
+    return ActivePowerMode(number, {int(each): name for each, name in names.items()}.get(number, ""))
 
 
 def _debian(files: _Files) -> dict[str, str]:

@@ -27,7 +27,7 @@ from agfedge_runtime.arrays import Float64Array, Int64Array
 # Decisions in a block; the last, of length 0 here, never ends. Powers of 4: a drift waits at most a few times as long
 # for a fitting block as it takes to be seen inside it.
 _LENGTHS = np.array([1024, 4096, 16384, 65536, 262144, 0])
-# Evidence beyond e^500 says nothing more, and its sum with others stays finite.
+# RateEvidence beyond e^500 says nothing more, and its sum with others stays finite.
 _LARGEST_LOG = 500.0
 _HALF_LOG_TWO_PI = 0.5 * np.log(2 * np.pi)
 
@@ -47,7 +47,7 @@ class Finding:
     rate: float
 
 
-class Evidence:
+class RateEvidence:
     """Capital won by betting against "nothing has changed"; constant in size.
 
     Args:

@@ -2,7 +2,7 @@
 
 The escalation rates and the histogram of the light expert's confidence are compared with calibration's. With a
 probability of at most `alpha` a monitor ever warns, however long it runs, while decisions are drawn independently from
-what the calibration split was drawn from; see `monitor_evidence` for the test and its proof.
+what the calibration split was drawn from; see `monitor.evidence` for the test and its proof.
 """
 
 from __future__ import annotations
@@ -10,25 +10,43 @@ from __future__ import annotations
 import logging
 import os
 from time import monotonic
-from typing import Mapping, Sequence
+from typing import Mapping, Protocol, Sequence
 
 import numpy as np
 
 from agfedge_runtime.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from agfedge_runtime.bundle.router import Branch
-from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.monitor.evidence import Evidence, rate_band
+from agfedge_runtime.monitor.evidence import RateEvidence, rate_band
 from agfedge_runtime.monitor.prometheus import write_prometheus
 from agfedge_runtime.monitor.stats import Stats
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("agfedge_runtime.monitor")
 
 BINS = 20
 # Decisions are counted and tested this many at a time, so that one alone costs next to nothing. Divides every block.
 _CHUNK = 256
 # How the capital is split: early rate, late rate, the cuts of the histogram together.
 _WEIGHTS = np.array([0.25, 0.25, *([0.5 / (BINS - 1)] * (BINS - 1))])
+
+
+class Decided(Protocol):
+    """What a monitor looks at of a batch's decisions.
+
+    Attributes:
+        branches: uint8 (N,), values of `Branch`.
+        confidence: float32 (N,), of the light expert; NaN where it did not run.
+    """
+
+    @property
+    def branches(self) -> UInt8Array:
+        """See above."""
+        ...
+
+    @property
+    def confidence(self) -> Float32Array:
+        """See above."""
+        ...
 
 
 class Monitor:
@@ -86,13 +104,13 @@ class Monitor:
         self._branches = np.zeros(len(Branch), np.int64)
         self._histogram = np.zeros(BINS, np.int64)
         self._sum = 0.0
-        self._test = Evidence(self._lower, self._upper, _WEIGHTS)
+        self._test = RateEvidence(self._lower, self._upper, _WEIGHTS)
         self._evidence = 1.0
         self._found_at: int | None = None
         self._since: int | None = None
         self._reason = ""
 
-    def observe(self, decisions: Decisions) -> None:
+    def observe(self, decisions: Decided) -> None:
         """Take note of decisions; never raises for what they are."""
         branches = decisions.branches
         self._pending_branches.append(branches)

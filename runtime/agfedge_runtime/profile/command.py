@@ -17,8 +17,8 @@ from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.profiling import DECISIONS, QUEUE, SECONDS, WARMUP, Asked, profile
 from agfedge_runtime.profile.recorder import SideFile, side_path
 from agfedge_runtime.state import locked_clocks
+from agfedge_runtime.stopping import Terminated
 from agfedge_runtime.stream.sources import load_inputs
-from agfedge_runtime.stream.stopping import Terminated
 
 _INTERRUPTED = 130
 _UNITS = {"s": 1, "m": 60, "h": 3600}

@@ -15,16 +15,14 @@ from agfedge_runtime.bundle.golden import load_golden
 from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.batches import check_batch, record_batches
-from agfedge_runtime.profile.layers import layer_times
-from agfedge_runtime.profile.measure import header_of, record_decisions
-from agfedge_runtime.profile.order import Order, drawn_by_branch, shuffled
-from agfedge_runtime.profile.pace import MonotonicClock
-from agfedge_runtime.profile.rate import check_rate, record_rate
+from agfedge_runtime.profile.measure import Order, drawn_by_branch, header_of, record_decisions, shuffled
+from agfedge_runtime.profile.rate import MonotonicClock, check_rate, record_rate
 from agfedge_runtime.profile.recorder import Recorder
 from agfedge_runtime.profile.samples import Samples
+from agfedge_runtime.profile.stopwatch import layer_times
 from agfedge_runtime.state import IdlePower, StateSampler, measure_idle
 from agfedge_runtime.state.validity import WATCHED
-from agfedge_runtime.stream.stopping import Stopping, Terminated
+from agfedge_runtime.stopping import Stopping, Terminated
 
 _log = logging.getLogger(__name__)
 

@@ -1,21 +1,53 @@
 """Decide inputs that come at a fixed rate, as from a camera: what waits counts, and what finds no room is dropped.
 
-One server, a queue of N places, arrivals at equal distances: D/G/1/N+1 in Kendall's notation.
+One server, a queue of N places, arrivals at equal distances: D/G/1/N+1 in Kendall's notation. Until shortly before a
+moment its clock waits asleep, so that nothing else is disturbed, then awake.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.profile.pace import Clock
 from agfedge_runtime.profile.record import RATE
 from agfedge_runtime.profile.recorder import Recorder
 
 # Beyond this the arrivals that are dropped take longer to count than a decision takes.
 MOST_FPS = 100_000
 COLUMNS = ("latency_us", "service_us", "branches", "dropped")
+# How late a sleeper may wake, on a kernel that is not busy.
+_AWAKE_NS = 800_000
+
+
+class Clock(Protocol):
+    """Tells the time, and passes it; a test's clock only says so."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds since some moment."""
+        ...
+
+    def wait_until(self, moment_ns: int) -> None:
+        """Return at a moment, or at once where it has passed."""
+        ...
+
+
+class MonotonicClock:
+    """The machine's clock."""
+
+    def now_ns(self) -> int:
+        """See `Clock.now_ns`."""
+        return time.perf_counter_ns()
+
+    def wait_until(self, moment_ns: int) -> None:
+        """See `Clock.wait_until`; it spins for less than a millisecond."""
+        asleep_ns = moment_ns - _AWAKE_NS - time.perf_counter_ns()
+        if asleep_ns > 0:
+            time.sleep(asleep_ns / 1e9)
+        while time.perf_counter_ns() < moment_ns:
+            pass
 
 
 def check_rate(fps: float, queue: int) -> None:

@@ -44,7 +44,7 @@ class Section:
 
 
 @dataclass
-class Record:
+class RunRecord:
     """What was recorded so far.
 
     Attributes:
@@ -111,7 +111,7 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self.record: Record | None = None
+        self.record: RunRecord | None = None
         self._section: Section | None = None
 
     def add(self, line: str) -> bool:
@@ -144,7 +144,7 @@ class Reader:
         if self.record is None:
             if value.get("record") != SCHEMA:
                 raise InputError(f"this is no record of a measurement, or one of another release; {_HINT}")
-            self.record = Record({key: each for key, each in value.items() if key != "record"})
+            self.record = RunRecord({key: each for key, each in value.items() if key != "record"})
         elif "section" in value:
             columns, facts = value.get("columns"), value.get("facts")
             if not isinstance(columns, list) or not isinstance(facts, dict):
@@ -157,7 +157,7 @@ class Reader:
             self.record.complete, self.record.state = end.get("complete") is True, end.get("state")
 
 
-def read_record(lines: Iterable[str]) -> Record:
+def read_record(lines: Iterable[str]) -> RunRecord:
     """Read a record; a last line that was cut short is left out.
 
     Raises:

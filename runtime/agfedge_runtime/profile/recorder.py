@@ -11,7 +11,7 @@ from time import perf_counter
 from types import TracebackType
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.profile.record import Record, Section, header_line, section_line
+from agfedge_runtime.profile.record import RunRecord, Section, header_line, section_line
 from agfedge_runtime.profile.samples import Samples
 
 FLUSH_S = 1.0
@@ -23,7 +23,7 @@ class Recorder:
     """Takes rows as they come. What it does with them happens between timed parts, never in one.
 
     Args:
-        header: see `Record`.
+        header: see `RunRecord`.
         writers: what takes whole lines of the record, with their ends.
         checkpoint: called after each row, once it is safe; what it raises ends the measurement.
         now: seconds of a clock.
@@ -39,7 +39,7 @@ class Recorder:
         checkpoint: Callable[[], object] | None = None,
         now: Callable[[], float] = perf_counter,
     ) -> None:
-        self.record = Record(header)
+        self.record = RunRecord(header)
         self._writers, self._checkpoint, self._now = tuple(writers), checkpoint, now
         self._section = Section({}, ())
         self._waiting: list[Sequence[object]] = []

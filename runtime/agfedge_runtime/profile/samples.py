@@ -16,10 +16,6 @@ from agfedge_runtime.errors import InputError
 from agfedge_runtime.strict_json import Document, Fields, shorten
 
 SCHEMA = 2
-# What a cascade's call may run, in this order.
-STAGES = ("trunk", "prior", "light", "heavy")
-# What a stage does by the device's own clock.
-PARTS = ("copy_in", "compute", "copy_out")
 
 _DOCUMENT = Document("samples", InputError, "measure again with this release")
 # The arrays of `Samples`.

@@ -16,7 +16,7 @@ from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.machine.machine import Command
 from agfedge_runtime.state.sampler import StateSampler
-from agfedge_runtime.state.series import Series, during
+from agfedge_runtime.state.validity import Series, during
 
 _LEAST_READINGS = 20
 _LEAST_DECISIONS = 30

@@ -15,7 +15,7 @@ from typing import Callable, Iterator, Sequence
 
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.machine.machine import Command, read_power_mode, run_command
-from agfedge_runtime.stream.stopping import Stopping
+from agfedge_runtime.stopping import Stopping
 
 _PROGRAM = "usr/bin/jetson_clocks"
 _BOOT_ID = "proc/sys/kernel/random/boot_id"

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Mapping
 
-from agfedge_runtime.machine.machine import Command, PowerMode, read_power_mode
+from agfedge_runtime.machine.machine import ActivePowerMode, Command, read_power_mode
 from agfedge_runtime.state import tegrastats
-from agfedge_runtime.state.clocks import cap_memory, find_clocks
-from agfedge_runtime.state.counters import find_over_current, find_throttling
 from agfedge_runtime.state.rails import find_rails, total, total_of
+from agfedge_runtime.state.sensors import (
+    cap_memory,
+    find_clocks,
+    find_over_current,
+    find_temperatures,
+    find_throttling,
+    read_temperatures,
+)
 from agfedge_runtime.state.sysfs import Sensor, Sysfs, read_all
-from agfedge_runtime.state.temperatures import find_temperatures, read_temperatures
 
 # What tegrastats is asked for a single reading: it averages over its interval.
 _ONE_READING_S = 0.1
@@ -72,7 +77,7 @@ class DeviceState:
     """
 
     at_s: float
-    power_mode: PowerMode | None = None
+    power_mode: ActivePowerMode | None = None
     clocks_mhz: Mapping[str, float] = field(default_factory=dict)
     clocks_max_mhz: Mapping[str, float] = field(default_factory=dict)
     temperatures_c: Mapping[str, float] = field(default_factory=dict)

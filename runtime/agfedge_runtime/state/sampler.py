@@ -14,10 +14,9 @@ from agfedge_runtime.machine.machine import Command
 from agfedge_runtime.state import tegrastats
 from agfedge_runtime.state.rails import total, total_of
 from agfedge_runtime.state.reading import DeviceState, Sensors, find_sensors, read_sensors
-from agfedge_runtime.state.series import COLUMNS
+from agfedge_runtime.state.sensors import hottest, read_temperatures, watched_zones
 from agfedge_runtime.state.sysfs import Sensor, Sysfs, read_all
-from agfedge_runtime.state.temperatures import hottest, read_temperatures, watched_zones
-from agfedge_runtime.state.validity import WATCHED, validity
+from agfedge_runtime.state.validity import COLUMNS, WATCHED, validity
 
 _LEAST_S = 0.01
 
@@ -134,7 +133,7 @@ class StateSampler:
                 self._sysfs.complain(path, f"cannot be started: {error.strerror}")
         self._tick()
 
-    def _listen(self, stream: tegrastats.Stream) -> None:
+    def _listen(self, stream: tegrastats.TegraStream) -> None:
         while not self._stop.is_set() and not stream.ended:
             text = stream.newest(self._every_s)
             began = time.perf_counter()

@@ -80,7 +80,7 @@ def first_line(argv: Sequence[str]) -> str | None:
         return None
 
 
-class Stream:
+class TegraStream:
     """A running tegrastats; ask for its newest line."""
 
     def __init__(self, handle: int) -> None:
@@ -117,7 +117,7 @@ class Stream:
 
 
 @contextlib.contextmanager
-def running(argv: Sequence[str]) -> Iterator[Stream]:
+def running(argv: Sequence[str]) -> Iterator[TegraStream]:
     """Run tegrastats, and end it at the end. Never by its own `--stop`, which would end others' too.
 
     Raises:
@@ -133,7 +133,7 @@ def running(argv: Sequence[str]) -> Iterator[Stream]:
     )
     try:
         with cast("IO[bytes]", process.stdout) as output:
-            yield Stream(output.fileno())
+            yield TegraStream(output.fileno())
     finally:
         _end(process)
 

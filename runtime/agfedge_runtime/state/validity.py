@@ -1,4 +1,4 @@
-"""Whether a run counts: the reasons why not."""
+"""The time series of a run, equally long lists by name, and whether the run counts: the reasons why not."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from agfedge_runtime.arrays import Float64Array
+from agfedge_runtime.errors import InputError
 from agfedge_runtime.state.reading import DeviceState
-from agfedge_runtime.state.series import Series, during
-from agfedge_runtime.state.temperatures import watched_zones
+from agfedge_runtime.state.sensors import watched_zones
 
 WATCHED = ("gpu", "emc")
 # A clock that was held for a quarter of the run is the run's; steps of a clock's table are wider than 5%.
@@ -23,6 +23,37 @@ _CLOCK_NAMES = {"gpu": "the GPU's", "emc": "the memory's (EMC)"}
 # Short peaks, which count all the time on an uncapped power mode, at latencies that do not move.
 _PEAKS = ("oc3",)
 _OC_MEANINGS = {"oc1": " (under-voltage)", "oc2": " (average current)", "oc3": " (peak current)"}
+
+Series = Mapping[str, object]
+# `own_us` is what a reading took: microseconds, its waiting for the devices' buses included.
+# None where a reading had no such value.
+COLUMNS = ("t_s", "total_w", "gpu_mhz", "emc_mhz", "temperature_c", "throttling", "own_us")
+
+
+def column(series: Series, name: str) -> Float64Array:
+    """A list of the series as float64, NaN for None; as long as `t_s`.
+
+    Raises:
+        InputError: the list is missing, is no list of numbers, or has another length than `t_s`.
+    """
+    values = series.get(name)
+    if not isinstance(values, (list, tuple)) or not all(_is_cell(value) for value in values):
+        raise InputError(f"state.series.{name}: expected a list of numbers and nulls; measure again with this release")
+    times = series.get("t_s")
+    if not isinstance(times, (list, tuple)) or len(times) != len(values):
+        raise InputError(f"state.series.{name}: expected as many values as in t_s, got {len(values)}")
+    return np.array([math.nan if value is None else value for value in values], np.float64)
+
+
+def during(series: Series, name: str, begin_s: float, end_s: float) -> Float64Array:
+    """The numbers of a list whose reading came from `begin_s` to `end_s`, without gaps; see `column`."""
+    times, values = column(series, "t_s"), column(series, name)
+    picked: Float64Array = values[(times >= begin_s) & (times <= end_s) & np.isfinite(values)]
+    return picked
+
+
+def _is_cell(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def validity(

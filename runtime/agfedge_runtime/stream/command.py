@@ -10,8 +10,7 @@ from pathlib import Path
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.stream.decision_lines import HEADER, line_of, rows_of
-from agfedge_runtime.stream.decision_log import DEFAULT_BYTES, DEFAULT_FILES
+from agfedge_runtime.stream.decision_log import DEFAULT_BYTES, DEFAULT_FILES, HEADER, line_of, rows_of
 from agfedge_runtime.stream.service import DEFAULT_NAME, RemoveService, serve
 from agfedge_runtime.stream.sources import load_inputs
 from agfedge_runtime.stream.streaming import Stream, run_stream

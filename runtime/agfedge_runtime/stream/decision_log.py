@@ -1,4 +1,7 @@
-"""Decisions in a file, a JSON line each, that rotates: ``decisions.jsonl``, ``decisions.jsonl.1`` and so on."""
+"""A decision as a line, for people and as JSON, and a file of such lines that rotates.
+
+The files are ``decisions.jsonl``, ``decisions.jsonl.1`` and so on.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,16 @@ import io
 import logging
 import os
 import sys
+from datetime import datetime, timezone
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
-from typing import Callable
+from typing import Callable, Mapping, Sequence
 
+import numpy as np
+
+from agfedge_runtime.bundle.router import Branch
+from agfedge_runtime.cascade.decisions import Decisions
 from agfedge_runtime.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -21,6 +29,60 @@ DEFAULT_FILES = 5
 # Whoever keeps only one file has nothing to rotate to.
 MIN_FILES = 2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+HEADER = f"{'row':>6}  {'branch':6}  {'probability':>11}  class"
+
+Row = Mapping[str, object]
+
+
+def utc(seconds: float | None = None) -> str:
+    """A moment in UTC to the millisecond (ISO 8601), such as ``2026-01-31T12:00:00.250Z``.
+
+    Args:
+        seconds: since 1970; now by default.
+    """
+    moment = datetime.now(timezone.utc) if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def rows_of(decisions: Decisions, classes: Sequence[str]) -> list[dict[str, object]]:
+    """What was decided, a mapping for each input, ready for JSON.
+
+    Args:
+        decisions: of N inputs.
+        classes: their names, by label.
+    """
+    return [
+        {
+            "label": int(label),
+            "class": classes[label],
+            "probability": float(decisions.probabilities[index, label]),
+            "branch": Branch(decisions.branches[index]).name.lower(),
+            "prior": _number(decisions.prior[index]),
+            "confidence": _number(decisions.confidence[index]),
+        }
+        for index, label in enumerate(decisions.labels)
+    ]
+
+
+def line_of(index: object, row: Row) -> str:
+    """A row of the table below `HEADER`; whatever the row holds, it is one line that leaves a terminal alone.
+
+    Args:
+        index: the input's place.
+        row: as of `rows_of`, or read back from JSON; what is not there is shown as ``?``.
+    """
+    probability = row.get("probability")
+    shown = f"{probability:11.4f}" if isinstance(probability, (int, float)) else f"{'?':>11}"
+    return printable(f"{index!s:>6}  {row.get('branch', '?')!s:6}  {shown}  {row.get('class', '?')}")
+
+
+def printable(text: str) -> str:
+    """The text with every control character, line ends among them, replaced by ``?``."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _number(value: np.float32) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 class DecisionLog:

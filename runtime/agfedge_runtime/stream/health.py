@@ -17,9 +17,8 @@ from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import AgfedgeError, InputError
 from agfedge_runtime.monitor.monitor import Monitor
 from agfedge_runtime.monitor.stats import Stats
-from agfedge_runtime.stream.clock import utc
-from agfedge_runtime.stream.decision_log import is_full
-from agfedge_runtime.stream.stopping import Terminated
+from agfedge_runtime.stopping import Terminated
+from agfedge_runtime.stream.decision_log import is_full, utc
 
 _log = logging.getLogger(__name__)
 

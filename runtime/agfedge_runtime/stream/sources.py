@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ContextManager, Iterator
 
@@ -16,26 +14,12 @@ import numpy as np
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.bundle.layout import InputSpec
 from agfedge_runtime.errors import InputError, MissingPackageError
+from agfedge_runtime.stream.items import Item, is_number, is_pipeline, laid_out, pixels_shape, sizes
 
 ARRAYS = (".npy", ".npz")
 IMAGES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # What NumPy raises for a file that is no .npz, or holds pickles, or has no such array.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
-
-
-@dataclass(frozen=True, eq=False)
-class Item:
-    """One input.
-
-    Attributes:
-        source: what it is from: a file, by its path below the folder that was given, or a camera.
-        row: its place there, 0 for an image; of a camera, how many frames came before it, those passed over among them.
-        x: a batch of one, (1, ...).
-    """
-
-    source: str
-    row: int
-    x: AnyArray
 
 
 def open_source(source: str, spec: InputSpec) -> ContextManager[Iterator[Item]]:
@@ -79,16 +63,6 @@ def is_camera(source: str) -> bool:
         return stat.S_ISCHR(os.stat(source).st_mode)
     except (OSError, ValueError):
         return source.startswith("/dev/") or is_pipeline(source)
-
-
-def is_number(source: str) -> bool:
-    """Whether a source is a camera by its number; no machine has a thousand."""
-    return re.fullmatch("[0-9]{1,3}", source) is not None
-
-
-def is_pipeline(source: str) -> bool:
-    """Whether a source reads like a pipeline of GStreamer, such as a CSI camera needs."""
-    return " ! " in source
 
 
 def load_inputs(path: Path) -> AnyArray:
@@ -143,35 +117,9 @@ def read_items(path: Path, spec: InputSpec, name: str = "") -> Iterator[Item]:
     x = load_inputs(path) if path.name.lower().endswith(".npz") else _array(path)
     rows = x[np.newaxis] if x.shape == spec.row_shape else x
     if rows.shape[1:] != spec.row_shape or rows.dtype != spec.dtype or len(rows) == 0:
-        raise InputError(f"{path}: got {x.dtype} {x.shape}, expected {spec.dtype} (N, {_sizes(spec.row_shape)})")
+        raise InputError(f"{path}: got {x.dtype} {x.shape}, expected {spec.dtype} (N, {sizes(spec.row_shape)})")
     for row in range(len(rows)):
         yield Item(name, row, np.ascontiguousarray(rows[row : row + 1]))
-
-
-def pixels_shape(source: str | Path, spec: InputSpec) -> tuple[int, int, int]:
-    """Height, width and channels of the images that the bundle takes.
-
-    Args:
-        source: named where it takes none.
-        spec: what the bundle takes.
-
-    Raises:
-        InputError: it takes something else than images of 8 bits with 1 or 3 channels.
-    """
-    shape = spec.row_shape
-    if spec.dtype == "uint8" and len(shape) == 3 and spec.layout in ("NHWC", "NCHW"):
-        height, width, channels = shape if spec.layout == "NHWC" else (*shape[1:], shape[0])
-        if channels in (1, 3):
-            return height, width, channels
-    raise InputError(
-        f"{source}: this bundle takes {spec.dtype} ({_sizes(shape)}) in layout {spec.layout}, which no image file or "
-        "camera has; give .npy or .npz files"
-    )
-
-
-def laid_out(pixels: AnyArray, spec: InputSpec) -> AnyArray:
-    """An image (H, W, C) in the layout that the bundle takes, contiguous."""
-    return np.ascontiguousarray(pixels if spec.layout == "NHWC" else pixels.transpose(2, 0, 1))
 
 
 def _inputs(folder: Path, files: list[Path], spec: InputSpec) -> Iterator[Item]:
@@ -212,7 +160,3 @@ def _image(path: Path, spec: InputSpec) -> AnyArray:
         got = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise InputError(f"{path}: is {got}, expected {width}x{height} (width x height); resize it")
     return laid_out(pixels.reshape(height, width, channels), spec)
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))

@@ -14,12 +14,21 @@ from typing import Iterable
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.cascade.cascade import Cascade
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.stream.clock import utc
-from agfedge_runtime.stream.decision_lines import HEADER, line_of, printable, rows_of
-from agfedge_runtime.stream.decision_log import DEFAULT_BYTES, DEFAULT_FILES, DecisionLog, check_rotation
+from agfedge_runtime.stopping import Stopping, Terminated
+from agfedge_runtime.stream.decision_log import (
+    DEFAULT_BYTES,
+    DEFAULT_FILES,
+    HEADER,
+    DecisionLog,
+    check_rotation,
+    line_of,
+    printable,
+    rows_of,
+    utc,
+)
 from agfedge_runtime.stream.health import Health
-from agfedge_runtime.stream.sources import Item, open_source
-from agfedge_runtime.stream.stopping import Stopping, Terminated
+from agfedge_runtime.stream.items import Item
+from agfedge_runtime.stream.sources import open_source
 
 
 @dataclass(frozen=True)

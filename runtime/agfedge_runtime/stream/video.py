@@ -19,7 +19,7 @@ from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.bundle.layout import InputSpec
 from agfedge_runtime.errors import InputError, MissingPackageError
 from agfedge_runtime.machine.packages import find_package
-from agfedge_runtime.stream.sources import Item, is_number, is_pipeline, laid_out, pixels_shape
+from agfedge_runtime.stream.items import Item, is_number, is_pipeline, laid_out, pixels_shape
 
 # A camera may take seconds for its first frame, and drop one now and then.
 SILENCE_S = 5.0

@@ -21,6 +21,8 @@ from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.samples import Samples
 from workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,7 +13,7 @@ from agfedge.account.findings import INVALID, NOTE, UNSTABLE, findings_of
 from agfedge_runtime import Bundle
 from agfedge_runtime.profile.samples import RateSamples, Samples
 from agfedge_runtime.state import DeviceState, validity
-from agfedge_runtime.state.series import COLUMNS
+from agfedge_runtime.state.validity import COLUMNS
 from made_samples import DIGEST, made_manifest, made_samples, slowing
 
 

@@ -23,6 +23,8 @@ from agfedge_runtime.profile.samples import Samples
 from nets import SIDE, stripes
 from workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 HERE = Measurement(None, None, 5, 1)
 
 

@@ -17,6 +17,8 @@ from agfedge_runtime import Bundle
 from agfedge_runtime.profile.samples import Samples
 from workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 # The record's head and its section, and so many decisions.
 KEPT = 5
 Lose = Callable[[BaseException, int], None]

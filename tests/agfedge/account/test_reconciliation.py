@@ -16,6 +16,8 @@ from agfedge_runtime import Branch
 from agfedge_runtime.profile.samples import Samples
 from made_samples import made_manifest, made_samples
 
+pytestmark = pytest.mark.slow
+
 
 def terms(found: Reconciliation) -> dict[str, float]:
     return {term.name: term.us for term in found.terms}

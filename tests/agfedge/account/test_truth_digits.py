@@ -16,6 +16,8 @@ from agfedge_runtime.profile.samples import Layer
 from nets import exported
 from pruning import prune_share
 
+pytestmark = pytest.mark.slow
+
 IMAGE = np.zeros((1, 1, 8, 8), np.float32)
 
 

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 # torch.export imports torch._dynamo, which binds the group that it finds.
 LEAVING = """
 import weakref

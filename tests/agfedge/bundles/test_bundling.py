@@ -23,15 +23,14 @@ from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
-    Costs,
     Guarantee,
     Precision,
     Preprocessing,
     PriorRule,
     Router,
 )
+from agfedge_runtime.cascade.verify import verify_golden
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.verify import verify_golden
 from nets import SIDE, exported, learned, samples, stripes
 from nets import Residual as Net
 from workshop import Workshop
@@ -80,7 +79,7 @@ def written(
         plan,
         calibration,
         [InPrecision("fp32", Precision(experts.described, calibration.router, "golden.npz"), graphs, test)],
-        Costs("macs", charge, passes.light, passes.heavy, passes.trunk),
+        replace(passes, prior=charge),
         Dataset(classes, part, part, part, None),
         {"model": "zoo.stripes:net", "seed": 3},
     )

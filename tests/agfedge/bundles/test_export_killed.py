@@ -16,6 +16,8 @@ from agfedge.cli import main
 from agfedge_runtime import Bundle
 from workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 # Each case runs in a fork of one process that has imported everything: it dies at a known point, without any waiting.
 NURSERY = """
 import json, os, signal, sys

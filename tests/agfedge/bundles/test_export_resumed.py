@@ -14,6 +14,8 @@ from agfedge.recover import train
 from agfedge_runtime import Bundle
 from workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 
 

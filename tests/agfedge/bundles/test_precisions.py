@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tensorrt_build import builds
 
 from agfedge.bundles import assembling
 from agfedge.bundles.precisions import check_precisions
 from agfedge.cli import main
 from agfedge.data import Dataset, load_dataset
-from agfedge.demo.digits import write_digits
-from agfedge.demo.network import train_heavy
 from agfedge_export.precision.regions import HALF
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
+from agfedge_runtime.cascade.verify import verify_golden
 from agfedge_runtime.cli import main as device
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.verify import verify_golden
+from tensorrt_build import builds
 from workshop import Workshop
+
+pytestmark = pytest.mark.slow
 
 TIMEOUT_S = 120
 
@@ -179,11 +179,9 @@ def test_precisions_come_in_order_and_unknown_ones_are_told() -> None:
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Bundle]:
+def parted(beside_digits: Path) -> tuple[dict, Bundle]:
     """Real images, experts that share a trunk, every precision: what `agfedge export --json` says, and the bundle."""
-    folder = tmp_path_factory.mktemp("digits")
-    write_digits(folder / "digits")
-    train_heavy(load_dataset(str(folder / "digits"), 0).train, folder / "heavy.safetensors", epochs=4)
+    folder = beside_digits
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         status = main(
@@ -198,8 +196,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Bundle]:
     return json.loads(out.getvalue()), Bundle.open(folder / "bundle")
 
 
-def test_export_writes_and_reports_the_precisions(digits: tuple[dict, Bundle]) -> None:
-    said, bundle = digits
+def test_export_writes_and_reports_the_precisions(parted: tuple[dict, Bundle]) -> None:
+    said, bundle = parted
     assert [each["precision"] for each in said["precisions"]] == ["fp16", "int8"]
     assert said["digest"] == bundle.digest
     for each in said["precisions"]:
@@ -212,23 +210,23 @@ def test_export_writes_and_reports_the_precisions(digits: tuple[dict, Bundle]) -
 
 
 @pytest.mark.parametrize(("precision", "points"), [("fp16", 0.1), ("int8", 0.5)])
-def test_digits_are_named_as_in_fp32(digits: tuple[dict, Bundle], precision: str, points: float) -> None:
+def test_digits_are_named_as_in_fp32(parted: tuple[dict, Bundle], precision: str, points: float) -> None:
     """An input of the test split is 0.2 points; fp16 may change none, and int8 two."""
-    said, _ = digits
+    said, _ = parted
     found = next(each for each in said["precisions"] if each["precision"] == precision)
     for expert in ("light", "heavy"):
         assert abs(found[expert]["value"] - said["test"][expert]["value"]) * 100 <= points
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_tensorrt_builds_every_graph_of_a_bundle(digits: tuple[dict, Bundle], precision: str) -> None:
+def test_tensorrt_builds_every_graph_of_a_bundle(parted: tuple[dict, Bundle], precision: str) -> None:
     pytest.importorskip(
         "tensorrt_rtx", reason="pip install tensorrt-rtx-cu13, for Linux on x86-64", exc_type=ImportError
     )
-    experts = digits[1].manifest.in_precision(precision).experts
+    experts = parted[1].manifest.in_precision(precision).experts
     assert experts.trunk is not None
     for graph in (experts.trunk, experts.light, experts.heavy):
-        assert builds(digits[1].file(graph.file), TIMEOUT_S) == "yes", graph.file
+        assert builds(parted[1].file(graph.file), TIMEOUT_S) == "yes", graph.file
 
 
 def test_torch_tensorrt_is_refused_before_any_work(

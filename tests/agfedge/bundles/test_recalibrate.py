@@ -11,7 +11,7 @@ import pytest
 from agfedge.cli import main
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
-from agfedge_runtime.verify import verify_golden
+from agfedge_runtime.cascade.verify import verify_golden
 from workshop import Workshop
 
 

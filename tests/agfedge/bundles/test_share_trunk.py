@@ -17,8 +17,6 @@ from agfedge.bundles.experts import ExpertPair
 from agfedge.bundles.precisions import InPrecision
 from agfedge.cli import main
 from agfedge.data import load_dataset
-from agfedge.demo.digits import write_digits
-from agfedge.demo.network import train_heavy
 from agfedge.light.light import LightExpert, make_light, score_subject
 from agfedge.recover import Recovery
 from agfedge.router import Answers, Calibration, EarlyTrial, Measure
@@ -34,12 +32,13 @@ from agfedge_export.trunk.cuts import common_trunk, find_cut, trunk_cuts
 from agfedge_runtime import Branch, Bundle, Cascade
 from agfedge_runtime.bundle.manifest import (
     ConfidenceRule,
-    Costs,
     Guarantee,
     Precision,
     PriorRule,
     Router,
 )
+
+pytestmark = pytest.mark.slow
 
 NETWORK = "agfedge.demo.network:digits_net"
 
@@ -53,11 +52,8 @@ class Parted:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trunk")
-    write_digits(folder / "digits")
-    train_heavy(load_dataset(str(folder / "digits"), 0).train, folder / "heavy.safetensors", epochs=4)
-    return folder
+def folder(beside_digits: Path) -> Path:
+    return beside_digits
 
 
 def export(folder: Path, stage: str) -> int:
@@ -164,7 +160,7 @@ def test_a_prior_of_the_trunk_is_a_graph_of_its_features(parted: Parted, kind: s
     graphs = experts.graphs(choice, shape)
     full = InPrecision("fp32", Precision(experts.described, router, "golden.npz"), graphs, graphs.answers(x))
     charge = prior_charge(kind, experts.prior_costs(rows, shape))
-    charged = Costs("macs", charge, experts.macs.light, experts.macs.heavy, experts.macs.trunk)
+    charged = replace(experts.macs, prior=charge)
     data, calibration = replace(subject.data, test=x), Calibration(router, choice, 0.5)
     made = write_experts(
         tmp_path / "b", experts, parted.light.plan, calibration, [full], charged, data, {"model": "digits"}

@@ -8,20 +8,16 @@ from pathlib import Path
 import pytest
 
 from agfedge.cli import main
-from agfedge.data import load_dataset
-from agfedge.demo.digits import write_digits
-from agfedge.demo.network import train_heavy
 from agfedge_runtime import Bundle
+
+pytestmark = pytest.mark.slow
 
 NETWORK = "agfedge.demo.network:digits_net"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("auto")
-    write_digits(folder / "digits")
-    train_heavy(load_dataset(str(folder / "digits"), 0).train, folder / "heavy.safetensors", epochs=4)
-    return folder
+def folder(beside_digits: Path) -> Path:
+    return beside_digits
 
 
 def test_the_cheapest_of_a_few_trunks_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

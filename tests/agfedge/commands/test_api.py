@@ -26,6 +26,8 @@ from agfedge_runtime.errors import AgfedgeError
 from nets import Residual
 from workshop import NETS, Workshop
 
+pytestmark = pytest.mark.slow
+
 FUNCTIONS = sorted(set(COMMANDS) - {"demo"})
 CLASSES = {"AgfedgeError": AgfedgeError, "Branch": Branch, "Cascade": Cascade}
 

@@ -331,6 +331,7 @@ def test_a_profile_of_nothing(bench: Bench) -> None:
     assert "deploy the bundle there first" in bench.told("profile", bundle, "--on", str(bench.folder / "nowhere"))
 
 
+@pytest.mark.slow
 def test_a_profile_on_a_target_that_runs_another_bundle(bench: Bench) -> None:
     other, device = str(bench.folder / "other"), str(bench.folder / "device")
     assert main([*bench.workshop.export(Path(other)), "--json"]) == 0
@@ -351,6 +352,7 @@ def test_a_demo_with_a_seed_that_no_generator_takes(bench: Bench) -> None:
     assert not (bench.folder / "demo").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Raising", "Branching"])
 def test_from_a_shell_it_is_the_same_one_line(bench: Bench, name: str) -> None:
     command = bench.workshop.export(bench.folder / "out", model=bench.model(name), weights=None)

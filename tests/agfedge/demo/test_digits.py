@@ -57,6 +57,7 @@ def test_the_same_seed_writes_the_same_bytes(folder: Path, tmp_path: Path) -> No
     assert digest(tmp_path / "again") == digest(folder)
 
 
+@pytest.mark.slow
 def test_digits_written_before_are_replaced(tmp_path: Path) -> None:
     write_digits(tmp_path / "data", seed=0)
     before = digest(tmp_path / "data")

@@ -116,6 +116,7 @@ def test_a_trace_comes_beside_the_page(run_file: Path) -> None:
     assert Path("report.html").is_file()
 
 
+@pytest.mark.slow
 def test_samples_of_another_bundle_are_warned_of(
     run_file: Path, samples: Samples, bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +129,7 @@ def test_samples_of_another_bundle_are_warned_of(
     assert page.index("different bundles") < page.index('class="verdict"')
 
 
+@pytest.mark.slow
 def test_of_two_bundles_each_profile_finds_its_own(
     run_file: Path, samples: Samples, bundle: Bundle, tmp_path: Path, write_tiny_bundle,
     capsys: pytest.CaptureFixture[str],

@@ -23,6 +23,7 @@ def test_a_machine_of_half_the_speed_has_a_ratio_of_two(profile: MeasuredRun, sl
     assert change.low < 2.0 < change.high
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says() -> None:
     held = 0
     for seed in range(40):

@@ -48,6 +48,12 @@ def test_other_columns_may_be_flush_left() -> None:
     assert str(Table(("n", "what"), [("a", "x")], left=(1,))).splitlines()[-1] == "a  x"
 
 
+def test_a_terminal_breaks_long_texts_of_the_last_column() -> None:
+    table = Table(("n", "what"), [("a", "one two three"), ("b", "")], left=(1,), wrap=8)
+    assert str(table).splitlines()[2:] == ["a  one two", "   three", "b"]
+    assert "one two three" in table.html()
+
+
 def test_a_table_without_rows_is_its_head() -> None:
     assert str(Table(("name",), [])) == "name\n----"
 

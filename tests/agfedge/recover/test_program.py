@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from cifar_resnet import CifarResNet
-from own_architectures.vit import vit
 from torch import nn
 
 from agfedge.recover import Recovery, Student, make_student, recover, reestimate, write_back
 from agfedge_export import Plan, SurgeryError, analyse, make_plan, prune
+from agfedge_export.graph.from_torch import TorchExport
+from cifar_resnet import CifarResNet
 from nets import Padded, Viewed, exported, logits, random_plan, seeded
+from own_architectures.vit import vit
+
+pytestmark = pytest.mark.slow
 
 IMAGE, THUMB = (3, 32, 32), (3, 64, 64)
 
@@ -50,11 +55,19 @@ def inputs(shape: tuple[int, ...], count: int = 12) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, *shape)).astype(np.float32)
 
 
+@cache
+def heavy_of(
+    make: type[nn.Module], shape: tuple[int, ...], count: int = 12
+) -> tuple[nn.Module, np.ndarray, TorchExport]:
+    """A module, inputs and its export, which no recovery changes."""
+    module, x = seeded(make), inputs(shape, count)
+    return module, x, exported(module, x)
+
+
 def student_of(
     make: type[nn.Module], shape: tuple[int, ...], share: float = 0.25
 ) -> tuple[Student, object, np.ndarray, nn.Module]:
-    module, x = seeded(make), inputs(shape)
-    made = exported(module, x)
+    module, x, made = heavy_of(make, shape)
     plan = random_plan(analyse(made.model), share)
     pruned = prune(made.model, plan).model
     return make_student(module, plan, pruned, x, made.program), pruned, x, module
@@ -116,8 +129,7 @@ def test_its_batch_norms_follow_train_and_eval_with_their_own_momentum() -> None
 
 
 def vanished(make=small_resnet, shape=IMAGE) -> tuple[nn.Module, Plan, object, np.ndarray, object]:
-    module, x = seeded(make), inputs(shape)
-    made = exported(module, x)
+    module, x, made = heavy_of(make, shape)
     groups = analyse(made.model)
     name = next(group.name for group in groups.groups if group.may_vanish)
     plan = make_plan(groups, {name: np.arange(0)})
@@ -170,8 +182,7 @@ def test_without_batch_norms_nothing_is_reestimated() -> None:
 
 @pytest.mark.parametrize("make", [CifarResNet.__name__, Grouped.__name__])
 def test_what_is_frozen_comes_out_of_training_as_it_went_in(make: str) -> None:
-    module, x = seeded({"CifarResNet": small_resnet, "Grouped": Grouped}[make]), inputs((3, 32, 32), 40)
-    made = exported(module, x)
+    module, x, made = heavy_of({"CifarResNet": small_resnet, "Grouped": Grouped}[make], IMAGE, 40)
     plan = random_plan(analyse(made.model), 0.5)
     pruned = prune(made.model, plan).model
     own = module.state_dict()

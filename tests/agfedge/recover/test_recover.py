@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
 
 import numpy as np
 import onnx
@@ -12,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from agfedge.recover import Recovery, held_out, make_student, recover, write_back
+from agfedge.recover import Recovery, Student, held_out, make_student, recover, write_back
 from agfedge.recover.slim import SlimError, parameter_cuts, slim
-from agfedge_export import Plan, SurgeryError, analyse, prune
+from agfedge_export import Plan, SurgeryError
 from agfedge_runtime.errors import InputError
 from nets import (
     Depthwise,
@@ -26,21 +25,17 @@ from nets import (
     Viewed,
     exported,
     learned,
+    learned_light,
+    light,
     logits,
-    random_plan,
     samples,
-    seeded,
     stripes,
 )
 
 
-@cache
 def pruned(kind: type[nn.Module]) -> tuple[nn.Module, Plan, onnx.ModelProto]:
-    """A module, a plan that keeps a random half, and its pruned graph."""
-    module = seeded(kind)
-    model = exported(module, samples()[0]).model
-    plan = random_plan(analyse(model))
-    return module, plan, prune(model, plan).model
+    made = light(kind)
+    return made.heavy, made.plan, made.graph
 
 
 def answers(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
@@ -142,19 +137,20 @@ def test_a_student_of_another_plan_does_not_fit_the_graph() -> None:
         write_back(student, whole, x)
 
 
-def light_of(teacher: nn.Module) -> tuple[Plan, onnx.ModelProto]:
-    model = exported(teacher, stripes()[0]).model
-    plan = random_plan(analyse(model), 0.5, seed=4)
-    return plan, prune(model, plan).model
+def student_of(teacher: nn.Module, x: np.ndarray) -> Student:
+    """The student of a teacher that is `learned(Residual)` or has its weights."""
+    made = learned_light(Residual)
+    return make_student(teacher, made.plan, made.graph, x[:16])
 
 
 def accuracy(module: nn.Module, data: tuple[np.ndarray, np.ndarray]) -> float:
     return float((logits(module, data[0]).argmax(axis=1) == data[1]).mean())
 
 
+@pytest.mark.slow
 def test_recovery_raises_the_accuracy_on_inputs_that_it_did_not_see() -> None:
     teacher, (x, y) = learned(Residual), stripes()
-    student = make_student(teacher, *light_of(teacher), x[:16])
+    student = student_of(teacher, x)
     unseen = stripes(300, seed=1)
     before = accuracy(student.module, unseen)
     report = recover(student, teacher, x, y, Recovery(epochs=10, batch_size=32, learning_rate=1e-2))
@@ -163,9 +159,10 @@ def test_recovery_raises_the_accuracy_on_inputs_that_it_did_not_see() -> None:
     assert len(report.validation_accuracy) == 11
 
 
+@pytest.mark.slow
 def test_the_student_is_left_at_its_best_epoch() -> None:
     teacher, (x, y) = learned(Residual), stripes()
-    student = make_student(teacher, *light_of(teacher), x[:16])
+    student = student_of(teacher, x)
     how = Recovery(epochs=5, batch_size=32, learning_rate=0.3)  # so fast that it also unlearns
     report = recover(student, teacher, x, y, how)
     held, _ = held_out(len(x), how)
@@ -175,10 +172,9 @@ def test_the_student_is_left_at_its_best_epoch() -> None:
 
 def test_the_same_seed_trains_the_same_weights() -> None:
     teacher, (x, y) = learned(Residual), stripes(80)
-    plan, graph = light_of(teacher)
     states = []
     for seed in (0, 0, 1):
-        student = make_student(teacher, plan, graph, x[:16])
+        student = student_of(teacher, x)
         recover(student, teacher, x, y, Recovery(epochs=1, batch_size=16, seed=seed))
         states.append(student.state())
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
@@ -187,7 +183,7 @@ def test_the_same_seed_trains_the_same_weights() -> None:
 
 def test_a_frozen_heavy_expert_has_a_light_one_that_learns() -> None:
     teacher, (x, y) = copy.deepcopy(learned(Residual)).requires_grad_(False), stripes(60)
-    student = make_student(teacher, *light_of(teacher), x[:16])
+    student = student_of(teacher, x)
     before = student.state()["inner.weight"]
     recover(student, teacher, x, y, Recovery(epochs=1, batch_size=16))
     assert not np.array_equal(student.state()["inner.weight"], before)
@@ -197,7 +193,7 @@ def test_a_frozen_heavy_expert_has_a_light_one_that_learns() -> None:
 def test_the_heavy_expert_is_not_trained() -> None:
     teacher, (x, y) = learned(Residual), stripes(60)
     before = copy.deepcopy(teacher.state_dict())
-    student = make_student(teacher, *light_of(teacher), x[:16])
+    student = student_of(teacher, x)
     recover(student, teacher, x, y, Recovery(epochs=1, batch_size=16))
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 

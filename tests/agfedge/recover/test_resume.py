@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -17,19 +18,32 @@ from agfedge.recover import Recovery, Student, make_student, recover
 from agfedge.recover.checkpoint import load_course
 from agfedge.recover.lessons import Changes, change
 from agfedge.recover.train import learning_rate
-from agfedge_export import analyse, prune
+from agfedge_export import Plan
 from agfedge_runtime.errors import InputError
-from nets import Residual, exported, random_plan, samples, seeded, stripes
+from nets import Residual, light, samples, seeded, stripes
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 HOW = Recovery(epochs=4, batch_size=16, learning_rate=1e-2, augment="flip-crop")
 
 
 def fresh() -> tuple[Student, nn.Module]:
-    teacher = seeded(Residual)
-    model = exported(teacher, samples()[0]).model
-    plan = random_plan(analyse(model))
-    return make_student(teacher, plan, prune(model, plan).model, samples()[0]), teacher
+    made = light(Residual)
+    return make_student(made.heavy, made.plan, made.graph, samples()[0]), made.heavy
+
+
+def save(folder: Path) -> None:
+    """Writes what `opened` reads: another process would export it anew."""
+    made = light(Residual)
+    (folder / "plan.json").write_text(made.plan.to_json())
+    onnx.save(made.graph, folder / "light.onnx")
+
+
+def opened(folder: Path) -> tuple[Student, nn.Module]:
+    """What `fresh` makes, in another process."""
+    heavy, plan = seeded(Residual), Plan.from_json((folder / "plan.json").read_text())
+    return make_student(heavy, plan, onnx.load(folder / "light.onnx"), samples()[0]), heavy
 
 
 def same(one: Student, other: Student) -> bool:
@@ -65,7 +79,7 @@ KILLED = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
-from test_resume import HOW, fresh, stripes
+from test_resume import HOW, opened, stripes
 from agfedge.recover import recover, train
 save = train.save_course
 def dies(path, course, mark):
@@ -73,14 +87,16 @@ def dies(path, course, mark):
     if course.epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 train.save_course = dies
-student, teacher = fresh()
-recover(student, teacher, *stripes(80), HOW, checkpoint=Path(sys.argv[1]))
+folder = Path(sys.argv[1])
+student, teacher = opened(folder)
+recover(student, teacher, *stripes(80), HOW, checkpoint=folder / "c")
 """
 
 
 def test_a_killed_recovery_loses_nothing_that_an_epoch_had_finished(tmp_path: Path) -> None:
     script = KILLED.format(paths=[str(ROOT / "tests/helpers"), str(ROOT / "tests/agfedge/recover")])
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "c")], capture_output=True, check=False)
+    save(tmp_path)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-500:]
     (whole, teacher), (student, _), (x, y) = fresh(), fresh(), stripes(80)
     assert recover(whole, teacher, x, y, HOW) == recover(student, teacher, x, y, HOW, checkpoint=tmp_path / "c")
@@ -107,23 +123,25 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 SHARED = """
 import sys
 sys.path[:0] = {paths!r}
+from pathlib import Path
 import numpy as np
-from test_resume import fresh, stripes
+from test_resume import opened, stripes
 from agfedge.base.distributed import team
 from agfedge.recover import Recovery, recover
 with team() as us:
-    student, teacher = fresh()
+    student, teacher = opened(Path(sys.argv[1]))
     recover(student, teacher, *stripes(80), Recovery(epochs=2, batch_size=32), team=us)
-    np.savez(sys.argv[1] + str(us.rank) + ".npz", **student.state())
+    np.savez(Path(sys.argv[1], "rank" + str(us.rank)), **student.state())
 """
 
 
 def test_two_processes_end_with_the_same_weights_near_those_of_one(tmp_path: Path) -> None:
+    save(tmp_path)
     script = tmp_path / "train.py"
     script.write_text(SHARED.format(paths=[str(ROOT / "tests/helpers"), str(ROOT / "tests/agfedge/recover")]))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*command, str(script), str(tmp_path / "rank")],
+        [*command, str(script), str(tmp_path)],
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from agfedge.router.priors import try_priors
-from agfedge_profiles import PassCosts
+from agfedge_runtime.bundle.layout import Costs
 
 
 def trial_of(
     prior: np.ndarray, answered: np.ndarray, light_cost: float = 0.5, prior_cost: float = 0.001, seed: int = 0
 ):
-    (trial,) = try_priors({"p": prior.astype(np.float64)}, answered, PassCosts(light_cost), {"p": prior_cost}, seed)
+    (trial,) = try_priors({"p": prior.astype(np.float64)}, answered, Costs(light_cost), {"p": prior_cost}, seed)
     return trial
 
 
@@ -63,10 +63,10 @@ def test_each_prior_is_tried_by_itself_and_the_same_seed_tries_alike() -> None:
     priors = {name: generator.uniform(size=100) for name in ("a", "b")}
     answered = generator.uniform(size=100) < 0.5
     costs = {"a": 0.01, "b": 0.02}
-    first, again = (try_priors(priors, answered, PassCosts(0.5), costs, 3) for _ in range(2))
+    first, again = (try_priors(priors, answered, Costs(0.5), costs, 3) for _ in range(2))
     assert [trial.kind for trial in first] == ["a", "b"]
     assert first == again
 
 
 def test_one_sample_is_too_few_to_try_on() -> None:
-    assert try_priors({"p": np.ones(1)}, np.ones(1, bool), PassCosts(0.5), {"p": 0.0}, 0) == []
+    assert try_priors({"p": np.ones(1)}, np.ones(1, bool), Costs(0.5), {"p": 0.0}, 0) == []

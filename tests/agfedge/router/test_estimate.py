@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from agfedge.router import Answers, Bound, choose_estimate
-from agfedge_profiles import PassCosts, Rates, expected
+from agfedge_profiles import Rates, expected
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.errors import InputError
 
-COSTS = PassCosts(0.3, trunk=0.2, heavy=0.8)
+COSTS = Costs(0.3, trunk=0.2, heavy=0.8)
 
 
 def rows(count: int = 2000, easy: float = 0.8, seed: int = 0) -> Answers:

@@ -14,11 +14,11 @@ from agfedge.router.confidence import confidence_of
 from agfedge.router.guarantee import METHOD, NEVER
 from agfedge.router.priors import fit_probe, probe_values, unseen_values
 from agfedge.router.rivals import rival_table, rivals
-from agfedge_profiles import PassCosts
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.bundle.router import Branch
 from agfedge_runtime.errors import InputError
 
-COSTS = PassCosts(0.3)
+COSTS = Costs(0.3)
 
 
 def draw(count: int, seed: int, *, light: float = 2.5, told: bool = True) -> Answers:
@@ -36,7 +36,7 @@ def draw(count: int, seed: int, *, light: float = 2.5, told: bool = True) -> Ans
 EVIDENCE = Evidence(draw(600, 0), draw(1500, 1), {"input_l1": 0.001, "trunk_probe": 0.002})
 
 
-def routed(evidence: Evidence = EVIDENCE, costs: PassCosts = COSTS, epsilon: float = 0.02) -> Calibration:
+def routed(evidence: Evidence = EVIDENCE, costs: Costs = COSTS, epsilon: float = 0.02) -> Calibration:
     return choose_router(evidence, costs, Bound(epsilon, 0.1), 0)
 
 
@@ -77,6 +77,7 @@ def test_the_reference_counts_what_the_light_expert_sees() -> None:
     assert len(reference.confidence) == 20
 
 
+@pytest.mark.slow
 def test_over_many_splits_the_whole_router_keeps_its_promise() -> None:
     truth = draw(200_000, 99)
     missed = 0
@@ -111,7 +112,7 @@ def test_every_measure_lies_between_zero_and_one_and_rises_with_the_logit(kind: 
 
 
 def test_an_expert_that_costs_too_much_or_errs_too_often_never_answers() -> None:
-    dear = routed(costs=PassCosts(1.2))
+    dear = routed(costs=Costs(1.2))
     assert (dear.router.confidence.threshold, dear.expected_cost) == (NEVER, 1.0)
     assert "would cost 1." in dear.verdict
     wrong = replace(EVIDENCE.certifying, light=np.roll(EVIDENCE.certifying.light, 1, axis=1))

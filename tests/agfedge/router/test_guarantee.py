@@ -62,6 +62,7 @@ def test_gains_offset_losses() -> None:
     assert certify(confidence, light, gaining, GRID, BOUND)[0] < without
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [0.0, 0.004, 0.02, 0.1])
 def test_at_the_boundary_the_test_errs_in_at_most_delta(gain: float) -> None:
     epsilon, delta, count = 0.03, 0.1, 400

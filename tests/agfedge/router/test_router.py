@@ -16,7 +16,7 @@ from agfedge.router.guarantee import NEVER, threshold_grid
 from agfedge.router.priors import PriorShapes, prior_cost
 from agfedge.subject.preprocess import preprocessing_for
 from agfedge_export import GraphCosts
-from agfedge_profiles import PassCosts
+from agfedge_runtime.bundle.layout import Costs
 from agfedge_runtime.bundle.manifest import Preprocessing
 from agfedge_runtime.errors import InputError
 
@@ -60,7 +60,7 @@ def pair(
 
 
 def calibrated(experts: ExpertPair, held: Arrays, data: Arrays, light_cost: float = 0.2, seed: int = 0) -> Calibration:
-    return calibrate_experts(experts, held, data, PassCosts(light_cost), Bound(0.05, 0.1), seed)[0]
+    return calibrate_experts(experts, held, data, Costs(light_cost), Bound(0.05, 0.1), seed)[0]
 
 
 def test_the_threshold_is_certified_on_the_cooled_confidence() -> None:

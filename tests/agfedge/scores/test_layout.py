@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from own_architectures.vit import ATTENTIONS
 from torch import nn
 
 from agfedge.scores import ScoreInputs, score_many, score_names
 from agfedge.scores.program import BatchAxis, Place, UnitIndex
 from nets import score_inputs
+from own_architectures.vit import ATTENTIONS
 
 TOKENS, WIDTH = 7, 16
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from agfedge.targets import deploy
 from agfedge.targets.local import LocalTarget
 from agfedge_runtime.bundle.bundle import Bundle
+from shared import Shared
 
 
 @pytest.fixture
@@ -28,7 +31,25 @@ def device(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def twice(bundle: Bundle, other: Bundle, device: Path) -> tuple[str, str]:
-    """Two releases on the device, the second is current."""
-    first = deploy(bundle.path, LocalTarget(device)).release
-    return first, deploy(other.path, LocalTarget(device)).release
+def once(bundle: Bundle, shared: Shared, device: Path) -> str:
+    """The release of `bundle` on the device: a copy of one deploy of this run."""
+    made = shared.folder("deployed once", lambda folder: _deploy(bundle, folder))
+    return _copy(made, device)[0]
+
+
+@pytest.fixture
+def twice(bundle: Bundle, other: Bundle, shared: Shared, device: Path) -> tuple[str, str]:
+    """Releases of `bundle` and of `other` on the device, the second is current: a copy of two deploys of this run."""
+    made = shared.folder("deployed twice", lambda folder: _deploy(bundle, folder) or _deploy(other, folder))
+    second, first = _copy(made, device)
+    return first, second
+
+
+def _deploy(bundle: Bundle, folder: Path) -> None:
+    deploy(bundle.path, LocalTarget(folder / "device"))
+
+
+def _copy(made: Path, device: Path) -> list[str]:
+    """The releases, the newest first."""
+    shutil.copytree(made / "device", device, symlinks=True)
+    return json.loads((device / "history.json").read_text())

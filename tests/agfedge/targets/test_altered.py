@@ -21,6 +21,8 @@ from agfedge_runtime.bundle.manifest import MANIFEST_NAME
 from agfedge_runtime.errors import BundleError
 from agfedge_runtime.releases import releases
 
+pytestmark = pytest.mark.slow
+
 WriteBundle = Callable[..., Bundle]
 FILES = ("light.onnx", "heavy.onnx", "golden.npz")
 

@@ -40,6 +40,7 @@ def test_what_names_no_host_is_refused(bundle: Bundle, capsys: pytest.CaptureFix
     assert "names no host" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_targets_get_a_line_each_and_one_that_fails_is_nothing_to_the_others(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,8 @@ from agfedge.targets.shipped import check_golden
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.releases import releases
 
+pytestmark = pytest.mark.slow
+
 # Deploys argv[1] to argv[2] and kills itself once argv[4] events of kind argv[3] are done: remote steps (commands and
 # copies), or files put in place. With fewer, it ends well and prints how many were left.
 KILLED = """

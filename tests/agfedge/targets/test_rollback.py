@@ -15,6 +15,8 @@ from agfedge.targets.status import read_status
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 WriteBundle = Callable[..., Bundle]
 
 
@@ -116,7 +118,7 @@ def flip(path: Path) -> None:
     [
         (lambda release: flip(release / "bundle" / "light.onnx"), "bundle/light.onnx: got sha256"),
         (lambda release: flip(release / "bundle" / "manifest.json"), "no rollback to"),
-        (lambda release: flip(release / "runtime" / "agfedge_runtime" / "cascade.py"), "the digests of its files"),
+        (lambda release: flip(release / "runtime" / "agfedge_runtime" / "cli.py"), "the digests of its files"),
         (lambda release: (release / "bundle" / "light.onnx").unlink(), "bundle/light.onnx: missing"),
         (lambda release: (release / "bundle" / "x.py").write_text(""), "bundle/x.py: not part of the release"),
         (lambda release: (release / "runtime" / "numpy.py").write_text(""), "the digests of its files"),

@@ -14,6 +14,8 @@ from agfedge.targets.local import LocalTarget
 from agfedge.targets.rollback import roll_back
 from agfedge_runtime.bundle.bundle import Bundle
 
+pytestmark = pytest.mark.slow
+
 WriteBundle = Callable[..., Bundle]
 # Stands for systemd: a service that is restarted says in its health file what `current` points at, unless it is told to
 # fail with that, or to say nothing.

@@ -442,6 +442,7 @@ def test_the_errors_of_a_signature_are_those_of_a_bundle() -> None:
     assert issubclass(SignatureError, BundleError)
 
 
+@pytest.mark.slow
 def test_a_target_that_asks_for_signatures_runs_and_goes_back_to_nothing_else(
     bundle: Path,
     signers: Path,

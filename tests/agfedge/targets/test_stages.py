@@ -18,6 +18,8 @@ from agfedge.targets.stages import STAGES
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.errors import BundleDigestError, BundlePathError, InputError
 
+pytestmark = pytest.mark.slow
+
 WriteBundle = Callable[..., Bundle]
 
 
@@ -98,14 +100,12 @@ def test_the_same_bundle_again_ships_nothing_and_checks_all(bundle: Bundle, devi
     assert releases(device) == {first.release}
 
 
-def test_another_bundle_becomes_current_and_the_one_before_stays(bundle: Bundle, other: Bundle, device: Path) -> None:
-    first = deploy(bundle.path, LocalTarget(device))
-
+def test_another_bundle_becomes_current_and_the_one_before_stays(once: str, other: Bundle, device: Path) -> None:
     second = deploy(other.path, LocalTarget(device))
 
     assert current(device) == f"releases/{second.release}"
-    assert facts(second, "switch") == {"before": first.release, "switched": True}
-    assert releases(device) == {first.release, second.release}
+    assert facts(second, "switch") == {"before": once, "switched": True}
+    assert releases(device) == {once, second.release}
 
 
 def test_the_oldest_releases_are_removed(write_tiny_bundle: WriteBundle, tmp_path: Path, device: Path) -> None:
@@ -123,10 +123,9 @@ def test_the_oldest_releases_are_removed(write_tiny_bundle: WriteBundle, tmp_pat
 
 
 def test_the_one_before_is_the_one_that_ran_not_the_one_that_was_shipped_last(
-    bundle: Bundle, other: Bundle, write_tiny_bundle: WriteBundle, tmp_path: Path, device: Path
+    twice: tuple[str, str], bundle: Bundle, write_tiny_bundle: WriteBundle, tmp_path: Path, device: Path
 ) -> None:
-    first = deploy(bundle.path, LocalTarget(device)).release
-    second = deploy(other.path, LocalTarget(device)).release
+    first, second = twice
     deploy(bundle.path, LocalTarget(device))
     newest = write_tiny_bundle(tmp_path / "third", 0.6)
     third = deploy(newest.path, LocalTarget(device), DeployOptions(keep_releases=2)).release
@@ -135,9 +134,8 @@ def test_the_one_before_is_the_one_that_ran_not_the_one_that_was_shipped_last(
     assert second not in releases(device)
 
 
-def test_a_lost_history_never_removes_what_runs(bundle: Bundle, other: Bundle, device: Path) -> None:
-    first = deploy(bundle.path, LocalTarget(device)).release
-    second = deploy(other.path, LocalTarget(device)).release
+def test_a_lost_history_never_removes_what_runs(twice: tuple[str, str], other: Bundle, device: Path) -> None:
+    first, second = twice
     (device / "history.json").write_text("{broken")
 
     deploy(other.path, LocalTarget(device), DeployOptions(keep_releases=2))
@@ -165,10 +163,8 @@ def test_a_current_that_no_deploy_made_is_refused(bundle: Bundle, device: Path) 
     "name", ["bundle/heavy.onnx", "bundle/manifest.json", "runtime/agfedge_runtime/cascade/cascade.py"]
 )
 def test_a_byte_flipped_on_the_way_is_found_before_anything_runs(
-    bundle: Bundle, other: Bundle, device: Path, name: str
+    once: str, other: Bundle, device: Path, name: str
 ) -> None:
-    first = deploy(bundle.path, LocalTarget(device)).release
-
     def flip(release: Path) -> None:
         raw = bytearray((release / name).read_bytes())
         raw[len(raw) // 2] ^= 1
@@ -176,7 +172,7 @@ def test_a_byte_flipped_on_the_way_is_found_before_anything_runs(
 
     with pytest.raises(DeployError, match=f"device: verify failed: {name}: got .* sha256 .*what ran there before"):
         deploy(other.path, Meddling(device, flip))
-    assert current(device) == f"releases/{first}"
+    assert current(device) == f"releases/{once}"
 
 
 @pytest.mark.parametrize(
@@ -208,8 +204,7 @@ def test_a_release_that_is_not_as_shipped_is_refused(
     assert not (device / "current").exists()
 
 
-def test_a_current_release_that_was_damaged_is_mended(bundle: Bundle, device: Path) -> None:
-    deploy(bundle.path, LocalTarget(device))
+def test_a_current_release_that_was_damaged_is_mended(once: str, bundle: Bundle, device: Path) -> None:
     (device / "current" / "bundle" / "light.onnx").write_bytes(b"damaged")
     (device / "current" / "runtime" / "agfedge_runtime" / "__pycache__").mkdir()
     (device / "current" / "runtime" / "agfedge_runtime" / "__pycache__" / "cli.pyc").write_bytes(b"stale")
@@ -220,14 +215,13 @@ def test_a_current_release_that_was_damaged_is_mended(bundle: Bundle, device: Pa
 
 
 def test_other_golden_answers_leave_current(
-    bundle: Bundle, write_tiny_bundle: WriteBundle, tmp_path: Path, device: Path
+    once: str, write_tiny_bundle: WriteBundle, tmp_path: Path, device: Path
 ) -> None:
-    first = deploy(bundle.path, LocalTarget(device)).release
     wrong = write_tiny_bundle(tmp_path / "wrong", wrong=True)
 
     with pytest.raises(DeployError, match=r"golden failed: .*otherwise than the export did: 0 of 8 labels"):
         deploy(wrong.path, LocalTarget(device))
-    assert current(device) == f"releases/{first}"
+    assert current(device) == f"releases/{once}"
 
 
 def test_modules_that_lie_in_the_target_folder_are_not_imported(bundle: Bundle, device: Path) -> None:
@@ -288,15 +282,14 @@ def test_the_report_is_json(bundle: Bundle, device: Path) -> None:
     assert [stage["name"] for stage in value["stages"]] == list(STAGES)
 
 
-def test_a_switch_that_cannot_write_its_history_changes_nothing(bundle: Bundle, other: Bundle, device: Path) -> None:
-    before = deploy(bundle.path, LocalTarget(device)).release
+def test_a_switch_that_cannot_write_its_history_changes_nothing(once: str, other: Bundle, device: Path) -> None:
     # Stands for a full disk: nothing can be written where the history is staged.
     (device / ".history.json.new").mkdir()
 
     with pytest.raises(DeployError, match=r"switch failed: .*\(what ran there before is unchanged\)"):
         deploy(other.path, LocalTarget(device))
 
-    assert current(device) == f"releases/{before}"
+    assert current(device) == f"releases/{once}"
     (device / ".history.json.new").rmdir()
     deploy(other.path, LocalTarget(device))
 

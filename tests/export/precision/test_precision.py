@@ -12,7 +12,6 @@ import onnx.parser
 import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
-from tensorrt_build import builds
 
 from agfedge_export.errors import ModelError
 from agfedge_export.graph.shape_values import infer
@@ -22,6 +21,7 @@ from agfedge_export.precision.precision import Converted, to_fp16, to_int8
 from agfedge_export.precision.regions import FLOAT, HALF
 from agfedge_runtime.bundle.layout import Preprocessing
 from nets import Residual, exported, learned, samples, stripes
+from tensorrt_build import builds
 
 TIMEOUT_S = 120
 RNG = np.random.default_rng(0)

@@ -8,13 +8,13 @@ import onnx.parser
 import onnxruntime
 import pytest
 import torch
-from cifar_resnet import resnet56
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agfedge_export as ax
 from agfedge_export.trunk.cuts import common_trunk, cut_at, find_cut, trunk_cuts
 from agfedge_export.trunk.split import groups_of_trunk, split, trunk_parameters  # fmt: skip
+from cifar_resnet import resnet56
 from families import FAMILIES, Family
 from nets import Residual, exported, learned, seeded, stripes
 

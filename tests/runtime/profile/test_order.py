@@ -8,7 +8,7 @@ import pytest
 from agfedge_runtime import Branch
 from agfedge_runtime.bundle.router import Reference
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.profile.order import drawn_by_branch, shuffled
+from agfedge_runtime.profile.measure import drawn_by_branch, shuffled
 
 # Four light, three early, three late, as golden inputs are chosen.
 BRANCHES = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2], np.uint8)

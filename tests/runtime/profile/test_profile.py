@@ -17,7 +17,7 @@ import pytest
 from agfedge_runtime import Branch, cli
 from agfedge_runtime.bundle.bundle import write_bundle
 from agfedge_runtime.bundle.router import Reference
-from agfedge_runtime.engines.onnx_layers import mean_times
+from agfedge_runtime.engines.onnxruntime import mean_times
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.command import asked_of, confirm, words_of
 from agfedge_runtime.profile.profiling import Asked

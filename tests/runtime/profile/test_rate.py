@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.profile.pace import MonotonicClock
-from agfedge_runtime.profile.rate import record_rate
+from agfedge_runtime.profile.rate import MonotonicClock, record_rate
 from agfedge_runtime.profile.record import RATE, Section
 from agfedge_runtime.profile.recorder import Recorder
 

@@ -14,7 +14,7 @@ import pytest
 
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.state import locked_clocks
-from agfedge_runtime.stream.stopping import Terminated
+from agfedge_runtime.stopping import Terminated
 from recorded_state import ORIN_NANO_JETPACK_6
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agfedge_runtime.machine.machine import PowerMode
+from agfedge_runtime.machine.machine import ActivePowerMode
 from agfedge_runtime.state import read_state
-from agfedge_runtime.state.temperatures import hottest
+from agfedge_runtime.state.sensors import hottest
 from machines import RTX_WORKSTATION, RecordedMachine
 from recorded_state import (
     AGX_ORIN_JETPACK_5,
@@ -73,7 +73,7 @@ def test_a_state_is_plain_json(recorded: RecordedState, tmp_path: Path):
 def test_the_rails_and_the_power_mode_are_told(tmp_path: Path):
     state = read_state(ORIN_NANO_JETPACK_6.write(tmp_path), ORIN_NANO_JETPACK_6.machine.command)
     assert state.rails_w == pytest.approx({"VDD_IN": 7.245056, "VDD_CPU_GPU_CV": 1.711744, "VDD_SOC": 2.507904})
-    assert state.power_mode == PowerMode(2, "MAXN_SUPER")
+    assert state.power_mode == ActivePowerMode(2, "MAXN_SUPER")
     assert state.to_dict()["power_mode"] == {"number": 2, "name": "MAXN_SUPER"}
 
 

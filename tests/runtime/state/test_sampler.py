@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agfedge_runtime.state import StateSampler
-from agfedge_runtime.state.series import COLUMNS
+from agfedge_runtime.state.validity import COLUMNS
 from machines import RecordedMachine
 from recorded_state import (
     ORIN_NANO_JETPACK_6,

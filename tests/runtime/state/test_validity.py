@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.machine.machine import PowerMode
+from agfedge_runtime.machine.machine import ActivePowerMode
 from agfedge_runtime.state import DeviceState, validity
 
 STEADY = DeviceState(
     at_s=0.0,
-    power_mode=PowerMode(0, "15W"),
+    power_mode=ActivePowerMode(0, "15W"),
     temperatures_c={"cpu": 50.0, "tj": 52.0},
     trips_c={"cpu": 99.0, "tj": 99.0},
     throttling={"gpu-throttle-alert": 0},
@@ -62,7 +62,7 @@ def test_peaks_that_are_counted_decide_nothing():
             "the device was throttled after the run (gpu-throttle-alert); let it cool down, or cool it better",
         ),
         (
-            {"power_mode": PowerMode(2, "MAXN")},
+            {"power_mode": ActivePowerMode(2, "MAXN")},
             "the power mode changed from 15W to MAXN during the run; measure again in one mode",
         ),
         (

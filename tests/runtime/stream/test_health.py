@@ -16,8 +16,8 @@ from agfedge_runtime import cli
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.monitor.monitor import Monitor
+from agfedge_runtime.stopping import Terminated
 from agfedge_runtime.stream.health import Health, release_of
-from agfedge_runtime.stream.stopping import Terminated
 
 # Writes the file as fast as it can, says so, and is killed.
 WRITER = """

@@ -20,7 +20,7 @@ import agfedge_runtime
 from agfedge_runtime import cli
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.stream import service
-from agfedge_runtime.stream.unit import quote, unit_text
+from agfedge_runtime.stream.service import quote, unit_text
 from fake_opencv import FakeOpenCV
 
 ANALYZE = shutil.which("systemd-analyze")

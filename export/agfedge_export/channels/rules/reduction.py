@@ -22,11 +22,14 @@ _KEEP_CONSTANTS = frozenset(("ReduceMean", "ReduceMax", "ReduceMin", "GlobalAver
 @rule("AveragePool", "MaxPool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 def pool(tracer: Tracer, node: NodeView) -> None:
     """A window over the spatial axes of (N, C, ...)."""
-    data, output = node.inputs[0], node.outputs[0]
-    tracer.block_beside(node, data, CHANNELS)
-    for each in tracer.fields(data):
+    tracer.block_beside(node, node.inputs[0], CHANNELS)
+    _pass_channels(tracer, node)
+
+
+def _pass_channels(tracer: Tracer, node: NodeView) -> None:
+    for each in tracer.fields(node.inputs[0]):
         if each.axes == (CHANNELS,):
-            tracer.lay(output, each if node.op in _KEEP_CONSTANTS else each.with_zero_kept())
+            tracer.lay(node.outputs[0], each if node.op in _KEEP_CONSTANTS else each.with_zero_kept())
 
 
 @rule("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
@@ -63,25 +66,19 @@ def reduced_axes(tracer: Tracer, node: NodeView) -> tuple[int, ...] | None:
 @rule("Resize", "Upsample")
 def resize(tracer: Tracer, node: NodeView) -> None:
     """Interpolation over the spatial axes; channels that it does not stretch pass."""
-    data, output = node.inputs[0], node.outputs[0]
-    before, after = tracer.view.shapes[data], tracer.view.shapes[output]
+    data = node.inputs[0]
+    before, after = tracer.view.shapes[data], tracer.view.shapes[node.outputs[0]]
     stretched = tuple(axis for axis in range(len(before)) if axis != CHANNELS or before[axis] != after[axis])
     tracer.block(node, data, f"{node.op} stretches this axis", axes=stretched)
-    for each in tracer.fields(data):
-        if each.axes == (CHANNELS,):
-            tracer.lay(output, each.with_zero_kept())
+    _pass_channels(tracer, node)
 
 
 @rule("GridSample", "RoiAlign", "MaxRoiPool")
 def sample(tracer: Tracer, node: NodeView) -> None:
     """Interpolation or pooling at given places: linear or a maximum in each channel alone."""
-    data = node.inputs[0]
-    tracer.block_beside(node, data, CHANNELS)
     for name in node.inputs[1:]:
         tracer.block(node, name, f"{node.op} reads places from it")
-    for each in tracer.fields(data):
-        if each.axes == (CHANNELS,):
-            tracer.lay(node.outputs[0], each.with_zero_kept())
+    pool(tracer, node)
 
 
 @rule("BatchNormalization", "InstanceNormalization")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from agfedge_runtime.engines.tensorrt.build.builder import BuildOptions, build_engine
 from agfedge_runtime.engines.tensorrt.build.library import Library, open_library
-from agfedge_runtime.engines.tensorrt.build.store import EngineStore, Plan
+from agfedge_runtime.engines.tensorrt.build.store import EnginePlan, EngineStore
 from agfedge_runtime.engines.tensorrt.run.engine import TensorRtEngine
 from agfedge_runtime.engines.tensorrt.run.runner import ExecutionOptions
 
 __all__ = [
     "BuildOptions",
+    "EnginePlan",
     "EngineStore",
     "ExecutionOptions",
     "Library",
-    "Plan",
     "TensorRtEngine",
     "build_engine",
     "open_library",

@@ -16,16 +16,16 @@ from torch import nn
 
 from agfedge.cli import main
 from agfedge.data import load_dataset
-from agfedge.demo.digits import write_digits
-from agfedge.demo.network import train_heavy
 from agfedge.subject.models import load_module
 from agfedge.subject.preprocess import model_input, preprocessing_for
 from agfedge_export.graph.from_torch import export_torch
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
-from agfedge_runtime.verify import verify_golden
+from agfedge_runtime.cascade.verify import verify_golden
 from foreign_graph import answers
 from workshop import Workshop
+
+pytestmark = pytest.mark.slow
 
 Saved = Callable[..., Path]
 
@@ -128,19 +128,18 @@ def trained(module: nn.Module, parameters: object, folder: Path) -> tuple[nn.Mod
     data = load_dataset(str(folder / "digits"), 0).train
     x, y = torch.from_numpy(model_input(data.x, preprocessing_for(data.x))), torch.from_numpy(data.y)
     optimizer = torch.optim.Adam(parameters, 0.01)
-    for _ in range(120):
+    for step in range(120):
+        batch = torch.arange(128 * step, 128 * (step + 1)) % len(x)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(module(x), y).backward()
+        nn.functional.cross_entropy(module(x[batch]), y[batch]).backward()
         optimizer.step()
     return module.eval(), x
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(beside_digits: Path) -> Path:
     """Digits, a heavy expert, and two light ones of other origins."""
-    folder = tmp_path_factory.mktemp("foreign")
-    write_digits(folder / "digits")
-    train_heavy(load_dataset(str(folder / "digits"), 0).train, folder / "heavy.safetensors", epochs=2)
+    folder = beside_digits
     torch.manual_seed(1)
     thin = Thin()
     thin, x = trained(thin, thin.parameters(), folder)

@@ -18,7 +18,7 @@ from agfedge.light.foreign import foreign_light, load_foreign
 from agfedge.subject.origin import Origin
 from agfedge.subject.subject import Subject, load_subject
 from agfedge_export import ModelError, graph_costs
-from agfedge_export.heads.heads import attach_heads
+from agfedge_export.heads.heads import attach_heads, expose_logits
 from agfedge_runtime.errors import AgfedgeError, InputError
 from foreign_graph import GRAPH, SHAPES, answers, foreign_graph
 from nets import SIDE, samples
@@ -170,23 +170,13 @@ def test_names_that_clash_do_not_matter(saved: Saved, subject: Subject) -> None:
     core, heavy = load_foreign(saved(), subject), subject.exported.model
     names = {name for node in core.graph.node for name in (*node.input, *node.output)}
     assert names.isdisjoint(name for node in heavy.graph.node for name in (*node.input, *node.output))
-    model = attach_heads(
-        core,
-        subject.preprocessing,
-        (1, SIDE, SIDE),
-        temperature=2.0,
-        priors={"prior": "input_l1"},
-        with_logits=True,
-    )
+    model, name = expose_logits(attach_heads(core, subject.preprocessing, (1, SIDE, SIDE), temperature=2.0))
     x = samples(7)[0]
-    probabilities, confidence, prior, logits = OnnxRun(model).outputs(
-        x, ["probabilities", "confidence", "prior", "logits"]
-    )
+    probabilities, confidence, logits = OnnxRun(model).outputs(x, ["probabilities", "confidence", name])
     expected = answers(foreign_graph(), x)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
     np.testing.assert_allclose(probabilities, torch.from_numpy(expected / 2).softmax(1).numpy(), atol=1e-5)
     np.testing.assert_allclose(confidence, probabilities.max(1), atol=1e-5)
-    np.testing.assert_allclose(prior, np.abs(x).mean((1, 2, 3)), rtol=1e-4)
 
 
 def test_the_light_expert_has_no_plan(saved: Saved, subject: Subject) -> None:

@@ -9,26 +9,22 @@ from pathlib import Path
 import pytest
 
 from agfedge.cli import main
-from agfedge.data import load_dataset
-from agfedge.demo.digits import write_digits
-from agfedge.demo.network import train_heavy
 from agfedge.study.compare import HEAVY, SCRATCH, check_request
 from agfedge.study.compare.run import tasks
 from agfedge_runtime.errors import InputError
 from asking import compare_request
 
+pytestmark = pytest.mark.slow
+
 REQUEST = compare_request()
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("compare")
-    write_digits(folder / "digits")
-    train_heavy(load_dataset(str(folder / "digits"), 0).train, folder / "heavy.safetensors", epochs=4)
+def command(digits: Path) -> list[str]:
     return [
         "compare",
-        *("--model", "agfedge.demo.network:digits_net", "--weights", str(folder / "heavy.safetensors")),
-        *("--data", str(folder / "digits"), "--score", "agf,l1", "--keep", "1,0.25", "--seed", "0,1"),
+        *("--model", "agfedge.demo.network:digits_net", "--weights", str(digits / "heavy.safetensors")),
+        *("--data", str(digits / "digits"), "--score", "agf,l1", "--keep", "1,0.25", "--seed", "0,1"),
         *("--recover", "agf,random", "--epochs", "1", "--samples", "128", "--scratch"),
     ]
 

@@ -89,7 +89,7 @@ def test_widths_are_not_compared_with_each_other() -> None:
 
 
 def test_what_was_not_measured_is_left_empty() -> None:
-    _, ((*_, one_shot, reestimated, recovered),) = table_of(rows_of([point("agf", 0.5)]))
+    ((*_, one_shot, reestimated, recovered),) = table_of(rows_of([point("agf", 0.5)])).rows
     assert one_shot.startswith("50.00 (")
     assert (reestimated, recovered) == ("", "")
 

@@ -256,6 +256,7 @@ def test_an_accepted_bundle_is_in_the_json(bench: Bench, bundled: object, capsys
     assert json.loads(capsys.readouterr().out)["accepted"]["digest"] == bundled.bundle.digest
 
 
+@pytest.mark.slow
 def test_the_way_of_a_small_network_from_the_search_to_a_bundle(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

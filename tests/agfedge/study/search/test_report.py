@@ -23,8 +23,8 @@ POINTS = [
 
 
 def column(name: str) -> list[str]:
-    headers, rows = table_of(POINTS)
-    return [row[headers.index(name)] for row in rows]
+    table = table_of(POINTS)
+    return [row[table.headers.index(name)] for row in table.rows]
 
 
 def test_the_front_comes_first_then_other_points_by_cost_then_what_was_not_measured() -> None:
@@ -40,7 +40,7 @@ def test_the_front_comes_first_then_other_points_by_cost_then_what_was_not_measu
 
 
 def test_a_row_holds_estimates_with_their_intervals() -> None:
-    _, rows = table_of([done("keep0.25-none", 0.4, 0.94)])
+    rows = table_of([done("keep0.25-none", 0.4, 0.94)]).rows
     assert rows == [
         (
             "keep0.25-none *",
@@ -57,8 +57,8 @@ def test_a_row_holds_estimates_with_their_intervals() -> None:
 
 
 def test_every_row_has_a_cell_for_every_header() -> None:
-    headers, rows = table_of(POINTS)
-    assert {len(row) for row in rows} == {len(headers)}
+    table = table_of(POINTS)
+    assert {len(row) for row in table.rows} == {len(table.headers)}
 
 
 def test_a_light_expert_of_another_origin_was_given() -> None:
@@ -72,7 +72,7 @@ def test_what_was_not_measured_says_why() -> None:
 
 
 def test_reasons_can_be_told_apart_from_the_table() -> None:
-    _, rows = table_of(POINTS, reasons=False)
+    rows = table_of(POINTS, reasons=False).rows
     assert [row[-1] for row in rows[4:]] == ["rejected", "rejected", "failed"]
     assert reasons_of(POINTS[:2]) == [
         "keep0.9-layer1 rejected: a light pass alone costs more than the best",
@@ -90,7 +90,7 @@ def test_reasons_can_be_told_apart_from_the_table() -> None:
     ],
 )
 def test_a_note_says_what_is_special(changes: dict, note: str) -> None:
-    _, ((*_, found),) = table_of([done("a", 0.4, 0.94, **changes)])
+    ((*_, found),) = table_of([done("a", 0.4, 0.94, **changes)]).rows
     assert found == note
 
 

@@ -17,8 +17,8 @@ from agfedge.study.search.points import DONE, FAILED, REJECTED
 from agfedge.study.search.trial import CandidateTrial
 from agfedge_runtime import Bundle, Cascade
 from agfedge_runtime.bundle.golden import load_golden
+from agfedge_runtime.cascade.verify import verify_golden
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.verify import verify_golden
 from asking import search_request
 from workshop import Workshop
 

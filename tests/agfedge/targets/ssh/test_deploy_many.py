@@ -16,6 +16,8 @@ from agfedge_runtime.bundle.bundle import Bundle
 from deployed import current, give_python
 from ssh_server import SshServer
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -13,6 +13,8 @@ from agfedge_runtime.bundle.bundle import Bundle
 from deployed import current, give_python, shipped, writable_by_others
 from ssh_server import SshServer, only
 
+pytestmark = pytest.mark.slow
+
 # What a workstation has beside ssh, which stands before it in the PATH, and what that needs.
 WITHOUT_RSYNC = ("sh", "cat", "mkfifo", "rm", "wc")
 

@@ -28,6 +28,8 @@ STOP = "{kill}; exit 1"
 # Bytes of a transfer: of the first file's, and of one in the middle.
 SENT = (2_000, 100_000)
 FAILED = 1
+# Each of so many points is tried. test_killed.py tries all of them on a folder of this machine; here `make full` does.
+some_points = pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.full)])
 
 
 @dataclass(frozen=True)
@@ -170,11 +172,13 @@ def test_there_are_25_points_at_the_least(lanes: list[Lane]) -> None:
     assert len(_boundaries(lanes[0])) + 4 * len(SENT) >= 25
 
 
-def test_the_workstation_is_killed_between_any_two_steps(lanes: list[Lane]) -> None:
+@some_points
+def test_the_workstation_is_killed_between_any_two_steps(lanes: list[Lane], every: int) -> None:
+    first, *steps = _boundaries(lanes[0])
     trials = _try_all(
         lanes,
         lambda lane, step: Fault(f"before-{step}", STOP.format(kill=lane.workstation.kill)),
-        _boundaries(lanes[0]),
+        [first, *reversed(steps[::-every])],
     )
 
     _check(lanes[0], trials)
@@ -185,19 +189,21 @@ def test_the_workstation_is_killed_between_any_two_steps(lanes: list[Lane]) -> N
     assert set(running) == {False, True}
 
 
-def test_the_workstation_is_killed_while_a_command_runs_which_goes_on(lanes: list[Lane]) -> None:
+@some_points
+def test_the_workstation_is_killed_while_a_command_runs_which_goes_on(lanes: list[Lane], every: int) -> None:
     trials = _try_all(
         lanes,
         lambda lane, step: Fault(f"before-{step}", GO_ON.format(kill=lane.workstation.kill)),
-        _commands(lanes[0])[1::2],
+        _commands(lanes[0])[1 :: 2 * every],
     )
 
     _check(lanes[0], trials)
     assert {trial.killed for trial in trials} == {KILLED}
 
 
-def test_the_target_is_killed_between_two_steps(lanes: list[Lane]) -> None:
-    steps = _boundaries(lanes[0])[2:-1:2]  # from the lock on; before it, ssh connects anew
+@some_points
+def test_the_target_is_killed_between_two_steps(lanes: list[Lane], every: int) -> None:
+    steps = _boundaries(lanes[0])[2 : -1 : 2 * every]  # from the lock on; before it, ssh connects anew
     trials = _try_all(lanes, lambda lane, step: Fault(f"before-{step}", lane.workstation.server.kill_device), steps)
 
     _check(lanes[0], trials)

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+import pytest
+
 from agfedge.targets.logs import follow, read_logs
 from agfedge.targets.ssh.target import SshTarget
 from ssh_server import SshServer
+
+pytestmark = pytest.mark.slow
 
 
 def test_logs_are_read_and_followed_on_one_connection(server: SshServer, make_device: Callable[[], Path]) -> None:

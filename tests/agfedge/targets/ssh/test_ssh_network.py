@@ -18,6 +18,8 @@ from agfedge_runtime.bundle.bundle import Bundle
 from deployed import current
 from ssh_server import SshServer
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 10
 QUICK = ("ServerAliveInterval=1", "ServerAliveCountMax=1")
 

@@ -16,6 +16,8 @@ from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.profile.record import read_samples
 from ssh_server import SshServer
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 60
 
 

@@ -11,6 +11,8 @@ from agfedge_runtime.errors import InputError
 from deployed import contents, writable_by_others
 from ssh_server import SshServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:

@@ -14,7 +14,7 @@ import sys
 from agfedge_runtime.atomic import write_bytes
 from agfedge_runtime.engines.tensorrt.build.builder import build_engine
 from agfedge_runtime.engines.tensorrt.build.library import open_library
-from agfedge_runtime.engines.tensorrt.build.request import BuildRequest, BuildResult
+from agfedge_runtime.engines.tensorrt.build.process import BuildRequest, BuildResult
 from agfedge_runtime.errors import AgfedgeError
 
 

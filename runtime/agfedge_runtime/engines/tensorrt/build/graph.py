@@ -1,7 +1,8 @@
 """What an ONNX file says of itself before any TensorRT has seen it: its digest, the precision of its types, its nodes.
 
 From TensorRT 11 on, and in TensorRT-RTX, the types of a graph are the precision of its engine. Field numbers are those
-of onnx/onnx.proto.
+of onnx/onnx.proto, records those of https://protobuf.dev/programming-guides/encoding, read with the standard library
+alone: the device has no onnx package.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agfedge_runtime.engines.protobuf import Record, records_of
 from agfedge_runtime.errors import BackendError
 
 _MODEL_GRAPH = 7
@@ -23,6 +23,7 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _FLOAT16 = 10
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 _HINT = "copy or export the bundle again"
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _tensors(graph: memoryview) -> Iterator[memoryview]:
             yield from (part.content for part in records_of(attribute) if part.number == _ATTRIBUTE_TENSOR)
 
 
-def _tensors_and_casts(graph: memoryview) -> Iterator[Record]:
+def _tensors_and_casts(graph: memoryview) -> Iterator[WireRecord]:
     """The field that holds a type, of every constant and of every cast."""
     for tensor in _tensors(graph):
         yield from (record for record in records_of(tensor) if record.number == _TENSOR_TYPE)
@@ -132,7 +133,7 @@ def _tensors_and_casts(graph: memoryview) -> Iterator[Record]:
                 yield from (part for part in records_of(attribute) if part.number == _ATTRIBUTE_INTEGER)
 
 
-def _is_half(record: Record) -> bool:
+def _is_half(record: WireRecord) -> bool:
     return record.value == _FLOAT16
 
 
@@ -146,3 +147,69 @@ def _external(graph: memoryview) -> Iterator[str]:
 
 def _text(message: memoryview, number: int) -> str:
     return next((str(record.content, "utf-8") for record in records_of(message) if record.number == number), "")
+
+
+@dataclass(frozen=True)
+class WireRecord:
+    """One field of a message: its number, its content (empty for a number), its value, and all of its bytes.
+
+    Attributes:
+        number: the field's number.
+        content: what a field of a given length holds; empty for a number.
+        raw: the field with its key and length.
+        value: a varint's value; 0 for every other field.
+    """
+
+    number: int
+    content: memoryview
+    raw: memoryview
+    value: int = 0
+
+
+def records_of(message: memoryview) -> Iterator[WireRecord]:
+    """The fields of a message, in its order.
+
+    Raises:
+        ValueError: the bytes are no message.
+    """
+    position = 0
+    while position < len(message):
+        start = position
+        key, position = _read_varint(message, position)
+        length, value, kind = 0, 0, key & 7
+        if kind == VARINT:
+            value, position = _read_varint(message, position)
+        elif kind == LENGTH:
+            length, position = _read_varint(message, position)
+        elif kind in (FIXED32, FIXED64):
+            position += 4 if kind == FIXED32 else 8
+        else:
+            raise ValueError(f"wire type {kind} at byte {start}")
+        content = message[position : position + length]
+        position += length
+        if position > len(message):
+            raise ValueError(f"a record of {position - start} bytes ends after its message")
+        yield WireRecord(key >> 3, content, message[start:position], value)
+
+
+def varint(value: int) -> bytes:
+    """A number in the buffer's spelling: seven bits a byte, the lowest first."""
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            break
+        byte = message[position]
+        value |= (byte & 0x7F) << shift
+        position += 1
+        if byte < 0x80:
+            return value, position
+    raise ValueError(f"no number ends at byte {position}")

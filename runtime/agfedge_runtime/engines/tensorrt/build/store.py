@@ -1,7 +1,13 @@
-"""Engines, built once: plans in a folder, each by the digest of its key, with a record that vouches for it."""
+"""Engines, built once: plans in a folder, each by the digest of its key, with a record that vouches for it.
+
+Beside them lie the options of the last build: a cascade asks for no more than a precision, and opens the engine that
+was built with the batch sizes, the DLA core and the optimisation level of that build.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,24 +15,30 @@ from pathlib import Path
 
 from agfedge_runtime.atomic import write_text
 from agfedge_runtime.engines.tensorrt.build.device import Device, find_device
-from agfedge_runtime.engines.tensorrt.build.folder import check_private, engines_folder, make_folder, not_writable
+from agfedge_runtime.engines.tensorrt.build.folder import check_private, engines_folder, held, make_folder, not_writable
 from agfedge_runtime.engines.tensorrt.build.graph import Graph, read_graph
-from agfedge_runtime.engines.tensorrt.build.key import EngineKey, engine_key
 from agfedge_runtime.engines.tensorrt.build.library import Library
-from agfedge_runtime.engines.tensorrt.build.lock import held
 from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
-from agfedge_runtime.engines.tensorrt.build.preference import recall, remember
-from agfedge_runtime.engines.tensorrt.build.process import build_in_child
-from agfedge_runtime.engines.tensorrt.build.record import PlanRecord, UnusableError, read_plan
-from agfedge_runtime.engines.tensorrt.build.request import BuildRequest, BuildResult
+from agfedge_runtime.engines.tensorrt.build.process import BuildRequest, BuildResult, build_in_child
+from agfedge_runtime.engines.tensorrt.build.record import (
+    EngineKey,
+    PlanRecord,
+    UnusableError,
+    engine_key,
+    optional_integer,
+    read_plan,
+)
 from agfedge_runtime.engines.tensorrt.build.timing import timing_path
+from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.strict_json import Document
 
 _log = logging.getLogger(__name__)
 _LOCK = "build.lock"
+_OPTIONS = ("batch", "dla", "optimization_level")
 
 
 @dataclass(frozen=True)
-class Plan:
+class EnginePlan:
     """A plan that this device built, and that its record vouches for.
 
     Attributes:
@@ -76,7 +88,7 @@ class EngineStore:
         self._build = build
         self._progress = progress
 
-    def plan(self, path: Path, options: BuildOptions | None = None, rebuild: bool = False) -> Plan:
+    def plan(self, path: Path, options: BuildOptions | None = None, rebuild: bool = False) -> EnginePlan:
         """The plan of a graph: the one that is kept, or a new one.
 
         When another process builds in the folder, this one waits and then uses what it built.
@@ -95,7 +107,7 @@ class EngineStore:
         wanted = recall(folder, self.library, graph, BuildOptions() if options is None else options)
         return self._found(folder, graph, wanted, rebuild)
 
-    def prepare(self, path: Path, options: BuildOptions, rebuild: bool = False) -> Plan:
+    def prepare(self, path: Path, options: BuildOptions, rebuild: bool = False) -> EnginePlan:
         """As `plan`, and from now on the plan of this graph where nothing but a precision is asked for.
 
         Raises:
@@ -109,7 +121,7 @@ class EngineStore:
     def _folder_of(self, path: Path) -> Path:
         return engines_folder(path) if self._folder is None else self._folder
 
-    def _found(self, folder: Path, graph: Graph, options: BuildOptions, rebuild: bool) -> Plan:
+    def _found(self, folder: Path, graph: Graph, options: BuildOptions, rebuild: bool) -> EnginePlan:
         key = engine_key(self.library, self.device, graph, options)
         kept = None if rebuild else self._kept(folder, key)
         if kept is not None:
@@ -123,7 +135,7 @@ class EngineStore:
         except OSError as error:
             raise not_writable(folder, error) from error
 
-    def _kept(self, folder: Path, key: EngineKey) -> Plan | None:
+    def _kept(self, folder: Path, key: EngineKey) -> EnginePlan | None:
         plan, record = _paths(folder, key)
         try:
             data, found = read_plan(plan, record, key)
@@ -135,7 +147,7 @@ class EngineStore:
             return None
         return _plan(data, plan, found, is_new=False)
 
-    def _built(self, folder: Path, key: EngineKey, path: Path, options: BuildOptions) -> Plan:
+    def _built(self, folder: Path, key: EngineKey, path: Path, options: BuildOptions) -> EnginePlan:
         plan, record = _paths(folder, key)
         timing = timing_path(folder, self.library, self.device)
         _log.info("building an engine of %s with %s", path, self.library.title)
@@ -153,7 +165,64 @@ def _paths(folder: Path, key: EngineKey) -> tuple[Path, Path]:
     return folder / f"{key.digest}.plan", folder / f"{key.digest}.json"
 
 
-def _plan(data: bytes, path: Path, record: PlanRecord, is_new: bool) -> Plan:
+def _plan(data: bytes, path: Path, record: PlanRecord, is_new: bool) -> EnginePlan:
     for warning in record.warnings:
         _log.warning("%s", warning)
-    return Plan(data, record.key, record.precision, path, record.seconds, record.warnings, is_new)
+    return EnginePlan(data, record.key, record.precision, path, record.seconds, record.warnings, is_new)
+
+
+def recall(folder: Path, library: Library, graph: Graph, options: BuildOptions) -> BuildOptions:
+    """The options of the last build, where nothing but a precision is asked for; else those that are asked for.
+
+    Args:
+        folder: where engines are kept.
+        library: the TensorRT to use.
+        graph: what is built.
+        options: what is asked for.
+    """
+    if options != BuildOptions(options.precision, workspace=options.workspace):
+        return options
+    path = _options_path(folder, library, graph, options)
+    try:
+        return _read_options(path.read_text(encoding="utf-8"), options)
+    except FileNotFoundError:
+        return options
+    except (OSError, UnicodeDecodeError, AgfedgeError) as error:
+        _log.warning("%s is left out of account: %s", path, error)
+        return options
+
+
+def remember(folder: Path, library: Library, graph: Graph, options: BuildOptions) -> None:
+    """Keep the options of a build for `recall`.
+
+    Args:
+        folder: where engines are kept.
+        library: the TensorRT that built it.
+        graph: what was built.
+        options: what it was built for.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    plain = BuildOptions(options.precision, workspace=options.workspace)
+    if recall(folder, library, graph, plain) != options:
+        values = {key: getattr(options, key) for key in _OPTIONS}
+        write_text(_options_path(folder, library, graph, options), json.dumps(values, sort_keys=True) + "\n")
+
+
+def _options_path(folder: Path, library: Library, graph: Graph, options: BuildOptions) -> Path:
+    return folder / f"{graph.sha256[:32]}-{library.name}-{options.precision}.options.json"
+
+
+def _read_options(text: str, options: BuildOptions) -> BuildOptions:
+    document = Document("the options of the last build", InputError, "run agfedge-runtime build again")
+    fields = document.fields(document.parse(text), "", _OPTIONS)
+    sizes = [fields.document.integer(value, "batch") for value in fields.array("batch")]
+    if len(sizes) != 3:
+        document.fail("batch", f"expected three sizes, got {len(sizes)}")
+    return dataclasses.replace(
+        options,
+        batch=(sizes[0], sizes[1], sizes[2]),
+        dla=optional_integer(fields, "dla"),
+        optimization_level=optional_integer(fields, "optimization_level"),
+    )

@@ -17,8 +17,7 @@ from typing import Any, ContextManager, Protocol, cast
 import numpy as np
 
 from agfedge_runtime.arrays import UInt8Array
-from agfedge_runtime.engines.tensorrt.run.capture import Graphs
-from agfedge_runtime.engines.tensorrt.run.driver import pop_context
+from agfedge_runtime.engines.tensorrt.run.driver import GraphCapture, pop_context
 from agfedge_runtime.errors import BackendError, MissingPackageError
 
 # cuda.h: CU_STREAM_NON_BLOCKING, which does not wait for the default stream.
@@ -104,7 +103,7 @@ class Cuda(Protocol):
 
     integrated: bool
     stream: int
-    graphs: Graphs
+    graphs: GraphCapture
     waits: int
     scratch: Scratch
 
@@ -205,7 +204,7 @@ class PyCuda:
         with self._active:
             self._stream = self._driver.Stream(_NON_BLOCKING)
             self.stream = int(self._stream.handle)
-        self.graphs = Graphs(self.stream)
+        self.graphs = GraphCapture(self.stream)
 
     def active(self) -> ContextManager[None]:
         """See `Cuda.active`."""

@@ -14,13 +14,11 @@ from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.engines.protocol import DeviceClock
 from agfedge_runtime.engines.tensorrt.build.library import Library, open_library
 from agfedge_runtime.engines.tensorrt.build.options import BuildOptions
-from agfedge_runtime.engines.tensorrt.build.store import EngineStore, Plan
-from agfedge_runtime.engines.tensorrt.run.buffers import Buffer, MemoryChoice, choose_memory
+from agfedge_runtime.engines.tensorrt.build.store import EnginePlan, EngineStore
+from agfedge_runtime.engines.tensorrt.run.buffers import Buffer, MemoryChoice, Resident, Shared, choose_memory
 from agfedge_runtime.engines.tensorrt.run.cuda import Cuda, open_cuda
-from agfedge_runtime.engines.tensorrt.run.events import ClockedRunner, EventClock
 from agfedge_runtime.engines.tensorrt.run.program import Program, RefusedPlanError
-from agfedge_runtime.engines.tensorrt.run.runner import ExecutionOptions, Places, Runner
-from agfedge_runtime.engines.tensorrt.run.sharing import Resident, Shared
+from agfedge_runtime.engines.tensorrt.run.runner import ClockedRunner, EventClock, ExecutionOptions, Places, Runner
 from agfedge_runtime.engines.tensorrt.run.tensors import Shape, TensorSpec
 from agfedge_runtime.errors import BackendError, InputError
 
@@ -66,7 +64,7 @@ class TensorRtEngine:
         *,
         build: BuildOptions | None = None,
         execution: ExecutionOptions | None = None,
-        plan: Plan | None = None,
+        plan: EnginePlan | None = None,
     ) -> None:
         if threads < 1:
             raise InputError(f"got {threads} threads, expected at least 1")
@@ -221,7 +219,7 @@ class TensorRtEngine:
             if self._closed:
                 self._cuda.close()
 
-    def _load(self, library: Library, path: Path, build: BuildOptions, plan: Plan | None) -> None:
+    def _load(self, library: Library, path: Path, build: BuildOptions, plan: EnginePlan | None) -> None:
         with self._cuda.active():
             found = plan
             if found is None:
@@ -367,7 +365,7 @@ class TensorRtEngine:
             all_of_them.callback(self._cuda.wait)
 
 
-def _opened_plan(library: Library, path: Path, build: BuildOptions) -> tuple[Plan, Program]:
+def _opened_plan(library: Library, path: Path, build: BuildOptions) -> tuple[EnginePlan, Program]:
     """The store's plan, deserialized; a kept one that the library refuses is built anew, once."""
     store = EngineStore(library)
     plan = store.plan(path, build)
@@ -381,7 +379,7 @@ def _opened_plan(library: Library, path: Path, build: BuildOptions) -> tuple[Pla
     return plan, _program(library, plan, path)
 
 
-def _program(library: Library, plan: Plan, path: Path) -> Program:
+def _program(library: Library, plan: EnginePlan, path: Path) -> Program:
     return Program(library, plan.data, path.name, plan.key.dla)
 
 

@@ -5,17 +5,51 @@ What differs between versions is asked for by name, never by number.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, cast
 
 from agfedge_runtime.engines.tensorrt.build.library import Library
 from agfedge_runtime.engines.tensorrt.run.cuda import Cuda
-from agfedge_runtime.engines.tensorrt.run.profiler import LayerProfiler, layer_profiler
 from agfedge_runtime.engines.tensorrt.run.tensors import Shape, TensorSpec, read_tensors
 from agfedge_runtime.errors import BackendError
 
 # What is put off to the first runs is none of a layer's usual time.
 _WARM_UP = 3
 _USER_MANAGED = "ExecutionContextAllocationStrategy.USER_MANAGED"
+
+
+class LayerProfiler(Protocol):
+    """An ``IProfiler`` that keeps what it is told."""
+
+    def begin_run(self) -> None:
+        """What it is told from now on is of another run."""
+        ...
+
+    def means_us(self, forgotten: int) -> list[tuple[str, float]]:
+        """Name and mean microseconds of each layer of all runs but some first ones, in the order in which they ran."""
+        ...
+
+
+def layer_profiler(library: Library) -> LayerProfiler:
+    """A new profiler of a TensorRT."""
+
+    class Profiler(library.module.IProfiler):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            library.module.IProfiler.__init__(self)
+            self._runs: list[dict[str, float]] = []
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            run = self._runs[-1]
+            run[layer_name] = run.get(layer_name, 0.0) + ms * 1e3
+
+        def begin_run(self) -> None:
+            self._runs.append({})
+
+        def means_us(self, forgotten: int) -> list[tuple[str, float]]:
+            runs = self._runs[forgotten:]
+            names = {name: None for run in runs for name in run}
+            return [(name, sum(run.get(name, 0.0) for run in runs) / len(runs)) for name in names]
+
+    return cast("LayerProfiler", Profiler())
 
 
 class RefusedPlanError(BackendError):
