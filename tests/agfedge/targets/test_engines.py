@@ -47,7 +47,7 @@ def test_every_graph_gets_an_engine_beside_the_bundle_and_the_release_stays_whol
     built = build_engines(target, release, RTX, "fp32")
     deploy(write_tiny_bundle(tmp_path / "other", confidence=0.9).path, target)
 
-    assert {each["graph"] for each in built.engines} == {"light.onnx", "heavy.onnx", "prior"}
+    assert {each["graph"] for each in built.engines} == {"light.onnx", "heavy.onnx", "prior.onnx"}
     assert {Path(str(each["plan"])) for each in built.engines} == {path.absolute() for path in plans(target, release)}
     assert built.summary().startswith("3 of 3 engines built in ")
     assert roll_back(target).current.release == release
