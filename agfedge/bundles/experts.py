@@ -145,10 +145,12 @@ class Graphs:
     Attributes:
         models: `light` and `heavy`, `trunk` where they share one, and `prior` where there is one.
         prior_kind: of the prior; empty without one.
+        input_name: what the graphs call the raw input.
     """
 
     models: Mapping[str, onnx.ModelProto]
     prior_kind: str = ""
+    input_name: str = IMAGE
 
     @classmethod
     def of_bundle(cls, bundle: Bundle, precision: Precision) -> Graphs:
@@ -160,7 +162,7 @@ class Graphs:
         files |= {} if experts.trunk is None else {"trunk": experts.trunk.file}
         files |= {} if rule is None else {"prior": rule.file}
         models = {part: onnx.load(bundle.file(name)) for part, name in files.items()}
-        return cls(models, "" if rule is None else rule.kind)
+        return cls(models, "" if rule is None else rule.kind, bundle.manifest.input.name)
 
     @property
     def features(self) -> list[str]:
@@ -169,11 +171,13 @@ class Graphs:
 
     def without_prior(self) -> Graphs:
         """Returns the experts alone."""
-        return Graphs({part: model for part, model in self.models.items() if part != "prior"})
+        return replace(
+            self, models={part: model for part, model in self.models.items() if part != "prior"}, prior_kind=""
+        )
 
     def feeds(self, x: NDArray[np.generic]) -> dict[str, dict[str, NDArray[np.generic]]]:
         """Returns what each graph but the prior is fed when the bundle is fed `x`, (N, ...)."""
-        raw: dict[str, NDArray[np.generic]] = {IMAGE: x}
+        raw: dict[str, NDArray[np.generic]] = {self.input_name: x}
         if not self.features:
             return {"light": raw, "heavy": raw}
         features = dict(zip(self.features, OnnxRun(self.models["trunk"]).outputs(x, self.features), strict=True))
@@ -203,7 +207,7 @@ class Graphs:
         runs = {part: OnnxRun(model) for part, model in models.items()}
         columns: dict[str, list[list[NDArray[np.float32]]]] = {"light": [], "heavy": [], "prior": []}
         for start in range(0, len(data), BATCH):
-            given: dict[str, NDArray[Any]] = {IMAGE: data.x[start : start + BATCH]}
+            given: dict[str, NDArray[Any]] = {self.input_name: data.x[start : start + BATCH]}
             if "trunk" in runs:
                 given |= zip(self.features, runs["trunk"].run(given, self.features), strict=True)
             for part in columns.keys() & runs.keys():

@@ -52,8 +52,8 @@ g (uint8[N,2,2,1] x) => ({outputs})
  int64[1] last = {{1}}, int64 three = {{3}},
  float[2] base = {{0.0, 1.0}}, float[4,2] weight = {{{weight}}}, float[4,1] third = {{0.0, 0.0, 1.0, 0.0}}>
 {{
-  flat = Flatten<axis=1>(x)
-  bytes = Cast<to=1>(flat)
+  numbers = Cast<to=1>(x)
+  bytes = Flatten<axis=1>(numbers)
   features = Div(bytes, full)
   fourth = Gather<axis=1>(bytes, three)
   d = Unsqueeze(fourth, last)

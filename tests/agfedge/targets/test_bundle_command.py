@@ -42,7 +42,7 @@ def test_sign_then_verify_says_who_signed(
     named = f"{bundle.path} ({bundle.digest[:12]})"
     assert out.splitlines() == [
         f"{named}: signed with the ED25519 key {key.fingerprint}",
-        f"{named}: 3 digests equal; signed by jane@example.com with the ED25519 key {key.fingerprint}",
+        f"{named}: 4 digests equal; signed by jane@example.com with the ED25519 key {key.fingerprint}",
     ]
     assert err == ""
 
@@ -55,7 +55,7 @@ def test_verify_without_a_list_says_what_that_is_worth(
     assert main(["verify", str(bundle.path)]) == 0
 
     unsigned, _, signed = capsys.readouterr().out.splitlines()
-    assert unsigned.endswith(": 3 digests equal; not signed, so that nothing says who made it")
+    assert unsigned.endswith(": 4 digests equal; not signed, so that nothing says who made it")
     assert signed.endswith(f"key {key.fingerprint}, whoever holds it: --signers says whom to trust")
 
 
@@ -68,7 +68,7 @@ def test_json_says_the_same(bundle: Bundle, key: SshKey, signers: str, capsys: p
     expected = {
         "bundle": str(bundle.path),
         "digest": bundle.digest,
-        "files": 3,
+        "files": 4,
         "key": f"ED25519 key {key.fingerprint}",
     }
     assert signed == {**expected, "principal": None}

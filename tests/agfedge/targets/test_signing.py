@@ -88,7 +88,7 @@ def test_a_signed_bundle_opens_and_says_who_signed(bundle: Path, tmp_path: Path,
     assert opened.signature == bundle / SIGNATURE_NAME
     assert opened.signature.read_bytes().startswith(b"-----BEGIN SSH SIGNATURE-----\n")
     found = verify_bundle(bundle, signers)
-    assert (found.principal, found.digest, found.files) == ("jane@example.com", opened.digest, 3)
+    assert (found.principal, found.digest, found.files) == ("jane@example.com", opened.digest, 4)
     assert found.key == made.key == f"{kind.upper()} key {key.fingerprint}"
 
 

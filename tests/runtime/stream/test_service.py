@@ -173,7 +173,8 @@ def test_systemd_finds_no_fault_with_it(device, home, systemctl, tmp_path):
 def test_what_the_unit_says_runs_and_follows_the_switch(device, home, systemctl):
     code = "import sys; from agfedge_runtime.cli import main; sys.exit(main())"
     argv = [sys.executable, "-c", code, "run", "current/bundle", "--source", "inputs", "--service", "gate-3"]
-    environment = {**os.environ, "PYTHONPATH": f"{device}/current/runtime", "PWD": str(device)}
+    own = {"PYTHONPATH": f"{device}/current/runtime", "PWD": str(device), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, **own}
     subprocess.run(argv, cwd=device, env=environment, check=True, capture_output=True)
     unit = (home / ".config/systemd/user/gate-3.service").read_text()
     told = environment_of(unit)
