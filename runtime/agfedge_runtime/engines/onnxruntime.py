@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -116,7 +116,7 @@ class OnnxRuntimeEngine:
         if self._providers != (_CPU,):
             return []
         try:
-            return layer_times(self._make_session, self._options(), inputs, tuple(outputs), runs)
+            return self._node_times(inputs, outputs, runs)
         except Exception as error:  # ONNX Runtime's errors share no base class.
             raise BackendError(f"{self._path.name}: ONNX Runtime cannot time it: {_one_line(error)}") from error
 
@@ -137,7 +137,7 @@ class OnnxRuntimeEngine:
         self._require_served(session)
         return session
 
-    def _make_session(self, session_options: object) -> object:
+    def _make_session(self, session_options: object) -> Any:
         old = numbers_of(self.version) < _TF32_OPTION_SINCE
         providers = [
             (name, {key: value for key, value in options.items() if not (old and key == "use_tf32")})
@@ -172,7 +172,19 @@ class OnnxRuntimeEngine:
         # Else a failed run would be tried again on the CPU, silently.
         session.disable_fallback()
 
-    def _options(self) -> object:
+    def _node_times(self, inputs: Mapping[str, AnyArray], outputs: Sequence[str], runs: int) -> list[tuple[str, float]]:
+        """Name and mean microseconds of each node, of runs with the profiler in a session of their own."""
+        options = self._options()
+        with tempfile.TemporaryDirectory(prefix="agfedge-") as folder:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "layers")
+            session = self._make_session(options)
+            for _ in range(_WARM_UP + runs):
+                session.run(list(outputs), dict(inputs))
+            trace = Path(session.end_profiling()).read_text(encoding="utf-8")
+        return mean_times(trace, runs)
+
+    def _options(self) -> Any:
         options = self._backend.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -186,43 +198,14 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def layer_times(
-    open_session: Callable[[Any], Any],
-    options: Any,
-    inputs: Mapping[str, AnyArray],
-    outputs: Sequence[str],
-    runs: int,
-) -> list[tuple[str, float]]:
-    """Run a session of its own with the profiler.
-
-    Args:
-        open_session: opens it with options.
-        options: ONNX Runtime's; the profiler is switched on in them.
-        inputs: by name.
-        outputs: names.
-        runs: how many runs count.
-
-    Returns:
-        Name and mean microseconds a run of each node, in the order in which they ran.
-    """
-    with tempfile.TemporaryDirectory(prefix="agfedge-") as folder:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "layers")
-        session = open_session(options)
-        for _ in range(_WARM_UP + runs):
-            session.run(list(outputs), dict(inputs))
-        trace = Path(session.end_profiling()).read_text(encoding="utf-8")
-    return mean_times(trace, runs)
-
-
 def mean_times(trace: str, runs: int) -> list[tuple[str, float]]:
     """Name and mean microseconds of each node over its last runs, from the profiler's JSON."""
-    found: dict[tuple[str, str], list[float]] = {}
+    times_us: dict[tuple[str, str], list[float]] = {}
     for event in json.loads(trace):
         name = str(event.get("name", ""))
         # Beside the kernel's time older versions list the fences around it.
         if event.get("cat") == "Node" and name.endswith(_SUFFIX):
             # Two nodes may share a name, an index they do not.
             key = (name[: -len(_SUFFIX)], str(event.get("args", {}).get("node_index", "")))
-            found.setdefault(key, []).append(float(event["dur"]))
-    return [(name, sum(times[-runs:]) / len(times[-runs:])) for (name, _), times in found.items()]
+            times_us.setdefault(key, []).append(float(event["dur"]))
+    return [(name, sum(times[-runs:]) / len(times[-runs:])) for (name, _), times in times_us.items()]

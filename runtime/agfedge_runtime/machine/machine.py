@@ -169,7 +169,7 @@ class _Files:
 
     def first(self, *names: str) -> str | None:
         """The first of these files that is there, as a path of the machine."""
-        return next((f"/{name}" for name in names if _is_file(self.root / name)), None)
+        return next((f"/{name}" for name in names if is_file(self.root / name)), None)
 
     def folder(self, pattern: str) -> str | None:
         """The last folder of that pattern, as a path of the machine."""
@@ -184,7 +184,8 @@ class _Files:
         self.problems.append(f"/{name}: {what}")
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; one that cannot be reached is none."""
     try:
         return path.is_file()
     except OSError:
@@ -193,7 +194,7 @@ def _is_file(path: Path) -> bool:
 
 def _model(files: _Files) -> str | None:
     text = files.read("proc/device-tree/model")
-    return None if text is None else _printable(text) or None
+    return None if text is None else printable(text) or None
 
 
 def _l4t(files: _Files, debian: dict[str, str]) -> str | None:
@@ -201,7 +202,7 @@ def _l4t(files: _Files, debian: dict[str, str]) -> str | None:
     text = files.read(name)
     found = None if text is None else parse_l4t(text)
     if text is not None and found is None:
-        files.complain(name, f"got {_printable(text)[:60]!r}, expected a line such as '# R36 (release), REVISION: 4.3'")
+        files.complain(name, f"got {printable(text)[:60]!r}, expected a line such as '# R36 (release), REVISION: 4.3'")
     if found is None and "nvidia-l4t-core" in debian:
         # As 36.4.3-20250107174145.
         return debian["nvidia-l4t-core"].split("-")[0]
@@ -220,7 +221,7 @@ def _system(files: _Files) -> str | None:
     for line in (files.read("etc/os-release") or "").splitlines():
         key, _, value = line.partition("=")
         if key == "PRETTY_NAME":
-            return _printable(value.strip("\"'")) or None
+            return printable(value.strip("\"'")) or None
     return None
 
 
@@ -237,7 +238,7 @@ def _cuda(files: _Files, nvcc: str | None, command: Command) -> str | None:
     text = files.read(name)
     try:
         if text is not None:
-            return _printable(str(json.loads(text)["cuda"]["version"]))
+            return printable(str(json.loads(text)["cuda"]["version"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         files.complain(name, "has no version of CUDA")
     # A toolkit that was installed in part lacks the file.
@@ -271,5 +272,6 @@ def _debian(files: _Files) -> dict[str, str]:
     return found
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text in one line, without control characters."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())

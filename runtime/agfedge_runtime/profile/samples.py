@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -187,19 +188,7 @@ class Samples:
             bundle_digest=_DOCUMENT.text(fields.values["bundle_digest"], "bundle_digest"),
             backend=fields.text("backend"),
             threads=fields.integer("threads", 1),
-            input_index=_integers(fields, "input_index", count),
-            labels=_integers(fields, "labels", count),
-            branches=_integers(fields, "branches", count, max(Branch)).astype(np.uint8),
-            prior=_floats(fields, "prior", count).astype(np.float32),
-            confidence=_floats(fields, "confidence", count).astype(np.float32),
-            heavy_labels=_integers(fields, "heavy_labels", count),
-            light_labels=_integers(fields, "light_labels", count),
-            cascade_us=_floats(fields, "cascade_us", count),
-            light_us=_floats(fields, "light_us", count),
-            heavy_us=_floats(fields, "heavy_us", count),
-            prior_us=_floats(fields, "prior_us", count),
-            trunk_us=_floats(fields, "trunk_us", count),
-            start_s=_floats(fields, "start_s", count),
+            **{name: _array(fields, name, count, dtype) for name, dtype in ARRAYS.items()},
             stage_us=_by_name(fields, "stage_us", count),
             device_us=_by_name(fields, "device_us", count),
             rate=_rate(fields),
@@ -223,9 +212,12 @@ def _counted(fields: Fields, key: str, count: int) -> list[object]:
     return values
 
 
-def _integers(fields: Fields, key: str, count: int, maximum: int = 2**63 - 1) -> Int64Array:
-    values = [_DOCUMENT.integer(value, key, 0, maximum) for value in _counted(fields, key, count)]
-    return np.array(values, np.int64)
+def _array(fields: Fields, key: str, count: int, dtype: np.dtype[np.generic]) -> Any:
+    """Numbers, with NaN for null, or integers from 0 up; bytes are values of `Branch`."""
+    if dtype.kind == "f":
+        return _floats(fields, key, count).astype(dtype)
+    most = max(Branch) if dtype == np.uint8 else np.iinfo(np.int64).max
+    return np.array([_DOCUMENT.integer(value, key, 0, most) for value in _counted(fields, key, count)], dtype)
 
 
 def _floats(fields: Fields, key: str, count: int) -> Float64Array:
@@ -255,7 +247,7 @@ def _rate(fields: Fields) -> RateSamples | None:
         dropped=inner.integer("dropped"),
         latency_us=_floats(inner, "latency_us", count),
         service_us=_floats(inner, "service_us", count),
-        branches=_integers(inner, "branches", count, max(Branch)).astype(np.uint8),
+        branches=_array(inner, "branches", count, ARRAYS["branches"]),
     )
 
 

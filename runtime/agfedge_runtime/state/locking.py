@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
 from agfedge_runtime.errors import InputError
-from agfedge_runtime.machine.machine import Command, read_power_mode, run_command
+from agfedge_runtime.machine.machine import Command, is_file, read_power_mode, run_command
 from agfedge_runtime.stopping import Stopping
 
 _PROGRAM = "usr/bin/jetson_clocks"
@@ -72,7 +72,7 @@ class _Clocks:
         self._stored = folder / _STORED.format(_boot(root))
 
     def check(self) -> None:
-        if not _is_file(self._root / _PROGRAM):
+        if not is_file(self._root / _PROGRAM):
             raise InputError(f"the clocks cannot be locked: there is no {self._program}; this is no Jetson with L4T")
         if self._run("--show") is None:
             raise InputError(
@@ -177,10 +177,3 @@ def _boot(root: Path) -> str:
     except OSError:
         return "unknown"
     return "".join(each for each in text if each.isalnum() or each == "-")[:40] or "unknown"
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False

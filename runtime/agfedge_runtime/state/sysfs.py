@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
+from agfedge_runtime.machine.machine import printable
+
 # An attribute of sysfs is at most a page.
 _MOST_BYTES = 4096
 _MOST_PROBLEMS = 32
@@ -132,11 +134,6 @@ def read_all(sysfs: Sysfs, sensors: Sequence[Sensor]) -> dict[str, float]:
     """What each sensor says, without those that say nothing."""
     values = {sensor.name: sensor.read(sysfs) for sensor in sensors}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def printable(text: str) -> str:
-    """The text in one line, without control characters."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from agfedge_runtime.bundle.bundle import Bundle
@@ -65,18 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.source is None:
         _refuse_stream_options(arguments)
         return _run_file(arguments)
-    stream = Stream(
-        bundle=arguments.bundle,
-        source=arguments.source,
-        backend=arguments.backend,
-        precision=arguments.precision,
-        threads=arguments.threads,
-        decisions=arguments.decisions,
-        log=arguments.log,
-        log_bytes=arguments.log_bytes,
-        log_files=arguments.log_files,
-        health=arguments.health,
-    )
+    stream = Stream(**{part.name: getattr(arguments, part.name) for part in fields(Stream)})
     if arguments.service is not None:
         return serve(stream, arguments.service, arguments.json)
     return run_stream(stream, arguments.json)

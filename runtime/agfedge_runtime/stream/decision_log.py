@@ -161,16 +161,16 @@ class _Handler(RotatingFileHandler):
         super().__init__(path, maxBytes=max_bytes, backupCount=files - 1, encoding="utf-8", delay=True)
         self.failed = False
         self._on_error = on_error
-        self._told = False
+        self._has_warned = False
 
     def _open(self) -> io.TextIOWrapper:
         return _open(Path(self.baseFilename))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 -- logging's
         self.failed = True
-        if self._told:
+        if self._has_warned:
             return
-        self._told = True
+        self._has_warned = True
         error = sys.exc_info()[1]
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         message = f"{self.baseFilename}: decisions are not logged: {reason}; they go on, free space or mend the folder"

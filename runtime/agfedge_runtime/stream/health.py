@@ -60,7 +60,7 @@ class Health:
         self._monitor: Monitor | None = None
         self._stats: Stats | None = None
         self._wants_stats = False
-        self._told = False
+        self._has_warned = False
         self._wake, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="agfedge-health", daemon=True)
 
@@ -133,8 +133,8 @@ class Health:
             self._tell(error)
 
     def _tell(self, error: Exception) -> None:
-        if not self._told:
-            self._told = True
+        if not self._has_warned:
+            self._has_warned = True
             _log.warning("%s (decisions go on)", error)
 
     def _text(self) -> str:

@@ -100,8 +100,10 @@ def build_engine(
     job = _Job(library, graph, wanted, plan_precision(library, graph, wanted), timing_cache, progress)
     made = _with_less_workspace(job, _first_workspace(wanted, place))
     # Only now, since the builder's memory is given back.
-    found = real_precision(library, made.data) if place.gpu else None
-    return made if found is None else dataclasses.replace(made, precision=found, warnings=_mismatch(job, found))
+    precision = real_precision(library, made.data) if place.gpu else None
+    if precision is None:
+        return made
+    return dataclasses.replace(made, precision=precision, warnings=_mismatch(job, precision))
 
 
 def less_workspace(workspace: int | None) -> int | None:
@@ -213,14 +215,14 @@ def _failure(job: _Job) -> BackendError:
     return BackendError(f"{name}: {title} cannot build an engine: {job.library.reason()}")
 
 
-def _mismatch(job: _Job, found: str) -> tuple[str, ...]:
+def _mismatch(job: _Job, built: str) -> tuple[str, ...]:
     promised = job.precision.promised
     # Whatever "best" became, it is what was asked for.
-    if found == promised or job.options.precision == "best":
+    if built == promised or job.options.precision == "best":
         return ()
     said = (
-        f"{job.graph.path.name}: {job.library.title} was asked for {promised} and built {found}; its decisions "
-        f"and its speed are those of {found}"
+        f"{job.graph.path.name}: {job.library.title} was asked for {promised} and built {built}; its decisions "
+        f"and its speed are those of {built}"
     )
     return (said,)
 

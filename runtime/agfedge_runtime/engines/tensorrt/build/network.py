@@ -115,11 +115,11 @@ def _check_batch_alone_varies(graph: Graph, name: str, shape: Sequence[int]) -> 
 
 def _parse_failure(library: Library, graph: Graph, parser: OnnxParser) -> str:
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    told = [_told(graph, error) for error in errors] or [f"the file: {library.reason()}"]
-    return f"{graph.path.name}: {library.title} cannot take {'; '.join(told)}"
+    complaints = [_parser_complaint(graph, error) for error in errors] or [f"the file: {library.reason()}"]
+    return f"{graph.path.name}: {library.title} cannot take {'; '.join(complaints)}"
 
 
-def _told(graph: Graph, error: ParserError) -> str:
+def _parser_complaint(graph: Graph, error: ParserError) -> str:
     """One of the parser's errors: which node, what it is, and why not."""
     index = int(error.node())
     name, operator = graph.nodes[index] if 0 <= index < len(graph.nodes) else ("", "")

@@ -193,19 +193,19 @@ def read_plan(plan: Path, record: Path, key: EngineKey) -> tuple[bytes, PlanReco
     try:
         if record.stat().st_size > _LARGEST_BYTES:
             raise UnusableError(f"its record is larger than {_LARGEST_BYTES} bytes")
-        found = PlanRecord.from_json(record.read_text(encoding="utf-8"))
+        kept = PlanRecord.from_json(record.read_text(encoding="utf-8"))
         data = plan.read_bytes()
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableError(f"it cannot be read: {error}") from error
-    if found.key != key:
-        raise UnusableError(f"it was built for {_differences(found.key, key)}")
-    if hashlib.sha256(data).hexdigest() != found.plan_sha256:
+    if kept.key != key:
+        raise UnusableError(f"it was built for {_differences(kept.key, key)}")
+    if hashlib.sha256(data).hexdigest() != kept.plan_sha256:
         raise UnusableError("it is damaged: its sha256 is not the one of its record")
-    return data, found
+    return data, kept
 
 
-def _differences(found: EngineKey, wanted: EngineKey) -> str:
-    pairs = [(name, getattr(found, name), getattr(wanted, name)) for name in KEY_FIELDS]
+def _differences(kept: EngineKey, wanted: EngineKey) -> str:
+    pairs = [(name, getattr(kept, name), getattr(wanted, name)) for name in KEY_FIELDS]
     return ", ".join(f"{name} {old!r} instead of {new!r}" for name, old, new in pairs if old != new)

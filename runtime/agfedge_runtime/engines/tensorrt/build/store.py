@@ -105,7 +105,7 @@ class EngineStore:
         """
         graph, folder = read_graph(path), self._folder_of(path)
         wanted = recall(folder, self.library, graph, BuildOptions() if options is None else options)
-        return self._found(folder, graph, wanted, rebuild)
+        return self._kept_or_built(folder, graph, wanted, rebuild)
 
     def prepare(self, path: Path, options: BuildOptions, rebuild: bool = False) -> EnginePlan:
         """As `plan`, and from now on the plan of this graph where nothing but a precision is asked for.
@@ -114,14 +114,14 @@ class EngineStore:
             AgfedgeError: as `plan` does.
         """
         graph, folder = read_graph(path), self._folder_of(path)
-        plan = self._found(folder, graph, options, rebuild)
+        plan = self._kept_or_built(folder, graph, options, rebuild)
         remember(folder, self.library, graph, options)
         return plan
 
     def _folder_of(self, path: Path) -> Path:
         return engines_folder(path) if self._folder is None else self._folder
 
-    def _found(self, folder: Path, graph: Graph, options: BuildOptions, rebuild: bool) -> EnginePlan:
+    def _kept_or_built(self, folder: Path, graph: Graph, options: BuildOptions, rebuild: bool) -> EnginePlan:
         key = engine_key(self.library, self.device, graph, options)
         kept = None if rebuild else self._kept(folder, key)
         if kept is not None:
@@ -138,14 +138,14 @@ class EngineStore:
     def _kept(self, folder: Path, key: EngineKey) -> EnginePlan | None:
         plan, record = _paths(folder, key)
         try:
-            data, found = read_plan(plan, record, key)
+            data, known = read_plan(plan, record, key)
             check_private(folder, folder.stat().st_mode)
         except FileNotFoundError:
             return None
         except UnusableError as error:
             _log.warning("%s is built anew: %s", plan, error)
             return None
-        return _plan(data, plan, found, is_new=False)
+        return _plan(data, plan, known, is_new=False)
 
     def _built(self, folder: Path, key: EngineKey, path: Path, options: BuildOptions) -> EnginePlan:
         plan, record = _paths(folder, key)
@@ -154,11 +154,11 @@ class EngineStore:
         done = self._build(
             BuildRequest(self.library.name, path.resolve(), options, self.device, plan, timing, self._progress)
         )
-        found = PlanRecord(key, done.sha256, done.precision, done.seconds, done.workspace, done.warnings)
+        known = PlanRecord(key, done.sha256, done.precision, done.seconds, done.workspace, done.warnings)
         # The record comes last: without it, or with an older one, the plan is not run.
-        write_text(record, found.to_json())
-        data, found = read_plan(plan, record, key)
-        return _plan(data, plan, found, is_new=True)
+        write_text(record, known.to_json())
+        data, known = read_plan(plan, record, key)
+        return _plan(data, plan, known, is_new=True)
 
 
 def _paths(folder: Path, key: EngineKey) -> tuple[Path, Path]:

@@ -299,19 +299,19 @@ class EventClock:
     def take(self) -> dict[str, float]:
         """See `DeviceClock.take`."""
         marks, self._marks = self._marks, []
-        found: dict[str, float] = {}
+        times_us: dict[str, float] = {}
         if not marks:
-            return found
+            return times_us
         with self._cuda.active():
             # Of the last one; those before it on the stream are done by then.
             marks[-1][3].wait()
             for stage, part, begin, end in marks:
                 for each in PARTS if stage else ():
-                    found.setdefault(f"{stage}.{each}", 0.0)
+                    times_us.setdefault(f"{stage}.{each}", 0.0)
                 if stage:
-                    found[f"{stage}.{part}"] += begin.us_until(end)
+                    times_us[f"{stage}.{part}"] += begin.us_until(end)
                 self._idle += (begin, end)
-        return found
+        return times_us
 
     def copying_in(self) -> contextlib.AbstractContextManager[None]:
         """Stands around a copy to the GPU."""

@@ -82,9 +82,9 @@ def _read_tensor(library: Library, engine: Any, name: str, title: str) -> Tensor
     return TensorSpec(name, is_input, _dtype(module, engine.get_tensor_dtype(name), name, title), shape, *ranges)
 
 
-def _dtype(module: Any, found: object, name: str, title: str) -> np.dtype[Any]:
+def _dtype(module: Any, kind: object, name: str, title: str) -> np.dtype[Any]:
     for known, dtype in _NUMPY.items():
         # Not every version has every type.
-        if found == getattr(module.DataType, known, None):
+        if kind == getattr(module.DataType, known, None):
             return np.dtype(dtype)
-    raise BackendError(f"{title}: {name} has the type {found}, expected one of {', '.join(_NUMPY)}; export it again")
+    raise BackendError(f"{title}: {name} has the type {kind}, expected one of {', '.join(_NUMPY)}; export it again")
