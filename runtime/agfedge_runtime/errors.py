@@ -21,6 +21,11 @@ after ``agfedge: `` and exits with 1.
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """What another library's error says, in one line; its class where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class AgfedgeError(Exception):
     """Base of every error that a user can mend; its text is one line."""
 

@@ -127,6 +127,17 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
+def user_folder(variable: str, default: str) -> Path:
+    """A folder of the user's by the XDG base directory specification; relative where there is no home.
+
+    Args:
+        variable: that names it; a path that is not absolute is ignored, as the specification says.
+        default: below the home.
+    """
+    value = os.environ.get(variable, "")
+    return Path(value) if os.path.isabs(value) else Path(os.path.expanduser("~"), default)
+
+
 def run_command(argv: Sequence[str]) -> str | None:
     """What a program prints; None where there is no such program, it fails, or it takes more than ten seconds."""
     try:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Callable
 
+from agfedge_runtime.errors import one_line
+
 Importer = Callable[[str], ModuleType]
 
 # What each is imported by: pycuda itself imports without a driver, its driver module does not.
@@ -41,7 +43,7 @@ def find_package(name: str, importer: Importer = importlib.import_module) -> Pac
     except Exception as error:  # A broken binary raises whatever it likes when it is imported.
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             return Package(name, "", f"{name} is not installed")
-        return Package(name, "", f"{name} cannot be imported ({_one_line(error)})")
+        return Package(name, "", f"{name} cannot be imported ({one_line(error)})")
     if not version:
         # What an incomplete removal leaves behind imports as an empty package.
         return Package(name, "", f"{name} is an empty folder without a version; remove it and install it again")
@@ -58,7 +60,3 @@ def find_providers(importer: Importer = importlib.import_module) -> tuple[str, .
 
 def _version(module: ModuleType) -> str:
     return str(getattr(module, "__version__", getattr(module, "VERSION_TEXT", "")))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 
 from agfedge_runtime.errors import InputError
 from agfedge_runtime.profile.record import RunRecord, Section, header_line, section_line
@@ -139,9 +138,7 @@ class SideFile:
     def __enter__(self) -> SideFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # What the disk refused once it may refuse again.
         with contextlib.suppress(OSError):
             self._file.close()

@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -80,9 +79,7 @@ class StateSampler:
             self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()

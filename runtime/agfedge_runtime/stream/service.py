@@ -19,6 +19,7 @@ from agfedge_runtime.atomic import write_text
 from agfedge_runtime.bundle.bundle import Bundle
 from agfedge_runtime.engines import choose_backend
 from agfedge_runtime.errors import AgfedgeError, InputError
+from agfedge_runtime.machine.machine import user_folder
 from agfedge_runtime.stream.health import release_of
 from agfedge_runtime.stream.sources import is_camera
 from agfedge_runtime.stream.streaming import Stream
@@ -130,10 +131,7 @@ def unit_path(name: str) -> Path:
     name = name[: -len(".service")] if name.endswith(".service") else name
     if not _NAME.fullmatch(name):
         raise InputError(f"got the service name {name!r}, expected letters, digits, _, . and -, such as {DEFAULT_NAME}")
-    config = os.environ.get("XDG_CONFIG_HOME", "")
-    # The XDG base directory specification: a path that is not absolute is to be ignored.
-    home = Path(config) if os.path.isabs(config) else Path(os.path.expanduser("~"), ".config")
-    return home / "systemd" / "user" / f"{name}.service"
+    return user_folder("XDG_CONFIG_HOME", ".config") / "systemd" / "user" / f"{name}.service"
 
 
 def _check_runs(stream: Stream) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from agfedge_runtime.arrays import AnyArray
 from agfedge_runtime.bundle.layout import InputSpec
-from agfedge_runtime.errors import InputError, MissingPackageError
+from agfedge_runtime.errors import InputError, MissingPackageError, one_line
 from agfedge_runtime.stream.items import Item, is_number, is_pipeline, laid_out, pixels_shape, sizes
 
 ARRAYS = (".npy", ".npz")
@@ -154,8 +154,7 @@ def _image(path: Path, spec: InputSpec) -> AnyArray:
     except InputError:
         raise
     except Exception as error:  # decoders raise whatever broken bytes lead them to
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: cannot be read as an image: {told}") from error
+        raise InputError(f"{path}: cannot be read as an image: {one_line(error)}") from error
     if pixels.shape[:2] != (height, width):
         got = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise InputError(f"{path}: is {got}, expected {width}x{height} (width x height); resize it")

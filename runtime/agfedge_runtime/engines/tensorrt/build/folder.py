@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agfedge_runtime.errors import InputError
+from agfedge_runtime.machine.machine import user_folder
 
 _SUFFIX = ".engines"
 _log = logging.getLogger(__name__)
@@ -36,9 +37,7 @@ def engines_folder(graph: Path) -> Path:
     beside = folder_beside(graph)
     if beside.is_dir():
         return beside
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification: a path that is not absolute is to be ignored.
-    home = Path(cache) if os.path.isabs(cache) else Path(os.path.expanduser("~")) / ".cache"
+    home = user_folder("XDG_CACHE_HOME", ".cache")
     return home / "agfedge" / "engines" if home.is_absolute() else beside
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Protocol, cast
 
-from agfedge_runtime.errors import BackendError, MissingPackageError
+from agfedge_runtime.errors import BackendError, MissingPackageError, one_line
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
 
@@ -125,8 +125,7 @@ def _open(name: str) -> Library:
     try:
         module = importlib.import_module(name)
     except Exception as error:  # A broken binary raises whatever it likes when it is imported.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise MissingPackageError(f"{name} cannot be imported ({reason}): {_INSTALL[name]}") from error
+        raise MissingPackageError(f"{name} cannot be imported ({one_line(error)}): {_INSTALL[name]}") from error
     said = str(getattr(module, "__version__", ""))
     version = tuple(int(number) for number in re.findall(r"\d+", said))
     if not version:

@@ -18,7 +18,7 @@ import numpy as np
 
 from agfedge_runtime.arrays import UInt8Array
 from agfedge_runtime.engines.tensorrt.run.driver import GraphCapture, pop_context
-from agfedge_runtime.errors import BackendError, MissingPackageError
+from agfedge_runtime.errors import BackendError, MissingPackageError, one_line
 
 # cuda.h: CU_STREAM_NON_BLOCKING, which does not wait for the default stream.
 _NON_BLOCKING = 1
@@ -197,7 +197,7 @@ class PyCuda:
             self._context = device.retain_primary_context()
         except self.error as error:
             raise BackendError(
-                f"there is no GPU to use: {_one_line(error)}; run with --backend onnxruntime, or mend the driver"
+                f"there is no GPU to use: {one_line(error)}; run with --backend onnxruntime, or mend the driver"
             ) from error
         self._active = _Active(self._context, self.error)
         self.integrated = bool(device.get_attribute(self._driver.device_attribute.INTEGRATED))
@@ -303,7 +303,7 @@ class _Active:
             self._context.pop()
         if isinstance(error, self._cuda_error):
             # After most errors a context answers nothing but errors, and all of a process share it.
-            raise BackendError(f"CUDA failed: {_one_line(error)}; start the program again") from error
+            raise BackendError(f"CUDA failed: {one_line(error)}; start the program again") from error
 
 
 class _WatchedDriver:
@@ -393,8 +393,4 @@ def _import_driver() -> Any:
     try:
         return importlib.import_module("pycuda.driver")
     except Exception as error:  # A pycuda built for another CUDA raises whatever its binary raises.
-        raise MissingPackageError(f"pycuda cannot be imported ({_one_line(error)}): {_INSTALL}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise MissingPackageError(f"pycuda cannot be imported ({one_line(error)}): {_INSTALL}") from error
