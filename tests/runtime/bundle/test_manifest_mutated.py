@@ -379,8 +379,8 @@ def test_the_manifest_itself_is_accepted_and_has_all_that_there_is(workplace: Wo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [300, pytest.param(2000, marks=pytest.mark.full)])
-def test_mutated_manifests_are_refused_as_documented_or_run(workplace: Workplace, count: int) -> None:
+@pytest.mark.parametrize(("count", "each"), [(300, 8), pytest.param(2000, 100, marks=pytest.mark.full)])
+def test_mutated_manifests_are_refused_as_documented_or_run(workplace: Workplace, count: int, each: int) -> None:
     outcomes = {True: 0, False: 0}
 
     @settings(
@@ -393,7 +393,7 @@ def test_mutated_manifests_are_refused_as_documented_or_run(workplace: Workplace
     check()
     assert sum(outcomes.values()) >= count
     # Else they would test one side alone.
-    assert min(outcomes.values()) >= count // 20
+    assert min(outcomes.values()) >= each
 
 
 @pytest.mark.parametrize("path", ["classes", "files/light.onnx"])
