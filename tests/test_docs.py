@@ -87,3 +87,11 @@ def test_a_page_that_no_other_leads_to_fails_the_build(small: Path, tmp_path: Pa
 def test_links_of_the_pages_beside_the_site_name_files_that_exist(name: str) -> None:
     targets = OPENING.findall((ROOT / name).read_text(encoding="utf-8"))
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_contributing_names_files_that_are_there() -> None:
+    """The walks go from file to file: a file that moves takes its step along."""
+    named = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    there = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    assert named
+    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") or path == name for path in there)] == []
