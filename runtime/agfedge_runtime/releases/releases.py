@@ -303,7 +303,8 @@ def _described(release: str) -> ReleaseFacts:
     name = _manifest(root).get("name")
     return ReleaseFacts(
         release=release,
-        bundle=name if isinstance(name, str) else None,
+        # JSON can hold halves of characters, which an answer cannot.
+        bundle=name.encode("utf-8", "replace").decode() if isinstance(name, str) else None,
         bundle_digest=digest,
         ran=release in history(),
         record=_record(release),

@@ -137,3 +137,13 @@ def test_what_was_not_shipped_whole_is_not_kept(
     main(["status", str(device)])
 
     assert capsys.readouterr().out.endswith("; keeps no other (1 unfinished beside)\n")
+
+
+def test_a_bundles_name_that_is_no_text_is_told_with_question_marks(twice: tuple[str, str], device: Path) -> None:
+    manifest = device / "current" / "bundle" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "name": "tiny\ud800"}))
+
+    found = read_status(LocalTarget(device)).current
+
+    assert found is not None
+    assert found.bundle == "tiny?"
