@@ -151,18 +151,16 @@ def _text(message: memoryview, number: int) -> str:
 
 @dataclass(frozen=True)
 class WireRecord:
-    """One field of a message: its number, its content (empty for a number), its value, and all of its bytes.
+    """One field of a message.
 
     Attributes:
         number: the field's number.
         content: what a field of a given length holds; empty for a number.
-        raw: the field with its key and length.
         value: a varint's value; 0 for every other field.
     """
 
     number: int
     content: memoryview
-    raw: memoryview
     value: int = 0
 
 
@@ -189,17 +187,7 @@ def records_of(message: memoryview) -> Iterator[WireRecord]:
         position += length
         if position > len(message):
             raise ValueError(f"a record of {position - start} bytes ends after its message")
-        yield WireRecord(key >> 3, content, message[start:position], value)
-
-
-def varint(value: int) -> bytes:
-    """A number in the buffer's spelling: seven bits a byte, the lowest first."""
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
+        yield WireRecord(key >> 3, content, value)
 
 
 def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
