@@ -178,7 +178,7 @@ def test_a_way_that_is_seldom_taken_is_among_the_golden_answers(core, tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def shared(core):
+def parted(core):
     """A light expert that keeps what lies before the residual block whole, and where the two part."""
     model = core[0]
     groups = analyse(model)
@@ -190,8 +190,8 @@ def shared(core):
 
 
 @pytest.mark.parametrize("prior", [None, PRIOR])
-def test_experts_on_a_trunk_decide_as_whole_ones(core, shared, tmp_path: Path, prior: EarlyTrial | None) -> None:
-    light, cut = shared
+def test_experts_on_a_trunk_decide_as_whole_ones(core, parted, tmp_path: Path, prior: EarlyTrial | None) -> None:
+    light, cut = parted
     whole = written(core, tmp_path / "whole", prior=prior, light=light)
     split = written(core, tmp_path / "split", prior=prior, light=light, trunk=cut)
     x = stripes(60, seed=11)[0]
@@ -207,8 +207,8 @@ def test_experts_on_a_trunk_decide_as_whole_ones(core, shared, tmp_path: Path, p
         assert verify_golden(cascade, load_golden(split)).passed
 
 
-def test_a_bundle_with_a_trunk_says_what_each_part_costs(core, shared, tmp_path: Path) -> None:
-    light, cut = shared
+def test_a_bundle_with_a_trunk_says_what_each_part_costs(core, parted, tmp_path: Path) -> None:
+    light, cut = parted
     manifest = written(core, tmp_path / "b", light=light, trunk=cut).manifest
     experts, costs = manifest.experts, manifest.costs
     assert set(manifest.files) == {
