@@ -94,4 +94,6 @@ def test_contributing_names_files_that_are_there() -> None:
     named = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
     there = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
     assert named
-    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") or path == name for path in there)] == []
+    assert [
+        name for name in sorted(named) if not any(path.endswith(f"/{name}") or path == name for path in there)
+    ] == []
