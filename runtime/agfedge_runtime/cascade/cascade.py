@@ -83,7 +83,8 @@ class Cascade:
         self.threads = light.threads
         given = {"trunk": trunk, "prior": prior, "light": light, "heavy": heavy}
         self.engines = {name: engine for name, engine in given.items() if engine is not None}
-        self._check = manifest.input.check
+        self._dtype = np.dtype(manifest.input.dtype)
+        self._row_shape = manifest.input.row_shape
         self._confidence_threshold = router.confidence.threshold
         self._asks_light = router.asks_light
         rule = router.prior if router.asks_prior else None
@@ -158,7 +159,7 @@ class Cascade:
             BackendError: an engine refused, or the cascade is closed.
         """
         started = perf_counter_ns()
-        self._check(x)
+        self.check(x)
         decide = self._decide_one if len(x) == 1 else self._decide_many
         probabilities, branches, prior, confidence = decide(x)
         labels: Int64Array = probabilities.argmax(axis=1)
@@ -197,7 +198,9 @@ class Cascade:
         Raises:
             InputError: `x` is of another type, dtype or shape, or empty.
         """
-        self._check(x)
+        fits = isinstance(x, np.ndarray) and x.dtype == self._dtype and x.shape[1:] == self._row_shape
+        if not fits or x.shape[0] < 1:
+            self.manifest.input.check(x)  # says what is wrong
 
     def close(self) -> None:
         """Give back the engines; safe to call twice."""

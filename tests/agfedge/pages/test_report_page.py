@@ -14,6 +14,8 @@ from agfedge_runtime import Bundle
 from agfedge_runtime.profile.samples import Samples
 from made_samples import made_samples, slowing
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_is_wrong_stands_before_the_verdict_and_the_numbers(samples: Samples, bundle: Bundle) -> None:
     page = report_page([measured_run("p", slowing(samples), None, bundle)], ("a warning",))
@@ -51,7 +53,6 @@ def test_without_a_bundle_what_it_promised_is_told_as_not_known(samples: Samples
     assert "Cost against accuracy" in page
 
 
-@pytest.mark.slow
 def test_power_that_was_not_measured_is_called_so(samples: Samples, bundle: Bundle) -> None:
     page = report_page([measured_run("p", replace(samples, state=None), None, bundle)])
     assert "Power: not measured (the device&#x27;s state was not recorded)." in page
@@ -77,7 +78,6 @@ def test_names_are_text_and_neither_markup_nor_formulas(profile: MeasuredRun, sl
     assert "$\\frac$" in page
 
 
-@pytest.mark.slow
 def test_the_same_samples_give_the_same_page(profile: MeasuredRun, slower: MeasuredRun) -> None:
     for profiles in ([profile], [profile, slower]):
         assert report_page(profiles) == report_page(profiles)
@@ -109,7 +109,6 @@ def test_the_same_latency_in_every_decision_has_a_page(bundle: Bundle) -> None:
     assert "Latency by branch" in report_page([measured_run("p", run)])
 
 
-@pytest.mark.slow
 def test_many_profiles_lie_on_top_of_each_other(profile: MeasuredRun) -> None:
     many = [replace(profile, name=f"profile {number}") for number in range(9)]
     page = report_page(many)

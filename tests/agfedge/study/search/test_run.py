@@ -22,6 +22,8 @@ from agfedge_runtime.errors import InputError
 from asking import search_request
 from workshop import Workshop
 
+pytestmark = pytest.mark.slow
+
 HALF, QUARTER = AllocationRequest(keep=0.5), AllocationRequest(keep=0.25)
 
 
