@@ -157,11 +157,8 @@ class Graphs:
         """Reads the graphs of a bundle in one of its precisions."""
         import onnx
 
-        experts, rule = precision.experts, precision.router.prior
-        files = {"light": experts.light.file, "heavy": experts.heavy.file}
-        files |= {} if experts.trunk is None else {"trunk": experts.trunk.file}
-        files |= {} if rule is None else {"prior": rule.file}
-        models = {part: onnx.load(bundle.file(name)) for part, name in files.items()}
+        rule = precision.router.prior
+        models = {part: onnx.load(bundle.file(name)) for part, name in precision.graphs.items()}
         return cls(models, "" if rule is None else rule.kind, bundle.manifest.input.name)
 
     @property

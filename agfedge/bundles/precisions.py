@@ -69,11 +69,10 @@ class InPrecision:
     @property
     def files(self) -> dict[str, bytes]:
         """The graphs' files by their names."""
-        experts, rule = self.described.experts, self.described.router.prior
-        names = {"light": experts.light.file, "heavy": experts.heavy.file}
-        names |= {} if experts.trunk is None else {"trunk": experts.trunk.file}
-        names |= {} if rule is None else {"prior": rule.file}
-        return {name: self.graphs.models[part].SerializeToString(deterministic=True) for part, name in names.items()}
+        return {
+            name: self.graphs.models[part].SerializeToString(deterministic=True)
+            for part, name in self.described.graphs.items()
+        }
 
 
 def in_precision(
@@ -106,7 +105,7 @@ def in_precision(
         cascade=share_of(made.labels == test.labels),
         flips=share_of(made.labels != full.labels),
         threshold=router.confidence.threshold,
-        size_bytes=sum(len(made.files[graph.file]) for _, graph in described.experts.graphs),
+        size_bytes=sum(model.ByteSize() for part, model in graphs.models.items() if part != "prior"),
         clamped=clamped,
     )
     return made, report

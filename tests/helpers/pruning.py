@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 
 import agfedge_export as ax
+from replay import replayed_mask
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -48,29 +48,6 @@ def half(groups: ax.ChannelGroups, seed: int = 0, share: float = 0.5) -> dict[st
             chosen.append(generator.choice(units, max(1, round(share * len(units))), replace=False))
         keep[group.name] = np.sort(np.concatenate(chosen))
     return keep
-
-
-def replayed_mask(model: onnx.ModelProto, plan_json: str) -> onnx.ModelProto:
-    """Zeroes what a plan drops with numpy alone, from plan.json and the original model: nothing of ours is used."""
-    masked = onnx.ModelProto()
-    masked.CopyFrom(model)
-    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            values[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
-    own: dict[tuple[int, int], np.ndarray] = {}
-    for group in json.loads(plan_json)["groups"]:
-        for member in group["members"]:
-            if member["role"] != "produces":
-                continue
-            value = own.setdefault((member["node"], member["input"]), values[member["tensor"]].copy())
-            dropped = np.setdiff1d(np.arange(value.shape[member["axis"]]), member["keep"])
-            np.moveaxis(value, member["axis"], 0)[dropped] = 0
-    for (node, position), value in own.items():
-        name = f"masked_{node}_{position}"
-        masked.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
-        masked.graph.node[node].input[position] = name
-    return masked
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,19 @@ class Precision:
     flip_rate: float = 0.0
 
     @property
-    def files(self) -> dict[str, str]:
-        """The files by the key that names each, the graphs in the order in which an input runs through them."""
+    def graphs(self) -> dict[str, str]:
+        """The graphs' files by what each is, in the order in which an input runs through them."""
         experts, prior = self.experts, self.router.prior
-        trunk = {} if experts.trunk is None else {"experts.trunk.file": experts.trunk.file}
-        rule = {} if prior is None else {"router.prior.file": prior.file}
-        graphs = {"experts.light.file": experts.light.file, "experts.heavy.file": experts.heavy.file}
-        return {**trunk, **rule, **graphs, **({} if self.golden is None else {"golden": self.golden})}
+        trunk = {} if experts.trunk is None else {"trunk": experts.trunk.file}
+        rule = {} if prior is None else {"prior": prior.file}
+        return {**trunk, **rule, "light": experts.light.file, "heavy": experts.heavy.file}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """All files by the key that names each."""
+        homes = {part: f"{'router' if part == 'prior' else 'experts'}.{part}.file" for part in self.graphs}
+        golden = {} if self.golden is None else {"golden": self.golden}
+        return {**{homes[part]: file for part, file in self.graphs.items()}, **golden}
 
 
 def read_precisions(document: Document, values: Mapping[str, object]) -> dict[str, Precision]:

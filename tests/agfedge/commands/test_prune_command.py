@@ -13,7 +13,8 @@ import pytest
 import agfedge_export as ax
 from agfedge.cli import main
 from agfedge_export.surgery.check import trial_inputs
-from pruning import build, replayed_mask
+from pruning import build
+from replay import replayed_mask
 
 # Two groups: the residual stream (w1, w3: 24 channels) and the inner layer (w2, b2: 20).
 RESIDUAL = """a = Conv(x, w1)  r = Relu(a)  b = Conv<pads = [1,1,1,1]>(r, w2, b2)  q = Relu(b)
